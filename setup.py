@@ -1,0 +1,42 @@
+"""Packaging of WavCube: one compact latent of speech as a SpeechBrain lobe."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# webrtcvad (through resemblyzer) and torchmetrics (through asteroid) import pkg_resources, which setuptools 81 dropped
+EVALUATION = ["setuptools<81", "asteroid>=0.7", "resemblyzer", "pesq", "pystoi", "jiwer", "pocketsphinx"]
+RECIPES = [*EVALUATION, "matplotlib", "scikit-learn", "tensorboard"]
+
+setup(
+    name="wavcube",
+    version="0.1.0",
+    description="One compact continuous latent of speech for understanding, reconstruction and generation",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["wavcube", "wavcube.*"]),
+    package_data={"wavcube": ["pretrained/*/*"]},
+    install_requires=[
+        # torchaudio 2.11 is the last release, and refuses to be imported beside another torch
+        "torch==2.11.*",
+        "torchaudio==2.11.*",
+        "speechbrain>=1.1.2",
+        "hyperpyyaml",
+        "transformers>=5",
+        "sentencepiece",
+        "tqdm",
+        "soundfile",
+        "safetensors",
+        "espeakng-loader",
+    ],
+    extras_require={
+        "eval": EVALUATION,
+        "recipes": RECIPES,
+        "test": [*RECIPES, "pytest", "pytest-socket", "pytest-timeout", "pytest-xdist", "ruff"],
+    },
+    entry_points={"console_scripts": ["wavcube=wavcube.cli:main"]},
+)

@@ -1,0 +1,341 @@
+"""Self-supervised encoders of transformers as (features, lengths), exact in padded batches."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
+
+from wavcube.lobes.filterbank_wavlm import FilterBankWavLM, FilterBankWavLMConfig
+from wavcube.lobes.lengths import length_mask
+from wavcube.lobes.transformer import RelativeTransformer
+
+MODEL_TYPES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] = {
+    "wavlm": (WavLMConfig, WavLMModel),
+    "filterbank_wavlm": (FilterBankWavLMConfig, FilterBankWavLM),
+    "hubert": (HubertConfig, HubertModel),
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
+}
+# the variance of a clip is normalised to one with this added, as transformers' feature extractor
+VARIANCE_FLOOR = 1e-7
+
+
+@dataclass
+class SSLFeatures:
+    """What an encoder makes of a batch.
+
+    Attributes
+    ----------
+    feature : Tensor
+        The chosen layer, `[B, N, C]`, zero in the padding.
+    states : list of Tensor
+        Input embedding and every layer up to the chosen one, `[B, N, C]` each; the last is `feature`.
+    num_frames : Tensor
+        Valid frames of each item, `[B]`.
+    """
+
+    feature: Tensor
+    states: list[Tensor]
+    num_frames: Tensor
+
+
+class SSLEncoder(nn.Module):
+    """A WavLM, HuBERT or wav2vec2 whose result for an item never depends on its batch.
+
+    Each utterance is normalised by its own true length, padding is silenced before it is seen, and
+    the mask reaches every layer. Encoders whose first convolution has a GroupNorm over time cannot
+    be masked; they run in groups of equal length. Layers above the chosen one are not built.
+    Dropout, layer drop and feature masking are off: the encoder is a function.
+
+    Parameters
+    ----------
+    config : Mapping
+        transformers' configuration as plain data, with its `model_type`. Weights are random; see
+        :meth:`from_pretrained`.
+    layer : int
+        -1 is the last layer after its final LayerNorm. Any other counts transformer layers (0 is the
+        input embedding) and goes through a LayerNorm of its own.
+    do_normalize : bool, optional
+        Zero mean and unit variance for each utterance. By default as the model was trained: yes, but
+        not for a filter bank, whose level matters.
+
+    Raises
+    ------
+    ValueError
+        If the model type or the layer does not exist.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_ssl_config
+    >>> encoder = SSLEncoder(tiny_ssl_config())
+    >>> encoder(torch.randn(2, 1600)).feature.shape
+    torch.Size([2, 5, 16])
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], layer: int = -1, do_normalize: bool | None = None
+    ) -> None:
+        super().__init__()
+        settings = dict(config)
+        model_type = settings.pop("model_type", None)
+        if model_type not in MODEL_TYPES:
+            raise ValueError(f"model_type {model_type!r} is none of {sorted(MODEL_TYPES)}")
+        config_class, model_class = MODEL_TYPES[model_type]
+        parsed = config_class(**settings)
+        if not -1 <= layer < parsed.num_hidden_layers:
+            raise ValueError(
+                f"layer {layer} of {parsed.num_hidden_layers}: choose 0 to "
+                f"{parsed.num_hidden_layers - 1}, or -1 for the last with its final norm"
+            )
+        self._config, self.layer = {"model_type": model_type, **settings}, layer
+        self.do_normalize = (
+            model_type != "filterbank_wavlm" if do_normalize is None else do_normalize
+        )
+        self.model = _build(parsed, model_class, layer)
+        self.post_norm = nn.LayerNorm(parsed.hidden_size, parsed.layer_norm_eps) if layer >= 0 else None
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, layer: int = -1) -> SSLEncoder:
+        """Load weights from a folder, or from the hub when ``source`` is no folder.
+
+        Parameters
+        ----------
+        source : str or Path
+            Folder with config.json and model.safetensors, or a hub id.
+        layer : int
+            See the class.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder lacks a file.
+        ValueError
+            If a weight is missing, unexpected or of another size.
+        """
+        from wavcube.lobes.ssl_weights import read_source, load_strictly
+
+        config, weights, do_normalize = read_source(source)
+        encoder = cls(config, layer, do_normalize)
+        load_strictly(encoder.model, weights, str(source))
+        return encoder
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as plain data."""
+        return {
+            "config": json.loads(json.dumps(self._config)),
+            "layer": self.layer,
+            "do_normalize": self.do_normalize,
+        }
+
+    @property
+    def dim(self) -> int:
+        """Width C of the feature."""
+        return self.model.config.hidden_size
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer layers that are run."""
+        return len(self.model.encoder.layers)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveform, in Hz."""
+        return 16000
+
+    @property
+    def hop(self) -> int:
+        """Samples between two frames."""
+        return math.prod(self.model.config.conv_stride)
+
+    def num_samples_for(self, num_frames: int) -> int:
+        """Fewest samples from which the front end makes so many frames."""
+        if self._has_filter_bank:
+            return num_frames * self.hop
+        samples = num_frames
+        for kernel, stride in zip(
+            reversed(self.model.config.conv_kernel), reversed(self.model.config.conv_stride)
+        ):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    @property
+    def _has_filter_bank(self) -> bool:
+        return isinstance(self.model, FilterBankWavLM)
+
+    @property
+    def _runs_padded(self) -> bool:
+        return self.model.config.feat_extract_norm == "layer"
+
+    def set_trainable(self, what: Literal["none", "transformer", "all"]) -> None:
+        """Choose which parameters get gradients.
+
+        Parameters
+        ----------
+        what : {"none", "transformer", "all"}
+            "transformer" leaves the convolutional front end as it is.
+        """
+        if what not in ("none", "transformer", "all"):
+            raise ValueError(f"trainable {what!r} is none of 'none', 'transformer', 'all'")
+        self.requires_grad_(what != "none")
+        self.model.feature_extractor.requires_grad_(what == "all")
+
+    def forward(
+        self,
+        wavs: Tensor,
+        num_samples: Tensor | None = None,
+        num_frames: Tensor | None = None,
+        span_mask: Tensor | None = None,
+    ) -> SSLFeatures:
+        """Encode.
+
+        Parameters
+        ----------
+        wavs : Tensor
+            `[B, T]`. What lies beyond an item's length is ignored.
+        num_samples : Tensor, optional
+            True lengths `[B]`; by default T.
+        num_frames : Tensor, optional
+            Frames wanted of each item `[B]`; by default ceil(samples / hop). Where the waveform
+            is too short for them it is extended by silence.
+        span_mask : Tensor, optional
+            `[B, N]`, True where the input is replaced by the learned mask embedding (pretraining).
+
+        Returns
+        -------
+        SSLFeatures
+            Features, all states and true lengths.
+        """
+        if num_samples is None:
+            num_samples = torch.full((len(wavs),), wavs.shape[1], device=wavs.device)
+        if num_frames is None:
+            num_frames = (num_samples + self.hop - 1).div(self.hop, rounding_mode="floor")
+        wavs = self.prepare(wavs, num_samples, num_frames)
+        if self._runs_padded:
+            return self._run(wavs, num_frames, span_mask)
+        return self._run_grouped(wavs, num_samples, num_frames, span_mask)
+
+    def prepare(self, wavs: Tensor, num_samples: Tensor, num_frames: Tensor) -> Tensor:
+        """Normalise each item by its own length, silence its padding, and fit the front end.
+
+        Returns
+        -------
+        Tensor
+            `[B, T']`, T' the samples that the longest item's frames take.
+        """
+        valid = length_mask(num_samples, wavs.shape[1])
+        wavs = wavs.masked_fill(~valid, 0.0)
+        if self.do_normalize:
+            count = num_samples[:, None].to(wavs.dtype)
+            centred = (wavs - wavs.sum(1, keepdim=True) / count).masked_fill(~valid, 0.0)
+            variance = centred.square().sum(1, keepdim=True) / count
+            wavs = centred / torch.sqrt(variance + VARIANCE_FLOOR)
+        wanted = self.num_samples_for(int(num_frames.max()))
+        return F.pad(wavs, (0, wanted - wavs.shape[1]))
+
+    def _run_grouped(
+        self, wavs: Tensor, num_samples: Tensor, num_frames: Tensor, span_mask: Tensor | None
+    ) -> SSLFeatures:
+        """Run items of equal length together: GroupNorm over time forbids padding."""
+        size, states = int(num_frames.max()), None
+        for samples in num_samples.unique().tolist():
+            rows = (num_samples == samples).nonzero().squeeze(1)
+            frames = int(num_frames[rows[0]])
+            part = self._run(
+                wavs[rows, : self.num_samples_for(frames)],
+                num_frames[rows],
+                None if span_mask is None else span_mask[rows, :frames],
+            )
+            if states is None:
+                states = [s.new_zeros(len(wavs), size, s.shape[2]) for s in part.states]
+            padded = [F.pad(s, (0, 0, 0, size - frames)) for s in part.states]
+            states = [s.index_copy(0, rows, p) for s, p in zip(states, padded)]
+        return SSLFeatures(states[-1], states, num_frames)
+
+    def _run(self, wavs: Tensor, num_frames: Tensor, span_mask: Tensor | None) -> SSLFeatures:
+        """Run a batch whose padding is silent already."""
+        x, _ = self.model.feature_projection(self._front_end(wavs))
+        mask = length_mask(num_frames, x.shape[1])
+        if span_mask is not None:
+            x = torch.where(span_mask[..., None], self.model.masked_spec_embed.to(x.dtype), x)
+        padding = ~mask[..., None]
+        encoder = self.model.encoder
+        x = x.masked_fill(padding, 0.0)
+        x = x + encoder.pos_conv_embed(x)
+        pre_norm = getattr(self.model.config, "do_stable_layer_norm", False)
+        if not pre_norm:
+            x = encoder.layer_norm(x)
+        # no mask where nothing is padded: fused attention is faster without one
+        states = _run_layers(encoder.layers, x, mask if bool(padding.any()) else None)
+        if self.layer == -1:
+            last = encoder.layer_norm(states[-1]) if pre_norm else states[-1]
+        else:
+            last = self.post_norm(states[-1])
+        states = [state.masked_fill(padding, 0.0) for state in [*states[:-1], last]]
+        return SSLFeatures(states[-1], states, num_frames)
+
+    def _front_end(self, wavs: Tensor) -> Tensor:
+        """Map `[B, T]` to `[B, N, F]`."""
+        extractor = self.model.feature_extractor
+        if self._has_filter_bank:
+            return extractor(wavs)
+        x = wavs[:, None]
+        # not extractor(wavs): in train mode that makes the waveform require gradients
+        for layer in extractor.conv_layers:
+            x = layer(x)
+        return x.transpose(1, 2)
+
+
+def _build(
+    config: PretrainedConfig, model_class: type[PreTrainedModel], layer: int
+) -> PreTrainedModel:
+    """Build a model up to a layer, deterministic, on fused attention."""
+    for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"):
+        setattr(config, name, 0.0)
+    if layer >= 0:
+        config.num_hidden_layers = layer
+    wavlm = issubclass(model_class, WavLMModel)
+    # WavLM's own attention has no fused path; its layers are replaced below
+    config._attn_implementation = "eager" if wavlm else "sdpa"
+    model = model_class(config)
+    if wavlm:
+        model.encoder.layers = RelativeTransformer(
+            config.hidden_size,
+            config.num_hidden_layers,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.num_buckets,
+            config.max_bucket_distance,
+            config.layer_norm_eps,
+            config.do_stable_layer_norm,
+        )
+        model.encoder.layers.apply(model._init_weights)
+    return model
+
+
+def _run_layers(layers: nn.ModuleList, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+    """All states of a stack, the input included."""
+    if isinstance(layers, RelativeTransformer):
+        return layers.hidden_states(x, mask)
+    states = [x]
+    keys = None if mask is None else mask[:, None, None, :].expand(-1, 1, x.shape[1], -1)
+    for layer in layers:
+        out = layer(states[-1], attention_mask=keys)
+        states.append(out[0] if isinstance(out, tuple) else out)
+    return states

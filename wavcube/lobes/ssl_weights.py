@@ -1,0 +1,127 @@
+"""Reading an SSL encoder's folder: configuration and weights, strictly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+# heads and quantisers of pretraining, and layers above the chosen one: never part of an encoder
+_PREFIXES = ("wavlm.", "hubert.", "wav2vec2.", "model.")
+_FOREIGN = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "adapter.")
+
+
+def packaged_encoder() -> Path:
+    """Folder of the small encoder that comes with the package."""
+    return Path(__file__).parents[1] / "pretrained" / "encoder"
+
+
+def read_source(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], bool | None]:
+    """Read an encoder from a folder, or fetch it from the hub when ``source`` is a hub id.
+
+    Parameters
+    ----------
+    source : str or Path
+        Folder or hub id.
+
+    Returns
+    -------
+    config : dict
+        transformers' configuration.
+    weights : dict of Tensor
+        Float32, under the base model's names.
+    do_normalize : bool or None
+        As its preprocessor_config.json says; None without one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or a file of it is absent.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _fetch(str(source))
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise FileNotFoundError(f"{folder} has no config.json: not a folder of an SSL encoder")
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    preprocessor = folder / "preprocessor_config.json"
+    do_normalize = None
+    if preprocessor.is_file():
+        do_normalize = json.loads(preprocessor.read_text(encoding="utf-8")).get("do_normalize")
+    return config, _read_weights(folder), do_normalize
+
+
+def load_strictly(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Load weights into an encoder that may have fewer layers than they describe.
+
+    Raises
+    ------
+    ValueError
+        If a weight is missing, unexpected or of another size.
+    """
+    wanted = model.state_dict()
+    depth = len(model.encoder.layers)
+    weights = {name: value for name, value in weights.items() if not _above(name, depth)}
+    missing = sorted(wanted.keys() - weights.keys())
+    unexpected = sorted(weights.keys() - wanted.keys())
+    shapes = [
+        f"{name}: {tuple(weights[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & weights.keys())
+        if weights[name].shape != wanted[name].shape
+    ]
+    if missing or unexpected or shapes:
+        raise ValueError(
+            f"the weights of {source} do not fit their configuration: missing {missing[:5]}, "
+            f"unexpected {unexpected[:5]}, other sizes {shapes[:5]}"
+        )
+    model.load_state_dict(weights)
+
+
+def _above(name: str, depth: int) -> bool:
+    parts = name.split(".")
+    return parts[:2] == ["encoder", "layers"] and int(parts[2]) >= depth
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    if (folder / "model.safetensors").is_file():
+        weights = load_file(folder / "model.safetensors")
+    elif (folder / "pytorch_model.bin").is_file():
+        weights = torch.load(folder / "pytorch_model.bin", weights_only=True, map_location="cpu")
+    else:
+        raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
+    return {
+        _base_name(name): value.float()
+        for name, value in weights.items()
+        if not _base_name(name).startswith(_FOREIGN)
+    }
+
+
+def _base_name(name: str) -> str:
+    """Spell a name as the base model of this torch does."""
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    # weight_norm's two spellings: hook (older torch) and parametrisation
+    name = name.replace("pos_conv_embed.conv.weight_g", _PARAMETRISED + "original0")
+    return name.replace("pos_conv_embed.conv.weight_v", _PARAMETRISED + "original1")
+
+
+_PARAMETRISED = "pos_conv_embed.conv.parametrizations.weight."
+
+
+def _fetch(hub_id: str) -> Path:
+    """Download an encoder's three small files and its weights, or find them in the hub's cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin"]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{hub_id!r} is neither a folder nor a hub repository that can be reached: {error}"
+        ) from error
