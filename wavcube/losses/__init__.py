@@ -1,7 +1,8 @@
 """Training criteria of WavCube, one idea per file.
 
-Every term is a plain function or module that returns a scalar; a Brain collects the terms of a step in
-a dict and :func:`weighted_sum` adds them with the weights of the YAML, whose names must be the same.
+Every term is a plain function or module that returns a scalar; a Brain collects the terms of a
+step in a dict and :func:`weighted_sum` adds them with the weights of the YAML, whose names must be
+the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Hinge losses and feature matching for a family of discriminators.
 
 Hinge form of Lim and Ye, "Geometric GAN" (arXiv 1705.02894); feature matching of MelGAN (arXiv
-1910.06711). All are means over the sub-discriminators, so that a weight keeps its meaning when their
-number changes. The functions take the lists that a discriminator returns; they know nothing else of it.
+1910.06711). All are means over the sub-discriminators, so that a weight keeps its meaning when
+their number changes. The functions take the lists that a discriminator returns; they know nothing
+else of it.
 """
 
 from __future__ import annotations

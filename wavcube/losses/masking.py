@@ -1,4 +1,4 @@
-"""Means over the valid part of a padded batch."""
+"""Keeping the padding of a batch out of a criterion."""
 
 from __future__ import annotations
 
@@ -34,8 +34,45 @@ def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if mask is None:
         return values.mean()
-    if mask.shape != values.shape:
-        raise ValueError(
-            f"the mask {tuple(mask.shape)} must have one entry for each frame {tuple(values.shape)}"
-        )
+    _check_mask(mask, values)
     return values.where(mask, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def zero_padding(features: Tensor, mask: Tensor) -> Tensor:
+    """Replace the frames that a mask leaves out by zeros, whatever stands there.
+
+    Done before the arithmetic of a criterion, not after: 0 * NaN is NaN, in the gradient too.
+
+    Parameters
+    ----------
+    features : Tensor
+        Frames, ``[B, N, C]``.
+    mask : Tensor
+        Bool ``[B, N]``, True for valid frames.
+
+    Returns
+    -------
+    Tensor
+        ``[B, N, C]``; no gradient reaches the frames left out.
+
+    Raises
+    ------
+    ValueError
+        If the mask's shape is not ``[B, N]``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> zero_padding(torch.tensor([[[5.0], [float("nan")]]]), torch.tensor([[True, False]]))
+    tensor([[[5.],
+             [0.]]])
+    """
+    _check_mask(mask, features[..., 0])
+    return features.where(mask.unsqueeze(-1), 0.0)
+
+
+def _check_mask(mask: Tensor, frames: Tensor) -> None:
+    if mask.shape != frames.shape:
+        raise ValueError(
+            f"the mask {tuple(mask.shape)} must have one entry for each frame {tuple(frames.shape)}"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wavcube.losses.masking import masked_mean
+from wavcube.losses.masking import masked_mean, zero_padding
 
 
 def kl_divergence(mu: Tensor, log_variance: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -41,13 +41,12 @@ def kl_divergence(mu: Tensor, log_variance: Tensor, mask: Tensor | None = None) 
     """
     if mu.shape != log_variance.shape or mu.dim() != 3:
         raise ValueError(
-            f"expected mean and log-variance of the same shape [B, N, D], got {tuple(mu.shape)} and "
-            f"{tuple(log_variance.shape)}"
+            f"expected mean and log-variance of the same shape [B, N, D], got {tuple(mu.shape)} "
+            f"and {tuple(log_variance.shape)}"
         )
     with torch.autocast(mu.device.type, enabled=False):
         mu, log_variance = mu.float(), log_variance.float()
         if mask is not None:
-            keep = mask.unsqueeze(-1)
-            mu, log_variance = mu.where(keep, 0.0), log_variance.where(keep, 0.0)
+            mu, log_variance = zero_padding(mu, mask), zero_padding(log_variance, mask)
         divergence = 0.5 * (mu.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=-1)
         return masked_mean(divergence, mask)

@@ -1,7 +1,8 @@
 """Distance of a predicted feature sequence to an SSL encoder's feature sequence.
 
-The same criterion serves twice in WavCube (arXiv 2605.06407): the bottleneck's reconstruction of the
-feature (stages 1 and 2) and the anchoring of the trained encoder to its frozen teacher (stage 2).
+The same criterion serves twice in WavCube (arXiv 2605.06407): the bottleneck's reconstruction of
+the feature (stages 1 and 2) and the anchoring of the trained encoder to its frozen teacher (stage
+2).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from wavcube.losses.masking import masked_mean
+from wavcube.losses.masking import masked_mean, zero_padding
 
 
 def semantic_loss(feature_hat: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -55,10 +56,7 @@ def semantic_loss(feature_hat: Tensor, target: Tensor, mask: Tensor | None = Non
     with torch.autocast(feature_hat.device.type, enabled=False):
         feature_hat, target = feature_hat.float(), target.float()
         if mask is not None:
-            # Zeroed before the arithmetic, not after: 0 * NaN is NaN, in the gradient too.
-            keep = mask.unsqueeze(-1)
-            feature_hat = feature_hat.where(keep, 0.0)
-            target = target.where(keep, 0.0)
+            feature_hat, target = zero_padding(feature_hat, mask), zero_padding(target, mask)
         squared = (feature_hat - target).square().mean(dim=-1)
         cosine = cosine_similarity(feature_hat, target, dim=-1)
         return masked_mean(squared, mask) + 1.0 - masked_mean(cosine, mask)
