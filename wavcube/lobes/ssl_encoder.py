@@ -237,8 +237,9 @@ class SSLEncoder(nn.Module):
         Returns
         -------
         Tensor
-            `[B, T']`, T' the samples that the longest item's frames take.
+            `[B, T']`, T' the samples that the longest item has or its frames take.
         """
+        wavs = wavs[:, : int(num_samples.max())]
         valid = length_mask(num_samples, wavs.shape[1])
         wavs = wavs.masked_fill(~valid, 0.0)
         if self.do_normalize:
@@ -247,7 +248,7 @@ class SSLEncoder(nn.Module):
             variance = centred.square().sum(1, keepdim=True) / count
             wavs = centred / torch.sqrt(variance + VARIANCE_FLOOR)
         wanted = self.num_samples_for(int(num_frames.max()))
-        return F.pad(wavs, (0, wanted - wavs.shape[1]))
+        return F.pad(wavs, (0, max(0, wanted - wavs.shape[1])))
 
     def _run_grouped(
         self, wavs: Tensor, num_samples: Tensor, num_frames: Tensor, span_mask: Tensor | None
@@ -258,7 +259,7 @@ class SSLEncoder(nn.Module):
             rows = (num_samples == samples).nonzero().squeeze(1)
             frames = int(num_frames[rows[0]])
             part = self._run(
-                wavs[rows, : self.num_samples_for(frames)],
+                wavs[rows, : max(samples, self.num_samples_for(frames))],
                 num_frames[rows],
                 None if span_mask is None else span_mask[rows, :frames],
             )
@@ -270,7 +271,10 @@ class SSLEncoder(nn.Module):
 
     def _run(self, wavs: Tensor, num_frames: Tensor, span_mask: Tensor | None) -> SSLFeatures:
         """Run a batch whose padding is silent already."""
-        x, _ = self.model.feature_projection(self._front_end(wavs))
+        front = self._front_end(wavs)[:, : int(num_frames.max())]
+        projected = self.model.feature_projection(front)
+        # WavLM and wav2vec2 return their input too, HuBERT does not
+        x = projected[0] if isinstance(projected, tuple) else projected
         mask = length_mask(num_frames, x.shape[1])
         if span_mask is not None:
             x = torch.where(span_mask[..., None], self.model.masked_spec_embed.to(x.dtype), x)

@@ -1,0 +1,234 @@
+"""The semantic bottleneck: an SSL feature to the latent and back (arXiv 2605.06407)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavcube.lobes.transformer import RelativeTransformer
+
+# exp(-12 / 2) to exp(12 / 2): keeps the KL term and its gradient finite
+LOG_VARIANCE_LIMIT = 12.0
+
+
+class _Projection(nn.Sequential):
+    """Two linear layers through the mean of both widths, then a LayerNorm."""
+
+    def __init__(self, dim_in: int, dim_out: int) -> None:
+        middle = (dim_in + dim_out) // 2
+        super().__init__(
+            nn.Linear(dim_in, middle),
+            nn.GELU(),
+            nn.Linear(middle, dim_out),
+            nn.LayerNorm(dim_out, eps=1e-6),
+        )
+
+
+class SemanticEncoder(nn.Module):
+    """From the SSL feature to the latent.
+
+    Parameters
+    ----------
+    dim, latent_dim : int
+        Widths of the feature and of the latent.
+    num_layers, num_heads, ffn_dim : int
+        Of the transformer before the projection.
+
+    Examples
+    --------
+    >>> SemanticEncoder(16, 8, 1, 2, 32)(torch.randn(2, 5, 16)).shape
+    torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self, dim: int, latent_dim: int, num_layers: int, num_heads: int, ffn_dim: int
+    ) -> None:
+        super().__init__()
+        self.layers = RelativeTransformer(dim, num_layers, num_heads, ffn_dim)
+        self.projection = _Projection(dim, latent_dim)
+
+    def forward(self, feature: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map `[B, N, C]` to `[B, N, D]` under a mask `[B, N]` (True is valid)."""
+        return self.projection(self.layers(feature, mask))
+
+
+class SemanticDecoder(nn.Module):
+    """From the latent back to the SSL feature; needed in training only.
+
+    Parameters
+    ----------
+    dim, latent_dim, num_layers, num_heads, ffn_dim : int
+        See :class:`SemanticEncoder`.
+
+    Examples
+    --------
+    >>> SemanticDecoder(16, 8, 1, 2, 32)(torch.randn(2, 5, 8)).shape
+    torch.Size([2, 5, 16])
+    """
+
+    def __init__(
+        self, dim: int, latent_dim: int, num_layers: int, num_heads: int, ffn_dim: int
+    ) -> None:
+        super().__init__()
+        self.projection = _Projection(latent_dim, dim)
+        self.layers = RelativeTransformer(dim, num_layers, num_heads, ffn_dim)
+
+    def forward(self, latent: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map `[B, N, D]` to `[B, N, C]` under a mask `[B, N]` (True is valid)."""
+        return self.layers(self.projection(latent), mask)
+
+
+class SemanticBottleneck(nn.Module):
+    """Autoencoder of the SSL feature.
+
+    Parameters
+    ----------
+    dim : int
+        Width C of the SSL feature.
+    latent_dim : int
+        Width D of the latent.
+    num_layers, num_heads, ffn_dim : int
+        Of the transformer on each side: layers of WavLM's kind.
+    with_decoder : bool
+        Keep the side that restores the feature. Releases do without.
+
+    Examples
+    --------
+    >>> bottleneck = SemanticBottleneck(16, 8, num_layers=1, num_heads=2, ffn_dim=32)
+    >>> latent = bottleneck.encode(torch.randn(2, 5, 16))
+    >>> latent.shape, bottleneck.decode(latent).shape
+    (torch.Size([2, 5, 8]), torch.Size([2, 5, 16]))
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        latent_dim: int = 128,
+        num_layers: int = 3,
+        num_heads: int = 16,
+        ffn_dim: int = 4096,
+        with_decoder: bool = True,
+    ) -> None:
+        super().__init__()
+        self._sizes = {
+            "dim": dim,
+            "latent_dim": latent_dim,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "ffn_dim": ffn_dim,
+        }
+        self.semantic_encoder = SemanticEncoder(**self._sizes)
+        self.semantic_decoder = SemanticDecoder(**self._sizes) if with_decoder else None
+
+    @property
+    def latent_dim(self) -> int:
+        """Width D of the latent."""
+        return self._sizes["latent_dim"]
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as plain data."""
+        return {**self._sizes, "with_decoder": self.semantic_decoder is not None}
+
+    def copy_layers_from(self, stack: RelativeTransformer) -> None:
+        """Start both transformers as copies of the first layers of an SSL encoder's.
+
+        Parameters
+        ----------
+        stack : RelativeTransformer
+            At least as deep, of the same width.
+        """
+        for side in (self.semantic_encoder, self.semantic_decoder):
+            if side is not None:
+                for ours, theirs in zip(side.layers, stack, strict=False):
+                    ours.load_state_dict(theirs.state_dict())
+
+    def encode(self, feature: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compress.
+
+        Parameters
+        ----------
+        feature : Tensor
+            `[B, N, C]`.
+        mask : Tensor, optional
+            `[B, N]`, True where valid.
+
+        Returns
+        -------
+        Tensor
+            `[B, N, D]`.
+        """
+        return self.semantic_encoder(feature, mask)
+
+    def decode(self, latent: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Restore the feature.
+
+        Parameters
+        ----------
+        latent : Tensor
+            `[B, N, D]`.
+        mask : Tensor, optional
+            `[B, N]`, True where valid.
+
+        Returns
+        -------
+        Tensor
+            `[B, N, C]`.
+
+        Raises
+        ------
+        ValueError
+            If this side was left out.
+        """
+        if self.semantic_decoder is None:
+            raise ValueError(
+                "this model has no semantic decoder (releases leave it out): load it for training"
+            )
+        return self.semantic_decoder(latent, mask)
+
+
+class VariationalBottleneck(SemanticBottleneck):
+    """Bottleneck whose latent is a Gaussian: drawn in training, its mean at inference.
+
+    Parameters
+    ----------
+    dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder
+        See :class:`SemanticBottleneck`.
+
+    Examples
+    --------
+    >>> bottleneck = VariationalBottleneck(16, 8, num_layers=1, num_heads=2, ffn_dim=32).eval()
+    >>> mu, log_variance = bottleneck.posterior(torch.randn(2, 5, 16))
+    >>> mu.shape
+    torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        latent_dim: int = 128,
+        num_layers: int = 3,
+        num_heads: int = 16,
+        ffn_dim: int = 4096,
+        with_decoder: bool = True,
+    ) -> None:
+        super().__init__(dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder)
+        self.mean = nn.Linear(latent_dim, latent_dim)
+        self.log_variance = nn.Linear(latent_dim, latent_dim)
+
+    def posterior(self, feature: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the latent, `[B, N, D]` each; the latter within +-12."""
+        hidden = self.semantic_encoder(feature, mask)
+        limit = LOG_VARIANCE_LIMIT
+        return self.mean(hidden), self.log_variance(hidden).clamp(-limit, limit)
+
+    def encode(self, feature: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compress; see :meth:`SemanticBottleneck.encode`. Deterministic in eval mode."""
+        return self.sample(*self.posterior(feature, mask))
+
+    def sample(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """Draw a latent `[B, N, D]` in training; the mean in eval mode."""
+        if not self.training:
+            return mean
+        return mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)

@@ -1,0 +1,157 @@
+"""Tiny models and signals that tests, doctests and users share. Nothing is read or downloaded."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
+from wavcube.lobes.convnext import ConvNeXtBackbone
+from wavcube.lobes.decoder import AcousticDecoder
+from wavcube.lobes.istft import ISTFTHead
+from wavcube.lobes.layer_mix import LayerMix
+from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.wavcube import WavCube
+
+EncoderType = Literal["wavlm", "filterbank_wavlm", "hubert", "wav2vec2"]
+
+
+def tiny_ssl_config(
+    model_type: EncoderType = "wavlm", norm: Literal["layer", "group"] = "layer"
+) -> dict[str, Any]:
+    """Configuration of an encoder of some ten thousand parameters: width 16, 2 layers.
+
+    Parameters
+    ----------
+    model_type : str
+        Of transformers, or "filterbank_wavlm".
+    norm : {"layer", "group"}
+        Of the convolutional front end; "layer" comes with pre-norm transformer layers.
+
+    Examples
+    --------
+    >>> tiny_ssl_config()["hidden_size"]
+    16
+    """
+    config: dict[str, Any] = {
+        "model_type": model_type,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+    }
+    if model_type == "filterbank_wavlm":
+        return {**config, "num_mel_bins": 8}
+    return {
+        **config,
+        "conv_dim": [8] * 7,
+        "feat_extract_norm": norm,
+        "do_stable_layer_norm": norm == "layer",
+    }
+
+
+def tiny_ssl_encoder(model_type: EncoderType = "wavlm", layer: int = -1) -> SSLEncoder:
+    """Random :class:`~wavcube.lobes.ssl_encoder.SSLEncoder` of :func:`tiny_ssl_config`.
+
+    Examples
+    --------
+    >>> tiny_ssl_encoder().dim
+    16
+    """
+    return SSLEncoder(tiny_ssl_config(model_type), layer)
+
+
+def tiny_wavcube(
+    backbone: Literal["convnext", "transformer"] = "convnext",
+    encoder: EncoderType = "wavlm",
+    variational: bool = False,
+    with_layer_mix: bool = False,
+) -> WavCube:
+    """Random model of a few ten thousand parameters with every part of the real one.
+
+    Parameters
+    ----------
+    backbone : {"convnext", "transformer"}
+        Of the decoder.
+    encoder : str
+        Type of the SSL encoder.
+    variational : bool
+        Take the variational bottleneck.
+    with_layer_mix : bool
+        Feed the bottleneck a mix of all layers.
+
+    Examples
+    --------
+    >>> model = tiny_wavcube()
+    >>> latents, lens = model.encode(torch.randn(2, 1600))
+    >>> latents.shape
+    torch.Size([2, 5, 8])
+    """
+    ssl = tiny_ssl_encoder(encoder)
+    bottleneck_class = VariationalBottleneck if variational else SemanticBottleneck
+    bottleneck = bottleneck_class(ssl.dim, latent_dim=8, num_layers=1, num_heads=2, ffn_dim=32)
+    mix = LayerMix(ssl.num_layers + 1) if with_layer_mix else None
+    return WavCube(ssl, bottleneck, tiny_decoder(backbone), mix).eval()
+
+
+def tiny_decoder(backbone: Literal["convnext", "transformer"] = "convnext") -> AcousticDecoder:
+    """Random :class:`~wavcube.lobes.decoder.AcousticDecoder` for latents of 8 dimensions.
+
+    Examples
+    --------
+    >>> tiny_decoder()(torch.randn(2, 5, 8)).shape
+    torch.Size([2, 1600])
+    """
+    if backbone == "transformer":
+        from wavcube.lobes.causal_transformer import CausalTransformerBackbone
+
+        body = CausalTransformerBackbone(
+            latent_dim=8,
+            dim=16,
+            num_layers=2,
+            num_heads=2,
+            ffn_dim=32,
+            vocoder_dim=16,
+            vocoder_layers=2,
+            vocoder_heads=2,
+            vocoder_ffn_dim=32,
+        )
+        return AcousticDecoder(body, ISTFTHead(16))
+    return AcousticDecoder(ConvNeXtBackbone(8, dim=16, intermediate_dim=32, num_layers=2), ISTFTHead(16))
+
+
+def tone(seconds: float, seed: int = 0, sample_rate: int = 16000) -> Tensor:
+    """Make a voice-like signal: a gliding harmonic tone under a syllable-like envelope, plus noise.
+
+    Parameters
+    ----------
+    seconds : float
+        Duration.
+    seed : int
+        Draws pitch, glide and noise.
+    sample_rate : int
+        In Hz.
+
+    Returns
+    -------
+    Tensor
+        `[T]`, peak 0.5.
+
+    Examples
+    --------
+    >>> tone(0.1).shape
+    torch.Size([1600])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(round(seconds * sample_rate)) / sample_rate
+    pitch = 90 + 120 * float(torch.rand((), generator=generator))
+    phase = 2 * math.pi * pitch * (time + 0.02 * torch.sin(2 * math.pi * 1.5 * time))
+    voice = sum(torch.sin(k * phase) / k for k in range(1, 20))
+    envelope = 0.55 + 0.45 * torch.sin(2 * math.pi * 4 * time)
+    signal = voice * envelope + 0.05 * torch.randn(len(time), generator=generator)
+    return 0.5 * signal / signal.abs().max()
