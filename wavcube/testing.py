@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
+from wavcube.lobes.causal_transformer import CausalTransformerBackbone
 from wavcube.lobes.convnext import ConvNeXtBackbone
 from wavcube.lobes.decoder import AcousticDecoder
 from wavcube.lobes.istft import ISTFTHead
 from wavcube.lobes.layer_mix import LayerMix
+from wavcube.lobes.local_vocoder import LocalVocoder
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
 
@@ -108,21 +110,11 @@ def tiny_decoder(backbone: Literal["convnext", "transformer"] = "convnext") -> A
     torch.Size([2, 1600])
     """
     if backbone == "transformer":
-        from wavcube.lobes.causal_transformer import CausalTransformerBackbone
-
-        body = CausalTransformerBackbone(
-            latent_dim=8,
-            dim=16,
-            num_layers=2,
-            num_heads=2,
-            ffn_dim=32,
-            vocoder_dim=16,
-            vocoder_layers=2,
-            vocoder_heads=2,
-            vocoder_ffn_dim=32,
-        )
+        vocoder = LocalVocoder(8, dim=16, num_layers=2, num_heads=2, ffn_dim=32)
+        body = CausalTransformerBackbone(8, vocoder, 16, num_layers=2, num_heads=2, ffn_dim=32)
         return AcousticDecoder(body, ISTFTHead(16))
-    return AcousticDecoder(ConvNeXtBackbone(8, dim=16, intermediate_dim=32, num_layers=2), ISTFTHead(16))
+    body = ConvNeXtBackbone(8, dim=16, intermediate_dim=32, num_layers=2)
+    return AcousticDecoder(body, ISTFTHead(16))
 
 
 def tone(seconds: float, seed: int = 0, sample_rate: int = 16000) -> Tensor:

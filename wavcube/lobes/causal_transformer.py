@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.lengths import length_mask
+from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.rotary import rotary_table
 from wavcube.lobes.rotary_transformer import RotaryTransformerLayer, causal_attention
 
@@ -144,12 +145,11 @@ class CausalTransformerBackbone(nn.Module):
         Returns
         -------
         dict
-            The class's dotted name under `class`, its arguments and the vocoder's configuration.
+            Arguments by name; the vocoder as its class and arguments.
         """
         return {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "latent_dim": self.latent_dim,
-            "vocoder": self.vocoder.config(),
+            "vocoder": nested_config(self.vocoder),
             "width": self.width,
             "num_layers": len(self.layers),
             "num_heads": self.num_heads,

@@ -145,10 +145,9 @@ class ConvNeXtBackbone(nn.Module):
         Returns
         -------
         dict
-            The class's dotted name under `class`, and its arguments.
+            Arguments by name.
         """
         return {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "latent_dim": self.latent_dim,
             "dim": self.dim,
             "intermediate_dim": self.intermediate_dim,

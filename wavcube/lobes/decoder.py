@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from wavcube.lobes.nested_config import nested_config
+
 
 class AcousticDecoder(nn.Module):
     """Decode latents into a waveform with a backbone and a head.
@@ -61,12 +63,11 @@ class AcousticDecoder(nn.Module):
         Returns
         -------
         dict
-            The class's dotted name under `class`, and the configurations of both parts.
+            Both parts, each as its class and arguments.
         """
         return {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
-            "backbone": self.backbone.config(),
-            "head": self.head.config(),
+            "backbone": nested_config(self.backbone),
+            "head": nested_config(self.head),
         }
 
     def forward(self, latents: Tensor, num_frames: Tensor | None = None) -> Tensor:

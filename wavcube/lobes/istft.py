@@ -64,10 +64,9 @@ class ISTFTHead(nn.Module):
         Returns
         -------
         dict
-            The class's dotted name under `class`, and its arguments.
+            Arguments by name.
         """
-        name = f"{type(self).__module__}.{type(self).__qualname__}"
-        return {"class": name, "dim": self.dim, "n_fft": self.n_fft, "hop": self.hop}
+        return {"dim": self.dim, "n_fft": self.n_fft, "hop": self.hop}
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Synthesise the waveform.

@@ -62,10 +62,9 @@ class LocalVocoder(nn.Module):
         Returns
         -------
         dict
-            The class's dotted name under `class`, and its arguments.
+            Arguments by name.
         """
         return {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "input_dim": self.input_dim,
             "dim": self.dim,
             "num_layers": len(self.layers),
