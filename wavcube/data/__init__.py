@@ -1,0 +1,1 @@
+"""Data: audio files, manifests, crops for training, and the embedded corpus."""
