@@ -5,7 +5,7 @@ Importing the package loads nothing heavy: `WavCube` is looked up when it is fir
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wavcube.inference import WavCube
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 __all__ = ["WavCube", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> type[WavCube]:
     if name == "WavCube":
         from wavcube.inference import WavCube
 

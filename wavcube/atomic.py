@@ -1,0 +1,161 @@
+"""Files and folders that appear complete under their name, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_folder(
+    target: str | Path, *, overwrite: bool = False, marker: str | None = None
+) -> Iterator[Path]:
+    """Fill a folder beside the target, then rename it.
+
+    The body writes into the yielded folder. When it raises (a full disk, Ctrl-C) nothing is left; a
+    kill leaves a hidden folder beside the target, never a broken one under its name.
+
+    Parameters
+    ----------
+    target : str or Path
+        The final name. Missing parents are made.
+    overwrite : bool
+        Replace a folder that is not empty.
+    marker : str, optional
+        A file that a folder must hold to be replaced, so that a slip does not remove a home folder.
+
+    Yields
+    ------
+    Path
+        The folder to write into.
+
+    Raises
+    ------
+    FileExistsError
+        If the target is a file, or a folder that is not empty and may not be replaced.
+
+    Examples
+    --------
+    >>> tmp = getfixture("tmp_path")
+    >>> with atomic_folder(tmp / "model") as folder:
+    ...     _ = (folder / "weights").write_text("1")
+    >>> sorted(path.name for path in tmp.iterdir())
+    ['model']
+    """
+    target = Path(target).absolute()
+    _check_replaceable(target, overwrite, marker)
+    made = _make_parents(target)
+    draft = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        yield draft
+        _sync_tree(draft)
+        _swap(draft, target)
+        _sync(target.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        _remove_empty(made)
+        raise
+
+
+def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a whole file under a temporary name, then rename it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The final name. Missing parents are made.
+    data : bytes
+        The content.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and ``overwrite`` is false.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "folder" / "note"
+    >>> write_atomically(path, b"text")
+    >>> path.read_bytes()
+    b'text'
+    """
+    path = Path(path).absolute()
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, a file name is needed")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: choose another name, or allow overwriting")
+    made = _make_parents(path)
+    draft = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        _remove_empty(made)
+        raise
+
+
+def _check_replaceable(target: Path, overwrite: bool, marker: str | None) -> None:
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"{target} is a file, a folder is needed")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{target} is not empty: choose another folder, or allow overwriting")
+    if marker is not None and not (target / marker).is_file():
+        raise FileExistsError(
+            f"{target} holds no {marker}, so it is no folder of ours and is not replaced"
+        )
+
+
+def _make_parents(path: Path) -> list[Path]:
+    """Make the missing parents and return them, the deepest first."""
+    missing = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _swap(draft: Path, target: Path) -> None:
+    """Put the draft in the target's place; the old content goes only once the new is there."""
+    if not target.is_dir():
+        draft.rename(target)
+        return
+    old = target.with_name(f".{target.name}.old-{os.getpid()}")
+    target.rename(old)
+    try:
+        draft.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Force a file or a folder's list of names to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,334 @@
+"""From a trained model to one self-contained folder, and back, strictly."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from wavcube.atomic import atomic_folder
+from wavcube.hyperparams_yaml import WEIGHTS_FILE, hyperparams_yaml
+from wavcube.model_card import ModelCard, library_versions, render_card
+from wavcube.weights import load_strictly, model_hash, read_weights, write_weights
+
+if TYPE_CHECKING:
+    from wavcube.lobes.wavcube import WavCube
+
+CONFIG_FILE = "config.json"
+YAML_FILE = "hyperparams.yaml"
+CARD_FILE = "README.md"
+TRAINING_FILE = "training.safetensors"
+RELEASE_FILES = (CONFIG_FILE, WEIGHTS_FILE, YAML_FILE, CARD_FILE)
+
+FORMAT, FORMAT_VERSION = "wavcube-release", 1
+SEMANTIC_DECODER = "bottleneck.semantic_decoder."
+DISCRIMINATORS = "discriminators."
+
+ALLOWED_CLASSES = frozenset(
+    {
+        "wavcube.lobes.wavcube.WavCube",
+        "wavcube.lobes.ssl_encoder.SSLEncoder",
+        "wavcube.lobes.layer_mix.LayerMix",
+        "wavcube.lobes.bottleneck.SemanticBottleneck",
+        "wavcube.lobes.bottleneck.VariationalBottleneck",
+        "wavcube.lobes.decoder.AcousticDecoder",
+        "wavcube.lobes.convnext.ConvNeXtBackbone",
+        "wavcube.lobes.causal_transformer.CausalTransformerBackbone",
+        "wavcube.lobes.local_vocoder.LocalVocoder",
+        "wavcube.lobes.istft.ISTFTHead",
+    }
+)
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """Build a lobe with random weights from plain data.
+
+    Parameters
+    ----------
+    config : mapping
+        What the lobe's ``config()`` gave: `class`, a dotted name, and the constructor's arguments,
+        nested lobes in the same way.
+
+    Returns
+    -------
+    nn.Module
+        The lobe.
+
+    Raises
+    ------
+    ValueError
+        If a class is not in ``ALLOWED_CLASSES`` or does not take the arguments.
+
+    Examples
+    --------
+    >>> build({"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3})
+    LayerMix()
+    >>> build({"class": "os.system", "command": "ls"})
+    Traceback (most recent call last):
+    ...
+    ValueError: class 'os.system' is not one that a release may name
+    """
+    name = config.get("class")
+    if name not in ALLOWED_CLASSES:
+        raise ValueError(f"class {name!r} is not one that a release may name")
+    module, _, attribute = name.rpartition(".")
+    lobe = getattr(importlib.import_module(module), attribute)
+    arguments = {
+        key: build(value) if isinstance(value, Mapping) and "class" in value else value
+        for key, value in config.items()
+        if key != "class"
+    }
+    try:
+        inspect.signature(lobe).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} does not take its arguments in the configuration: {error}"
+        ) from error
+    return lobe(**arguments)
+
+
+def write_release(
+    model: WavCube,
+    folder: str | Path,
+    *,
+    card: ModelCard,
+    training_state: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
+) -> Path:
+    """Write a model as a folder that loads anywhere, without network.
+
+    The folder appears complete or not at all. The semantic decoder, which inference does not need,
+    goes to training.safetensors, or nowhere.
+
+    Parameters
+    ----------
+    model : WavCube
+        The lobe.
+    folder : str or Path
+        A new or empty folder.
+    card : ModelCard
+        Licences, data and results for its README.md.
+    training_state : mapping of str to Tensor, optional
+        `discriminators.*`, for fine-tuning. When given, even empty, training.safetensors holds it
+        and the model's semantic decoder; a model without one may give `bottleneck.semantic_decoder.*`.
+    dtype : torch.dtype
+        float32, which loads bit for bit, or float16 for half the size.
+    overwrite : bool
+        Replace an earlier release.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder is not empty and may not be replaced.
+    ValueError
+        If a weight is not finite or the training state holds other keys.
+    OSError
+        If it cannot be written, as on a full disk.
+    """
+    if dtype not in (torch.float32, torch.float16):
+        raise ValueError(f"a release is stored as float32 or float16, not {dtype}")
+    state = model.state_dict()
+    weights = {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
+    config = release_config(model)
+    with atomic_folder(folder, overwrite=overwrite, marker=CONFIG_FILE) as draft:
+        write_weights(draft / WEIGHTS_FILE, weights, dtype)
+        if training_state is not None:
+            decoder = {k: v for k, v in state.items() if k.startswith(SEMANTIC_DECODER)}
+            training = {**decoder, **training_state}
+            _check_training_keys(training)
+            write_weights(draft / TRAINING_FILE, training, dtype)
+        content = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "model": config,
+            "versions": library_versions(),
+        }
+        (draft / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (draft / YAML_FILE).write_text(hyperparams_yaml(config), encoding="utf-8")
+        facts = {
+            "sample rate": f"{model.sample_rate} Hz",
+            "frame rate": f"{model.frame_rate:g} Hz",
+            "latent dimensions": model.latent_dim,
+            "parameters": f"{sum(v.numel() for v in weights.values()):,}",
+            "stored as": str(dtype).removeprefix("torch."),
+            "model hash": model_hash(config, draft / WEIGHTS_FILE),
+        }
+        (draft / CARD_FILE).write_text(render_card(card, facts), encoding="utf-8")
+    return Path(folder)
+
+
+def load_release(folder: str | Path) -> WavCube:
+    """Load a release's model, in eval mode and float32.
+
+    Parameters
+    ----------
+    folder : str or Path
+        What :func:`write_release` wrote.
+
+    Returns
+    -------
+    WavCube
+        The lobe, without its semantic decoder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or a file of it is missing.
+    ValueError
+        If the configuration is of another kind, or a weight is missing, unexpected or of another
+        size.
+    """
+    folder = Path(folder)
+    model = build(read_config(folder))
+    load_strictly(model, read_weights(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
+    return model.eval()
+
+
+def load_for_training(folder: str | Path) -> tuple[WavCube, dict[str, Tensor]]:
+    """Load a release to train on from it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A release with training.safetensors.
+
+    Returns
+    -------
+    WavCube
+        The lobe with its semantic decoder.
+    dict of str to Tensor
+        `discriminators.*`; empty if the release has none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, or its training.safetensors, is missing.
+    ValueError
+        If a weight is missing, unexpected or of another size.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    path = folder / TRAINING_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {TRAINING_FILE} with the semantic decoder, so it cannot be trained "
+            "on: take a release that was written with its training state"
+        )
+    config["bottleneck"]["with_decoder"] = True
+    model = build(config)
+    training = read_weights(path)
+    _check_training_keys(training)
+    decoder = {k: v for k, v in training.items() if k.startswith(SEMANTIC_DECODER)}
+    load_strictly(model, {**read_weights(folder / WEIGHTS_FILE), **decoder}, str(folder))
+    return model, {k: v for k, v in training.items() if k.startswith(DISCRIMINATORS)}
+
+
+def release_config(model: WavCube) -> dict[str, Any]:
+    """Describe a model as its release would: no semantic decoder, plain data.
+
+    Parameters
+    ----------
+    model : WavCube
+        The lobe.
+
+    Returns
+    -------
+    dict
+        For :func:`build`; as JSON would give it back, so that it compares equal to config.json.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_wavcube
+    >>> release_config(tiny_wavcube())["class"]
+    'wavcube.lobes.wavcube.WavCube'
+    """
+    kind = type(model)
+    config = {"class": f"{kind.__module__}.{kind.__qualname__}", **model.config()}
+    config = json.loads(json.dumps(config))
+    config["bottleneck"]["with_decoder"] = False
+    return config
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Read a release's config.json.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The release.
+
+    Returns
+    -------
+    dict
+        The lobe's configuration, for :func:`build`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is missing or no release.
+    ValueError
+        If the file is broken or of another format.
+    """
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is no WavCube release: it has no {CONFIG_FILE}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    found = (
+        [content.get(k) for k in ("format", "format_version")] if isinstance(content, dict) else []
+    )
+    if found != [FORMAT, FORMAT_VERSION] or not isinstance(content.get("model"), dict):
+        raise ValueError(f"{path} is not of the format {FORMAT} {FORMAT_VERSION}: {found}")
+    return content["model"]
+
+
+def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> Path:
+    """Copy a finished run's model to a folder of its own, checked by loading it.
+
+    Parameters
+    ----------
+    run : str or Path
+        A recipe's output folder, with its `release`.
+    out : str or Path
+        The new folder.
+    overwrite : bool
+        Replace an earlier release.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the run has no release.
+    """
+    source = Path(run) / "release"
+    if not source.is_dir():
+        raise FileNotFoundError(f"{run} holds no finished run: it has no release folder")
+    load_release(source)
+    with atomic_folder(out, overwrite=overwrite, marker=CONFIG_FILE) as draft:
+        shutil.copytree(source, draft, dirs_exist_ok=True)
+    return Path(out)
+
+
+def _check_training_keys(state: Mapping[str, Tensor]) -> None:
+    families = (SEMANTIC_DECODER, DISCRIMINATORS)
+    if strange := sorted(k for k in state if not k.startswith(families)):
+        raise ValueError(f"training state holds {strange[:6]}; only {families} belong there")

@@ -1,0 +1,81 @@
+"""Write a release's hyperparams.yaml: its configuration in SpeechBrain's own convention."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+WEIGHTS_HOOK = "wavcube.weights.load_release_weights"
+PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"
+WEIGHTS_FILE = "model.safetensors"
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER = """\
+# A WavCube release, written from config.json. Load it with
+#     WavCube.from_hparams(source=FOLDER)
+"""
+_FOOTER = f"""
+modules:
+    wavcube: !ref <wavcube>
+
+pretrainer: !new:{PRETRAINER}
+    loadables:
+        wavcube: !ref <wavcube>
+    paths:
+        wavcube: {WEIGHTS_FILE}
+    custom_hooks:
+        wavcube: !name:{WEIGHTS_HOOK}
+"""
+
+
+def hyperparams_yaml(config: Mapping[str, Any]) -> str:
+    """Turn a lobe's configuration into a self-contained HyperPyYAML text.
+
+    Parameters
+    ----------
+    config : mapping
+        Plain nested data; a mapping with the key `class` becomes `!new:` of that dotted name.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Examples
+    --------
+    >>> text = hyperparams_yaml({"class": "torch.nn.Linear", "in_features": 2, "out_features": 1})
+    >>> print(text.splitlines()[3])
+    wavcube: !new:torch.nn.Linear
+    """
+    return f"{_HEADER}\nwavcube:{_render(config, 1)}\n{_FOOTER}"
+
+
+def _render(value: object, depth: int) -> str:
+    """Write what follows `key:`, leading space or line break included."""
+    if isinstance(value, Mapping):
+        tag = f" !new:{value['class']}" if "class" in value else ""
+        items = {key: item for key, item in value.items() if key != "class"}
+        if not items:
+            return tag or " {}"
+        indent = "    " * depth
+        lines = [f"{indent}{_key(key)}:{_render(item, depth + 1)}" for key, item in items.items()]
+        return "\n".join([tag, *lines])
+    if isinstance(value, list | tuple):
+        return " [" + ", ".join(_scalar(item) for item in value) + "]"
+    return " " + _scalar(value)
+
+
+def _key(key: str) -> str:
+    return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key)
+
+
+def _scalar(value: object) -> str:
+    """Write a scalar or flow list as JSON, which YAML reads, with the dot it wants in floats."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+    if isinstance(value, float):
+        text = repr(value)
+        return text if "." in text or "n" in text else text.replace("e", ".0e")
+    return json.dumps(value)

@@ -1,0 +1,184 @@
+"""Strict reading and writing of safetensors weights, and the hash that names a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+# an error names so many keys of a kind, and counts the rest
+NAMED_KEYS = 6
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a safetensors file; any other format, a pickle above all, is refused unread.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Tensors on the CPU, as stored.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no complete safetensors file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no complete safetensors file ({error}); pickles are never read here"
+        ) from error
+
+
+def write_weights(path: str | Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Write finite tensors as safetensors.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    tensors : mapping of str to Tensor
+        The weights. Integer tensors keep their type.
+    dtype : torch.dtype
+        Type of the floating point ones.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or leaves the range of ``dtype``.
+    OSError
+        If the file cannot be written.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().to("cpu")
+        if tensor.is_floating_point():
+            if not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"weight {name} holds NaN or infinite values: nothing is written")
+            tensor = tensor.to(dtype)
+            if not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"weight {name} leaves the range of {dtype}: write float32")
+        # a copy: safetensors refuses tensors that share memory
+        stored[name] = tensor.clone(memory_format=torch.contiguous_format)
+    try:
+        save_file(stored, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Fill a module, cast to its types; every key and size must agree.
+
+    Parameters
+    ----------
+    module : nn.Module
+        What to fill.
+    tensors : mapping of str to Tensor
+        The weights.
+    where : str
+        Their origin, for the message.
+
+    Raises
+    ------
+    ValueError
+        Naming the missing and unexpected keys and both sizes of those that differ.
+
+    Examples
+    --------
+    >>> load_strictly(nn.Linear(2, 1), {"weight": torch.zeros(1, 3)}, "my file")
+    Traceback (most recent call last):
+    ...
+    ValueError: my file does not fit the model: missing bias; weight has size [1, 3], not [1, 2]
+    """
+    own = module.state_dict()
+    problems = []
+    if missing := sorted(own.keys() - tensors.keys()):
+        problems.append(f"missing {_some(missing)}")
+    if unexpected := sorted(tensors.keys() - own.keys()):
+        problems.append(f"unexpected {_some(unexpected)}")
+    common = sorted(own.keys() & tensors.keys())
+    sizes = [
+        f"{name} has size {list(tensors[name].shape)}, not {list(own[name].shape)}"
+        for name in common
+        if tensors[name].shape != own[name].shape
+    ]
+    if sizes:
+        problems.append(_some(sizes))
+    kinds = [
+        f"{name} is {tensors[name].dtype}, not {own[name].dtype}"
+        for name in common
+        if tensors[name].is_floating_point() != own[name].is_floating_point()
+    ]
+    if kinds:
+        problems.append(_some(kinds))
+    if problems:
+        raise ValueError(f"{where} does not fit the model: " + "; ".join(problems))
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def load_release_weights(module: nn.Module, path: str | Path) -> None:
+    """Fill a module from a safetensors file; the hook that a release's hyperparams.yaml names.
+
+    Parameters
+    ----------
+    module : nn.Module
+        What to fill.
+    path : str or Path
+        model.safetensors.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no safetensors file, or a key or size differs.
+    """
+    load_strictly(module, read_weights(path), str(path))
+
+
+def model_hash(config: Mapping[str, Any], weights: str | Path) -> str:
+    """Name a model by what it is: its configuration and the bytes of its weights.
+
+    Parameters
+    ----------
+    config : mapping
+        The lobe's ``config()``.
+    weights : str or Path
+        model.safetensors.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal. A model stored as float16 is another model than its float32 one:
+        its latents differ.
+    """
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    with Path(weights).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    """Join the first names; count the rest."""
+    text = ", ".join(names[:NAMED_KEYS])
+    return text if len(names) <= NAMED_KEYS else f"{text} and {len(names) - NAMED_KEYS} more"
