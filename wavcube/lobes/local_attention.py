@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from wavcube.lobes.lengths import length_mask
 
-MIN_BLOCK = 32
+MIN_BLOCK = 64
 
 
 class LocalAttention:
