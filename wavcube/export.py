@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavcube.atomic import atomic_folder
-from wavcube.hyperparams_yaml import WEIGHTS_FILE, hyperparams_yaml
-from wavcube.model_card import ModelCard, library_versions, render_card
-from wavcube.weights import load_strictly, model_hash, read_weights, write_weights
+from wavcube.release.build import ALLOWED_CLASSES, build
+from wavcube.release.card import ModelCard, library_versions, render_card
+from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, hyperparams_yaml
+from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
 
 if TYPE_CHECKING:
     from wavcube.lobes.wavcube import WavCube
@@ -31,67 +30,17 @@ FORMAT, FORMAT_VERSION = "wavcube-release", 1
 SEMANTIC_DECODER = "bottleneck.semantic_decoder."
 DISCRIMINATORS = "discriminators."
 
-ALLOWED_CLASSES = frozenset(
-    {
-        "wavcube.lobes.wavcube.WavCube",
-        "wavcube.lobes.ssl_encoder.SSLEncoder",
-        "wavcube.lobes.layer_mix.LayerMix",
-        "wavcube.lobes.bottleneck.SemanticBottleneck",
-        "wavcube.lobes.bottleneck.VariationalBottleneck",
-        "wavcube.lobes.decoder.AcousticDecoder",
-        "wavcube.lobes.convnext.ConvNeXtBackbone",
-        "wavcube.lobes.causal_transformer.CausalTransformerBackbone",
-        "wavcube.lobes.local_vocoder.LocalVocoder",
-        "wavcube.lobes.istft.ISTFTHead",
-    }
-)
-
-
-def build(config: Mapping[str, Any]) -> nn.Module:
-    """Build a lobe with random weights from plain data.
-
-    Parameters
-    ----------
-    config : mapping
-        What the lobe's ``config()`` gave: `class`, a dotted name, and the constructor's arguments,
-        nested lobes in the same way.
-
-    Returns
-    -------
-    nn.Module
-        The lobe.
-
-    Raises
-    ------
-    ValueError
-        If a class is not in ``ALLOWED_CLASSES`` or does not take the arguments.
-
-    Examples
-    --------
-    >>> build({"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3})
-    LayerMix()
-    >>> build({"class": "os.system", "command": "ls"})
-    Traceback (most recent call last):
-    ...
-    ValueError: class 'os.system' is not one that a release may name
-    """
-    name = config.get("class")
-    if name not in ALLOWED_CLASSES:
-        raise ValueError(f"class {name!r} is not one that a release may name")
-    module, _, attribute = name.rpartition(".")
-    lobe = getattr(importlib.import_module(module), attribute)
-    arguments = {
-        key: build(value) if isinstance(value, Mapping) and "class" in value else value
-        for key, value in config.items()
-        if key != "class"
-    }
-    try:
-        inspect.signature(lobe).bind(**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"{name} does not take its arguments in the configuration: {error}"
-        ) from error
-    return lobe(**arguments)
+__all__ = [
+    "ALLOWED_CLASSES",
+    "build",
+    "export_run",
+    "load_for_training",
+    "load_release",
+    "read_config",
+    "release_config",
+    "release_hash",
+    "write_release",
+]
 
 
 def write_release(
@@ -118,7 +67,8 @@ def write_release(
         Licences, data and results for its README.md.
     training_state : mapping of str to Tensor, optional
         `discriminators.*`, for fine-tuning. When given, even empty, training.safetensors holds it
-        and the model's semantic decoder; a model without one may give `bottleneck.semantic_decoder.*`.
+        and the model's semantic decoder; for a model without one it may hold
+        `bottleneck.semantic_decoder.*` too.
     dtype : torch.dtype
         float32, which loads bit for bit, or float16 for half the size.
     overwrite : bool
@@ -140,13 +90,12 @@ def write_release(
     """
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"a release is stored as float32 or float16, not {dtype}")
-    state = model.state_dict()
-    weights = {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
+    weights = _inference_state(model)
     config = release_config(model)
     with atomic_folder(folder, overwrite=overwrite, marker=CONFIG_FILE) as draft:
-        write_weights(draft / WEIGHTS_FILE, weights, dtype)
+        stored = write_weights(draft / WEIGHTS_FILE, weights, dtype)
         if training_state is not None:
-            decoder = {k: v for k, v in state.items() if k.startswith(SEMANTIC_DECODER)}
+            decoder = {k: v for k, v in model.state_dict().items() if k not in weights}
             training = {**decoder, **training_state}
             _check_training_keys(training)
             write_weights(draft / TRAINING_FILE, training, dtype)
@@ -164,7 +113,7 @@ def write_release(
             "latent dimensions": model.latent_dim,
             "parameters": f"{sum(v.numel() for v in weights.values()):,}",
             "stored as": str(dtype).removeprefix("torch."),
-            "model hash": model_hash(config, draft / WEIGHTS_FILE),
+            "model hash": model_hash(config, stored),
         }
         (draft / CARD_FILE).write_text(render_card(card, facts), encoding="utf-8")
     return Path(folder)
@@ -260,6 +209,27 @@ def release_config(model: WavCube) -> dict[str, Any]:
     config = json.loads(json.dumps(config))
     config["bottleneck"]["with_decoder"] = False
     return config
+
+
+def release_hash(model: WavCube) -> str:
+    """Hash a model as its float32 release would be.
+
+    Parameters
+    ----------
+    model : WavCube
+        The lobe.
+
+    Returns
+    -------
+    str
+        See :func:`wavcube.release.weights.model_hash`.
+    """
+    return model_hash(release_config(model), _inference_state(model))
+
+
+def _inference_state(model: WavCube) -> dict[str, Tensor]:
+    state = model.state_dict()
+    return {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-WEIGHTS_HOOK = "wavcube.weights.load_release_weights"
+WEIGHTS_HOOK = "wavcube.release.weights.load_release_weights"
 PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"
 WEIGHTS_FILE = "model.safetensors"
 

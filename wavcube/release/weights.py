@@ -49,7 +49,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ) from error
 
 
-def write_weights(path: str | Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+def write_weights(
+    path: str | Path, tensors: Mapping[str, Tensor], dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Write finite tensors as safetensors.
 
     Parameters
@@ -60,6 +62,11 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], dtype: torch.
         The weights. Integer tensors keep their type.
     dtype : torch.dtype
         Type of the floating point ones.
+
+    Returns
+    -------
+    dict of str to Tensor
+        What was stored.
 
     Raises
     ------
@@ -83,6 +90,7 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], dtype: torch.
         save_file(stored, path, metadata={"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
+    return stored
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -155,26 +163,35 @@ def load_release_weights(module: nn.Module, path: str | Path) -> None:
     load_strictly(module, read_weights(path), str(path))
 
 
-def model_hash(config: Mapping[str, Any], weights: str | Path) -> str:
-    """Name a model by what it is: its configuration and the bytes of its weights.
+def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Name a model by what it computes: its configuration and its weights.
 
     Parameters
     ----------
     config : mapping
-        The lobe's ``config()``.
-    weights : str or Path
-        model.safetensors.
+        Of the model, as its release has it.
+    tensors : mapping of str to Tensor
+        Its weights, on any device; floating point ones count as float32, which a model runs in.
 
     Returns
     -------
     str
-        SHA-256 in hexadecimal. A model stored as float16 is another model than its float32 one:
-        its latents differ.
+        SHA-256 in hexadecimal. A model rounded to float16 is another one: its latents differ.
+
+    Examples
+    --------
+    >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.zeros(1).half()})
+    True
+    >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.ones(1)})
+    False
     """
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    with Path(weights).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -1,0 +1,179 @@
+"""What users may pass to the inference class, checked with messages that name value and remedy."""
+
+from __future__ import annotations
+
+import torch
+import torchaudio.functional
+from torch import Tensor
+
+from wavcube.lobes.lengths import length_mask, to_absolute
+
+
+def device_name(device: str | int | torch.device) -> str:
+    """Spell a device as SpeechBrain expects it.
+
+    Parameters
+    ----------
+    device : str, int or torch.device
+        As torch takes it.
+
+    Returns
+    -------
+    str
+        A CUDA device always with its index.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device, or this machine does not have it.
+
+    Examples
+    --------
+    >>> device_name(torch.device("cpu"))
+    'cpu'
+    """
+    try:
+        parsed = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device {device!r} is unknown: {error}") from error
+    if parsed.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f"device {device!r}: no CUDA GPU is usable here; take 'cpu'")
+        index = torch.cuda.current_device() if parsed.index is None else parsed.index
+        if index >= torch.cuda.device_count():
+            raise ValueError(f"device {device!r}: this machine has {torch.cuda.device_count()}")
+        return f"cuda:{index}"
+    if parsed.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device {device!r}: there is none here; take 'cpu'")
+    return str(parsed)
+
+
+def check_waveforms(
+    wavs: Tensor, wav_lens: Tensor | None, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Move waveforms to a device as float32 `[B, T]`, after looking at every valid sample.
+
+    Parameters
+    ----------
+    wavs : Tensor or array
+        `[B, T]`, or `[T]` for one.
+    wav_lens : Tensor, optional
+        Relative lengths `[B]`.
+    device : torch.device
+        Where the model is.
+
+    Returns
+    -------
+    tuple of Tensor
+        Both, on the device.
+
+    Raises
+    ------
+    ValueError
+        If there are channels, integers, no samples, lengths outside (0, 1] or values that are not
+        finite.
+
+    Examples
+    --------
+    >>> check_waveforms(torch.zeros(1, 2, 100), None, torch.device("cpu"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: waveforms must be [batch, time] (mono), got [1, 2, 100]: average the channels...
+    """
+    wavs = torch.as_tensor(wavs)
+    if wavs.dim() == 1:
+        wavs = wavs[None]
+    if wavs.dim() != 2:
+        raise ValueError(
+            f"waveforms must be [batch, time] (mono), got {list(wavs.shape)}: average the channels "
+            "first, as wavs.mean(1)"
+        )
+    if not wavs.is_floating_point():
+        raise ValueError(
+            f"waveforms must be floating point in -1 to 1, got {wavs.dtype}: divide integers by "
+            "their full scale"
+        )
+    if not wavs.numel():
+        raise ValueError(f"waveforms {list(wavs.shape)} hold no samples; at least 1 is needed")
+    wavs = wavs.to(device, torch.float32)
+    lens = relative_lengths(wav_lens, device)
+    samples = to_absolute(lens, wavs.shape[1], len(wavs), device)
+    check_finite(wavs, samples, "waveform", "sample")
+    return wavs, lens
+
+
+def relative_lengths(lens: Tensor | None, device: torch.device) -> Tensor | None:
+    """Move relative lengths `[B]` to a device; None stays None."""
+    return None if lens is None else torch.as_tensor(lens, dtype=torch.float32, device=device)
+
+
+def check_finite(values: Tensor, lengths: Tensor, what: str, unit: str) -> None:
+    """Raise a ValueError at the first value within an item's length that is not finite.
+
+    Parameters
+    ----------
+    values : Tensor
+        `[B, T]` or `[B, T, D]`.
+    lengths : Tensor
+        Valid positions `[B]`.
+    what, unit : str
+        Names of an item and a position, for the message.
+
+    Examples
+    --------
+    >>> check_finite(torch.tensor([[0.0, float("nan")]]), torch.tensor([2]), "waveform", "sample")
+    Traceback (most recent call last):
+    ...
+    ValueError: waveform 0 is NaN or infinite at sample 1
+    """
+    bad = ~torch.isfinite(values)
+    if bad.dim() == 3:
+        bad = bad.any(dim=2)
+    bad &= length_mask(lengths, values.shape[1])
+    if bool(bad.any()):
+        item, place = bad.nonzero()[0].tolist()
+        raise ValueError(f"{what} {item} is NaN or infinite at {unit} {place}")
+
+
+def resample_batch(
+    wavs: Tensor, wav_lens: Tensor | None, rate: int, target: int
+) -> tuple[Tensor, Tensor]:
+    """Resample each item by itself, so that its neighbour's padding does not leak into its end.
+
+    Parameters
+    ----------
+    wavs : Tensor
+        `[B, T]`.
+    wav_lens : Tensor, optional
+        Relative lengths `[B]`.
+    rate, target : int
+        In Hz.
+
+    Returns
+    -------
+    wavs : Tensor
+        `[B, T']`, zero in the padding.
+    wav_lens : Tensor
+        Relative lengths `[B]`.
+
+    Raises
+    ------
+    ValueError
+        If the rate is no positive whole number.
+
+    Examples
+    --------
+    >>> wavs, lens = resample_batch(torch.zeros(2, 80), torch.tensor([1.0, 0.5]), 8000, 16000)
+    >>> wavs.shape, lens
+    (torch.Size([2, 160]), tensor([1.0000, 0.5000]))
+    """
+    if not isinstance(rate, int) or rate < 1:
+        raise ValueError(f"sample rate {rate!r} is no positive whole number of Hz")
+    samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device).tolist()
+    parts = [
+        torchaudio.functional.resample(wav[:count], rate, target)
+        for wav, count in zip(wavs, samples, strict=True)
+    ]
+    sizes = torch.tensor([len(part) for part in parts], device=wavs.device)
+    padded = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+    return padded, sizes / padded.shape[1]

@@ -1,0 +1,383 @@
+"""The class that users load: `WavCube.from_hparams(source=FOLDER_OR_HUB_ID)`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from speechbrain.inference.interfaces import Pretrained
+from speechbrain.utils.fetching import FetchConfig
+from torch import Tensor
+
+from wavcube.batch_checks import (
+    check_finite,
+    check_waveforms,
+    device_name,
+    relative_lengths,
+    resample_batch,
+)
+from wavcube.data.audio import read_audio, write_audio
+from wavcube.export import release_hash
+from wavcube.latent_files import Latents
+from wavcube.lobes.lengths import to_absolute
+from wavcube.release.source import (
+    fetch_file,
+    load_hyperparams,
+    load_parameters,
+    resolve_source,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class WavCube(Pretrained):
+    """A trained WavCube: speech to latents and back.
+
+    An offline model: the encoder looks at the whole recording. Inputs follow the model's device
+    (also after ``.to``), and results stay on it; files are always written from the CPU. With no
+    ``device`` in ``run_opts`` SpeechBrain takes an accelerator when there is one, else the CPU.
+
+    Parameters
+    ----------
+    modules : mapping of str to nn.Module
+        `wavcube`, the lobe.
+    hparams : mapping, optional
+        What else the YAML holds.
+    run_opts : mapping, optional
+        SpeechBrain's run options. `device` may be "cpu", "cuda", "cuda:1" or a torch.device.
+    freeze_params : bool
+        Switch gradients off.
+
+    Raises
+    ------
+    ValueError
+        If the device does not exist.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_wavcube
+    >>> model = WavCube({"wavcube": tiny_wavcube()}, run_opts={"device": "cpu"})
+    >>> latents, lens = model.encode_batch(torch.randn(2, 1000), torch.tensor([1.0, 0.5]))
+    >>> latents.shape
+    torch.Size([2, 4, 8])
+    >>> model.decode_batch(latents, lens, length=1000).shape
+    torch.Size([2, 1000])
+    """
+
+    MODULES_NEEDED = ["wavcube"]  # noqa: RUF012 - SpeechBrain's convention
+
+    def __init__(
+        self,
+        modules: Mapping[str, torch.nn.Module],
+        hparams: Mapping[str, Any] | None = None,
+        run_opts: Mapping[str, Any] | None = None,
+        freeze_params: bool = True,
+    ) -> None:
+        run_opts = dict(run_opts or {})
+        if run_opts.get("device") is not None:
+            run_opts["device"] = device_name(run_opts["device"])
+        super().__init__(modules, dict(hparams or {}), run_opts, freeze_params)
+        self.mods.eval()
+
+    @classmethod
+    def from_hparams(
+        cls,
+        source: str | Path | None = None,
+        hparams_file: str = "hyperparams.yaml",
+        *,
+        savedir: str | Path | None = None,
+        run_opts: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any] | str | None = None,
+        fetch_config: FetchConfig | None = None,
+        trust_yaml: bool = False,
+        freeze_params: bool = True,
+    ) -> WavCube:
+        """Load a release.
+
+        A folder is read in place: no network, no links, nothing written. Of a hub id only
+        hyperparams.yaml and the weights are downloaded, once; never any Python code.
+
+        Parameters
+        ----------
+        source : str or Path
+            Folder of a release, or a hub id of the form owner/name.
+        hparams_file : str
+            Name of the YAML.
+        savedir : str or Path, optional
+            Where downloads are kept; by default Hugging Face's cache. Unused for a folder.
+        run_opts : mapping, optional
+            See the class.
+        overrides : mapping or str, optional
+            Changes to the YAML.
+        fetch_config : FetchConfig, optional
+            SpeechBrain's settings for downloads: revision, token, no network.
+        trust_yaml : bool
+            Build whatever the YAML names. A YAML is a program: only for one whose author you trust.
+        freeze_params : bool
+            Switch gradients off.
+
+        Returns
+        -------
+        WavCube
+            In eval mode.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the source or a file of it does not exist.
+        UnsafeYAMLError
+            If the YAML names what no release needs; nothing of it has been built then.
+        ValueError
+            If a weight is missing, unexpected or of another size, or a file is broken.
+        """
+        source = resolve_source(source)
+        config = fetch_config or FetchConfig()
+        path = fetch_file(hparams_file, source, savedir, config)
+        hparams = load_hyperparams(path, overrides, trust_yaml)
+        load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
+        return cls(hparams["modules"], hparams, run_opts, freeze_params)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms, in Hz."""
+        return self.mods.wavcube.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Latent frames per second."""
+        return self.mods.wavcube.frame_rate
+
+    @property
+    def hop(self) -> int:
+        """Samples per latent frame."""
+        return self.mods.wavcube.hop
+
+    @property
+    def latent_dim(self) -> int:
+        """Width D of the latent."""
+        return self.mods.wavcube.latent_dim
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of configuration and weights: latents belong to the model that made them."""
+        return release_hash(self.mods.wavcube)
+
+    def encode_batch(
+        self,
+        wavs: Tensor,
+        wav_lens: Tensor | None = None,
+        sample_rate: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Encode waveforms.
+
+        Parameters
+        ----------
+        wavs : Tensor
+            `[B, T]`, or `[T]` for one, floating point in about -1 to 1. What lies beyond an item's
+            length is ignored.
+        wav_lens : Tensor, optional
+            Relative lengths `[B]` in (0, 1]; by default every item fills the batch.
+        sample_rate : int, optional
+            Of ``wavs``, in Hz; another rate than the model's is resampled. By default the model's.
+
+        Returns
+        -------
+        latents : Tensor
+            `[B, N, D]` with N = ceil(T / hop), zero in the padding, on the model's device.
+        lens : Tensor
+            Relative lengths `[B]` of the latents.
+
+        Raises
+        ------
+        ValueError
+            If the shape, type, lengths or rate are wrong, or a sample is not finite.
+        """
+        wavs, wav_lens = check_waveforms(wavs, wav_lens, self._where)
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            logger.info("resampling from %s Hz to %d Hz", sample_rate, self.sample_rate)
+            wavs, wav_lens = resample_batch(wavs, wav_lens, sample_rate, self.sample_rate)
+        with torch.no_grad(), self.inference_ctx:
+            return self.mods.wavcube.encode(wavs, wav_lens)
+
+    def decode_batch(
+        self,
+        latents: Tensor,
+        lens: Tensor | None = None,
+        length: int | Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
+        """Decode latents.
+
+        Parameters
+        ----------
+        latents : Tensor
+            `[B, N, D]`.
+        lens : Tensor, optional
+            Relative lengths `[B]` of the latents; by default every item fills the batch.
+        length : int or sequence of int, optional
+            Samples wanted: of the padded batch, or of each item. By default frames times hop.
+
+        Returns
+        -------
+        Tensor
+            `[B, length]` on the model's device, zero beyond an item's end.
+
+        Raises
+        ------
+        ValueError
+            If the latents have another width, are not finite, or cannot give so many samples.
+        """
+        latents = torch.as_tensor(latents, device=self._where)
+        if latents.dim() != 3 or latents.shape[2] != self.latent_dim or not latents.numel():
+            raise ValueError(
+                f"latents must be [batch, frames, {self.latent_dim}], got {list(latents.shape)}"
+            )
+        latents, lens = latents.float(), relative_lengths(lens, self._where)
+        frames = to_absolute(lens, latents.shape[1], len(latents), self._where)
+        check_finite(latents, frames, "latents", "frame")
+        if isinstance(length, Tensor):
+            length = length.tolist()
+        with torch.no_grad(), self.inference_ctx:
+            return self.mods.wavcube.decode(latents, lens, length)
+
+    def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> Tensor:
+        """Encode and decode `[B, T]`; T samples come back."""
+        latents, lens = self.encode_batch(wavs, wav_lens)
+        return self.decode_batch(latents, lens, length=torch.as_tensor(wavs).shape[-1])
+
+    def encode_file(
+        self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
+    ) -> Tensor:
+        """Encode an audio file; other rates are resampled, channels averaged.
+
+        Parameters
+        ----------
+        path : str or Path
+            Anything that soundfile reads.
+        out : str or Path, optional
+            A safetensors file to write: latents, rates, source samples, the model's hash.
+        overwrite : bool
+            Replace ``out``.
+
+        Returns
+        -------
+        Tensor
+            `[1, N, D]`.
+
+        Raises
+        ------
+        FileNotFoundError, FileExistsError
+            If there is no such file, or ``out`` exists.
+        ValueError
+            If it is no audio, is empty or holds samples that are not finite.
+        """
+        waveform = self.load_audio(path)
+        latents, _ = self.encode_batch(waveform[None])
+        if out is not None:
+            content = Latents(
+                latents[0].cpu(), len(waveform), self.sample_rate, self.frame_rate, self.model_hash
+            )
+            content.save(out, overwrite=overwrite)
+        return latents
+
+    def decode_file(
+        self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
+    ) -> Tensor:
+        """Decode a file of latents that this model made.
+
+        Parameters
+        ----------
+        path : str or Path
+            Written by :meth:`encode_file` or `wavcube encode`.
+        out : str or Path, optional
+            A wav or flac file to write.
+        overwrite : bool
+            Replace ``out``.
+
+        Returns
+        -------
+        Tensor
+            `[1, T]`, as many samples as were encoded.
+
+        Raises
+        ------
+        FileNotFoundError, FileExistsError
+            If there is no such file, or ``out`` exists.
+        ValueError
+            If it is broken, or another model made it.
+        """
+        content = Latents.load(path)
+        if content.latents.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"{path}: latents of width {content.latents.shape[1]}, "
+                f"this model's have {self.latent_dim}"
+            )
+        if content.model_hash != self.model_hash:
+            raise ValueError(
+                f"{path} was made by model {content.model_hash[:12]}, this one is "
+                f"{self.model_hash[:12]}: decode it with the model that made it"
+            )
+        wavs = self.decode_batch(content.latents[None], length=content.num_samples)
+        return self._deliver(wavs, out, overwrite)
+
+    def resynthesize_file(
+        self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
+    ) -> Tensor:
+        """Encode an audio file and decode it again.
+
+        Parameters
+        ----------
+        path : str or Path
+            Anything that soundfile reads.
+        out : str or Path, optional
+            A wav or flac file to write.
+        overwrite : bool
+            Replace ``out``.
+
+        Returns
+        -------
+        Tensor
+            `[1, T]`, as many samples as the file has at the model's rate.
+
+        Raises
+        ------
+        FileNotFoundError, FileExistsError, ValueError
+            See :meth:`encode_file`.
+        """
+        return self._deliver(self(self.load_audio(path)[None]), out, overwrite)
+
+    def load_audio(self, path: str | Path, savedir: str | Path | None = None) -> Tensor:
+        """Read an audio file from disk at the model's rate, as mono.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. Nothing is fetched from elsewhere.
+        savedir : str or Path, optional
+            SpeechBrain's argument; unused.
+
+        Returns
+        -------
+        Tensor
+            `[T]`, on the CPU.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is no audio, is empty or holds samples that are not finite.
+        """
+        return read_audio(path, self.sample_rate)
+
+    def _deliver(self, wavs: Tensor, out: str | Path | None, overwrite: bool) -> Tensor:
+        if out is not None:
+            write_audio(out, wavs[0].cpu(), self.sample_rate, overwrite=overwrite)
+        return wavs
+
+    @property
+    def _where(self) -> torch.device:
+        """Where the parameters are: ``device`` is what the model was built with."""
+        return next(self.mods.parameters()).device

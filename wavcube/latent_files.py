@@ -1,0 +1,153 @@
+"""Latents on disk: a safetensors file that says which model made it and how long the sound was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from wavcube.atomic import write_atomically
+
+SUFFIX = ".safetensors"
+FORMAT, FORMAT_VERSION = "wavcube-latents", 1
+TENSOR = "latents"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The latents of one recording.
+
+    Attributes
+    ----------
+    latents : Tensor
+        `[N, D]`, floating point, on the CPU.
+    num_samples : int
+        Samples of the recording at ``sample_rate``; decoding gives as many.
+    sample_rate : int
+        Of the model, in Hz.
+    frame_rate : float
+        Latent frames per second.
+    model_hash : str
+        The model that made them.
+
+    Raises
+    ------
+    ValueError
+        If the latents are not `[N, D]`, empty, not floating point or not finite.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.safetensors"
+    >>> Latents(torch.zeros(2, 4), 640, 16000, 50.0, "abc").save(path)
+    >>> Latents.load(path).num_samples
+    640
+    """
+
+    latents: Tensor
+    num_samples: int
+    sample_rate: int
+    frame_rate: float
+    model_hash: str
+
+    def __post_init__(self) -> None:
+        shape = list(self.latents.shape)
+        if len(shape) != 2 or not self.latents.numel():
+            raise ValueError(f"latents of a recording must be [frames, width], got {shape}")
+        if not self.latents.is_floating_point():
+            raise ValueError(f"latents must be floating point, got {self.latents.dtype}")
+        bad = ~torch.isfinite(self.latents).all(dim=1)
+        if bool(bad.any()):
+            frame = int(bad.nonzero()[0])
+            raise ValueError(f"latents hold NaN or infinite values, first in frame {frame}")
+        if self.num_samples < 1:
+            raise ValueError(f"latents of {self.num_samples} samples: at least 1 is needed")
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the file, complete or not at all; the same latents give the same bytes.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; missing folders are made.
+        overwrite : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and may not be replaced.
+        """
+        metadata = {
+            "format": FORMAT,
+            "format_version": str(FORMAT_VERSION),
+            "frame_rate": repr(float(self.frame_rate)),
+            "model_hash": self.model_hash,
+            "num_samples": str(self.num_samples),
+            "sample_rate": str(self.sample_rate),
+        }
+        tensors = {TENSOR: self.latents.detach().cpu().contiguous()}
+        data = _sort_header(safetensors.torch.save(tensors, metadata))
+        write_atomically(path, data, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Latents:
+        """Read a file that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        Latents
+            Its content, checked.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is broken, holds something else, or its values are not finite.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no latents at {path}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError(f"{path} holds no latents: wavcube encode writes such files")
+                latents = file.get_tensor(TENSOR)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no complete file of latents: {error}") from error
+        try:
+            if int(metadata["format_version"]) != FORMAT_VERSION:
+                raise ValueError(
+                    f"format version {metadata['format_version']}, "
+                    f"this wavcube reads {FORMAT_VERSION}"
+                )
+            return cls(
+                latents,
+                int(metadata["num_samples"]),
+                int(metadata["sample_rate"]),
+                float(metadata["frame_rate"]),
+                metadata["model_hash"],
+            )
+        except KeyError as error:
+            raise ValueError(f"{path}: metadata lacks {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _sort_header(data: bytes) -> bytes:
+    """Order the header, which safetensors writes in another order each time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]

@@ -1,0 +1,1 @@
+"""What a released folder consists of: weights, configuration, YAML and card, and where it is."""
