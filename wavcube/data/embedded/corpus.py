@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import random
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -248,12 +250,16 @@ def _render(
 
 
 def _resample(waveform: np.ndarray, source_rate: int, sample_rate: int) -> np.ndarray:
-    # scipy in float64 rather than torch: the result depends on no thread count, and rounding
-    # to 16 bits hides what is left. Kaiser window, pass band to 95 % of the lower Nyquist rate.
     if source_rate == sample_rate:
         return waveform
-    common = np.gcd(source_rate, sample_rate)
-    up, down = int(sample_rate // common), int(source_rate // common)
-    longest = max(up, down)
-    taps = firwin(2 * 32 * longest + 1, 0.95 / longest, window=("kaiser", 9.0))
-    return resample_poly(waveform, up, down, window=taps)
+    common = math.gcd(source_rate, sample_rate)
+    up, down = sample_rate // common, source_rate // common
+    # scipy in float64 rather than torch: the result depends on no thread count, and rounding
+    # to 16 bits hides what is left.
+    return resample_poly(waveform, up, down, window=_low_pass(max(up, down)))
+
+
+@lru_cache
+def _low_pass(factor: int) -> np.ndarray:
+    """Filter for a rational resampler: pass band to 95 % of the lower Nyquist rate."""
+    return firwin(2 * 32 * factor + 1, 0.95 / factor, window=("kaiser", 9.0))

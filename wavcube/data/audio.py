@@ -1,0 +1,256 @@
+"""Audio files in and out: mono float32 waveforms, and clear errors for whatever is wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from speechbrain.dataio import audio_io
+from speechbrain.dataio.audio_io import AudioInfo
+from torch import Tensor
+
+__all__ = ["check_waveform", "inspect_audio", "read_audio", "write_audio"]
+
+logger = logging.getLogger(__name__)
+
+# A writer that could not seek back leaves about this (or 0) as the size in a RIFF header.
+_UNKNOWN_SIZE = 0x7FFFF000
+
+
+def inspect_audio(path: str | Path) -> AudioInfo:
+    """Read a file's header and prove that its last sample is there, without decoding the rest.
+
+    Arguments
+    ---------
+    path : str | Path
+        An audio file of any format that libsndfile reads.
+
+    Returns
+    -------
+    AudioInfo
+        SpeechBrain's: `sample_rate`, `frames`, `channels`, `subtype`, `format`, `duration`.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        When it is empty, truncated, not audio, or holds no samples; in files of floating-point
+        samples also when any of them is NaN or infinite.
+    """
+    path = Path(path)
+    _check_exists(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            info = AudioInfo(file.samplerate, file.frames, file.channels, file.subtype, file.format)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} is not an audio file that libsndfile can read") from error
+    if info.frames == 0:
+        raise ValueError(f"{path} holds no samples")
+    _check_complete(path, info)
+    if info.subtype in ("FLOAT", "DOUBLE"):
+        _check_finite(str(path), audio_io.load(path, dtype=torch.float32)[0])
+    return info
+
+
+def read_audio(path: str | Path, sample_rate: int) -> Tensor:
+    """Read a whole file as a mono waveform at the given rate.
+
+    Several channels are averaged and other rates resampled, which is logged at level INFO.
+
+    Arguments
+    ---------
+    path : str | Path
+        An audio file.
+    sample_rate : int
+        Wanted, in Hz.
+
+    Returns
+    -------
+    Tensor
+        `[T]`, float32.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As in `inspect_audio`; NaN and infinite samples are always found.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "stereo.wav"
+    >>> audio_io.save(path, torch.zeros(2, 8000), 8000)
+    >>> read_audio(path, 16000).shape
+    torch.Size([16000])
+    """
+    path = Path(path)
+    info = inspect_audio(path)
+    try:
+        wav, rate = audio_io.load(path, dtype=torch.float32)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is damaged: it cannot be decoded to its end") from error
+    if wav.shape[1] != info.frames:
+        raise ValueError(_truncated(path, info.frames, wav.shape[1]))
+    _check_finite(str(path), wav)
+    if len(wav) > 1:
+        logger.info("%s: %d channels averaged to one", path, len(wav))
+    wav = wav.mean(dim=0)
+    if rate != sample_rate:
+        logger.info("%s: resampled from %d to %d Hz", path, rate, sample_rate)
+        wav = torchaudio.functional.resample(wav, rate, sample_rate)
+    return wav.contiguous()
+
+
+def check_waveform(
+    wav: Tensor | np.ndarray,
+    sample_rate: int | None,
+    expected: int,
+    *,
+    batched: bool = False,
+) -> Tensor:
+    """Check a waveform that a user passes as an array; resample it when its rate is given.
+
+    Arguments
+    ---------
+    wav : Tensor | np.ndarray
+        Floating-point samples, `[T]`; `[B, T]` when `batched`.
+    sample_rate : int | None
+        Of `wav`, in Hz. None says that it is `expected`.
+    expected : int
+        The rate that the caller needs, in Hz.
+    batched : bool
+        Whether a batch is wanted.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape, except for T when resampled; float32.
+
+    Raises
+    ------
+    ValueError
+        When the number of dimensions or the type of the samples is another, when there is no
+        sample, or when one is NaN or infinite.
+
+    Example
+    -------
+    >>> check_waveform(torch.zeros(8000), 8000, expected=16000).shape
+    torch.Size([16000])
+    >>> check_waveform(torch.zeros(2, 8000), None, expected=16000)
+    Traceback (most recent call last):
+    ...
+    ValueError: a mono waveform has shape [T], not [2, 8000]: average the channels first
+    """
+    wav = torch.as_tensor(wav)
+    shape = list(wav.shape)
+    if batched and wav.ndim != 2:
+        raise ValueError(f"a batch of mono waveforms has shape [B, T], not {shape}")
+    if not batched and wav.ndim != 1:
+        raise ValueError(f"a mono waveform has shape [T], not {shape}: average the channels first")
+    if not wav.is_floating_point():
+        raise ValueError(
+            f"waveforms are floating-point numbers from -1 to 1, not {wav.dtype}: "
+            "divide 16-bit integers by 32768"
+        )
+    if wav.numel() == 0:
+        raise ValueError(f"a waveform of shape {shape} holds no samples")
+    if sample_rate is not None and sample_rate <= 0:
+        raise ValueError(f"sample_rate must be positive, not {sample_rate}")
+    wav = wav.to(torch.float32)
+    _check_finite("the waveform", wav)
+    if sample_rate is not None and sample_rate != expected:
+        logger.info("resampled from %d to %d Hz", sample_rate, expected)
+        wav = torchaudio.functional.resample(wav, sample_rate, expected)
+    return wav
+
+
+def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
+    """Write a mono waveform; the file appears under its name only when it is complete.
+
+    Arguments
+    ---------
+    path : str | Path
+        Its suffix chooses the format, for example ".wav" or ".flac" (16 bits). Missing folders
+        are made.
+    wav : Tensor
+        `[T]`, from -1 to 1; what lies beyond is clipped and logged.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ValueError
+        When `wav` is not a mono waveform of finite samples, or libsndfile does not write files
+        with this suffix.
+    """
+    path = Path(path)
+    wav = check_waveform(wav.detach().cpu(), None, sample_rate)
+    if path.suffix[1:].upper() not in soundfile.available_formats():
+        raise ValueError(f"{path}: no format is known for the suffix {path.suffix!r}; use .wav")
+    clipped = int((wav.abs() > 1).sum())
+    if clipped:
+        logger.info("%s: %d samples clipped", path, clipped)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(path.suffix, f".{path.stem}.", path.parent)
+    os.close(handle)
+    try:
+        subtype = "PCM_16" if path.suffix.lower() in (".wav", ".flac") else None
+        audio_io.save(temporary, wav, sample_rate, subtype=subtype)
+        # mkstemp makes files that nobody else may read
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no audio file {path}")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not an audio file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes)")
+    with path.open("rb"):  # libsndfile hides why a file cannot be opened
+        pass
+
+
+def _check_complete(path: Path, info: AudioInfo) -> None:
+    """Raise when the header promises more than there is."""
+    with path.open("rb") as file:
+        header = file.read(8)
+    order = {b"RIFF": "little", b"FORM": "big"}.get(header[:4])
+    if order is not None:
+        # libsndfile silently cuts the promise down to what it finds in these two formats
+        promised = int.from_bytes(header[4:], order) + len(header)
+        size = path.stat().st_size
+        # one byte of padding may be missing
+        if promised - 1 > size and promised < _UNKNOWN_SIZE:
+            raise ValueError(
+                f"{path} is truncated: its header promises {promised} bytes, there are {size}"
+            )
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(info.frames - 1)
+            found = len(file.read(1))
+    except soundfile.LibsndfileError as error:
+        raise ValueError(_truncated(path, info.frames, None)) from error
+    if not found:
+        raise ValueError(_truncated(path, info.frames, None))
+
+
+def _truncated(path: Path, promised: int, found: int | None) -> str:
+    there = "the last is missing" if found is None else f"there are {found}"
+    return f"{path} is truncated: its header promises {promised} samples, {there}"
+
+
+def _check_finite(name: str, wav: Tensor) -> None:
+    bad = wav.numel() - int(wav.isfinite().sum())
+    if bad:
+        raise ValueError(f"{name}: {bad} of {wav.numel()} samples are NaN or infinite")
