@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from wavcube.lobes.ssl_encoder import SSLEncoder
 
 # heads and quantisers of pretraining, and layers above the chosen one: never part of an encoder
 _PREFIXES = ("wavlm.", "hubert.", "wav2vec2.", "model.")
@@ -54,6 +57,32 @@ def read_source(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], 
     if preprocessor.is_file():
         do_normalize = json.loads(preprocessor.read_text(encoding="utf-8")).get("do_normalize")
     return config, _read_weights(folder), do_normalize
+
+
+def write_encoder(encoder: SSLEncoder, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write an encoder as a folder that :meth:`SSLEncoder.from_pretrained` reads.
+
+    Parameters
+    ----------
+    encoder : SSLEncoder
+        With all of its layers.
+    folder : Path
+        Is made; files of the same names are replaced.
+    dtype : torch.dtype
+        Of the weights in the file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = encoder.config()
+    for name, content in (
+        ("config.json", settings["config"]),
+        ("preprocessor_config.json", {"do_normalize": settings["do_normalize"]}),
+    ):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    weights = {
+        name: value.detach().to("cpu", dtype).contiguous()
+        for name, value in encoder.model.state_dict().items()
+    }
+    save_file(weights, folder / "model.safetensors")
 
 
 def load_strictly(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
