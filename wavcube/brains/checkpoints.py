@@ -1,8 +1,8 @@
 """Checkpoints that a crash cannot break.
 
-SpeechBrain 1.1.2 writes the marker that makes a folder count as a checkpoint first and the parameters
-after it, straight into the final place. A run killed in between leaves a folder that the next run
-picks, being the newest, and fails on. Here a checkpoint appears all at once or not at all.
+SpeechBrain 1.1.2 writes the marker that makes a folder count as a checkpoint first and the
+parameters after it, straight into the final place. A run killed in between leaves a folder that the
+next run picks, being the newest, and fails on. Here a checkpoint appears all at once or not at all.
 """
 
 from __future__ import annotations

@@ -1,0 +1,311 @@
+"""The guard, the schedules, the average and exact resume, on a Brain of a few parameters."""
+
+import math
+import multiprocessing
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+from speechbrain import Stage
+from torch.utils.data import Dataset
+
+from wavcube.brains.base import GuardedBrain
+from wavcube.brains.checkpoints import AtomicCheckpointer
+from wavcube.brains.ema import ExponentialMovingAverage
+from wavcube.brains.journal import Journal
+from wavcube.brains.schedules import WarmupCosine
+from wavcube.brains.settings import TrainingSettings
+
+FORK = multiprocessing.get_context("fork")
+
+
+class Numbers(Dataset):
+    """Items that are a function of (epoch, index); some can be poisoned."""
+
+    def __init__(self, size=16, poison=(), value=float("nan")):
+        self.size, self.poison, self.value, self.epoch = size, set(poison), value, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
+        item = torch.randn(4, generator=generator)
+        return torch.full_like(item, self.value) if index in self.poison else item
+
+
+class ToyGan(GuardedBrain):
+    """A generator and a critic with a noisy forward pass."""
+
+    def trainable(self):
+        return {
+            name: [{"params": list(self.modules[name].parameters()), "name": name}]
+            for name in ("critic", "generator")
+        }
+
+    def compute_forward(self, batch, stage):
+        noise = torch.randn(1) + np.random.rand() + random.random()  # noqa: NPY002
+        return self.modules.generator(batch) + (0.01 * noise if stage == Stage.TRAIN else 0.0)
+
+    def compute_objectives(self, predictions, batch, stage):
+        if stage != Stage.TRAIN:
+            error = (predictions - batch).square().mean(-1)
+            for value in error.tolist():
+                self.score({"error": value})
+            return error.mean()
+        fake, real = self.modules.critic(torch.cat([predictions, batch])).chunk(2)
+        self.note({"critic gap": (real - fake).mean()})
+        return {
+            "critic": (fake - real).mean() + fake.square().mean(),
+            "generator": (predictions - batch).square().mean() - fake.mean(),
+        }
+
+
+def toy(folder=None, journal=None, seed=0, patience=3, every=0, precision="fp32", **settings):
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+    modules = {"generator": torch.nn.Linear(4, 4), "critic": torch.nn.Linear(4, 1)}
+    options = {"updates": 20, "warmup": 3, "ema_decay": 0.9, "best_metric": "error", **settings}
+    return ToyGan(
+        modules,
+        lambda groups: torch.optim.AdamW(groups, lr=0.05),
+        run_opts={
+            "device": "cpu",
+            "noprogressbar": True,
+            "nonfinite_patience": patience,
+            "ckpt_interval_steps": every,
+            "precision": precision,
+        },
+        checkpointer=None if folder is None else AtomicCheckpointer(folder),
+        settings=TrainingSettings(**options),
+        journal=journal,
+    )
+
+
+def train(brain, data=None, valid=None):
+    brain.fit(brain.epochs, data or Numbers(), valid, None, {"batch_size": 2}, {"batch_size": 2})
+    return brain
+
+
+def weights(brain):
+    return {name: p.detach().clone() for name, p in brain.modules.named_parameters()}
+
+
+def same(a, b):
+    """Equality of nested states, bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_bad_batch_skips_both_optimizers_and_is_counted(precision, value):
+    brain = toy(precision=precision)
+    train(brain, Numbers(poison=(4, 5), value=value))
+    assert brain.optimizer_step == 20
+    # items 4 and 5 are one batch of the 8 of an epoch: 23 batches give 20 updates
+    assert brain.guard.skipped == 3
+    assert all(p.isfinite().all() for p in brain.modules.parameters())
+
+
+def test_a_gradient_that_is_not_finite_in_one_optimizer_stops_the_other():
+    brain = toy()
+    brain.on_fit_start()
+    brain.modules.generator.weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights(brain)
+    brain.fit_batch(torch.randn(2, 4))
+    assert same(before, weights(brain))
+    assert (brain.optimizer_step, brain.guard.skipped) == (0, 1)
+    assert all(not state for state in (o.state for o in brain.optimizers_dict.values()))
+
+
+def test_losses_reach_their_own_optimizer_only():
+    brain = toy()
+    brain.on_fit_start()
+    with brain.training_ctx:
+        outputs = brain.compute_forward(torch.randn(2, 4), Stage.TRAIN)
+        losses = brain.compute_objectives(outputs, torch.randn(2, 4), Stage.TRAIN)
+    brain.steps.backward({"generator": losses["generator"]})
+    assert all(p.grad is None for p in brain.modules.critic.parameters())
+    assert all(p.grad is not None for p in brain.modules.generator.parameters())
+
+
+def test_a_row_of_bad_batches_returns_to_the_last_checkpoint(tmp_path):
+    brain = toy(tmp_path, every=4, patience=2, updates=40, max_rollbacks=20)
+    # batches 5 and 6 of each epoch are bad: the checkpoint after batch 4 is the last good one
+    train(brain, Numbers(poison=range(8, 12)))
+    assert brain.optimizer_step == 40
+    assert brain.guard.rollbacks >= 1
+    assert brain.guard.skipped == 2 * brain.guard.rollbacks
+    assert all(p.isfinite().all() for p in brain.modules.parameters())
+
+
+def test_the_rollback_restores_the_checkpoint(tmp_path):
+    brain = toy(tmp_path, patience=1)
+    brain.on_fit_start()
+    brain.fit_batch(torch.randn(2, 4))
+    saved, rates = weights(brain), brain.steps.rates()
+    brain.checkpointer.save_checkpoint(end_of_epoch=False)
+    brain.fit_batch(torch.randn(2, 4))
+    assert not same(saved, weights(brain))
+    brain.fit_batch(torch.full((2, 4), float("nan")))
+    assert same(saved, weights(brain))
+    assert (brain.optimizer_step, brain.steps.rates()) == (1, rates)
+    assert (brain.guard.skipped, brain.guard.rollbacks) == (1, 1)
+
+
+def test_a_run_that_only_diverges_ends_with_a_clear_error(tmp_path):
+    brain = toy(tmp_path, patience=2, max_rollbacks=2)
+    brain.on_fit_start()
+    brain.checkpointer.save_checkpoint(end_of_epoch=False)
+    with pytest.raises(RuntimeError, match="training diverges"):
+        train(brain, Numbers(poison=range(16)))
+
+
+def test_without_a_checkpoint_to_return_to_the_error_says_so():
+    with pytest.raises(RuntimeError, match="no checkpoint"):
+        train(toy(patience=2), Numbers(poison=range(16)))
+
+
+def test_rates_warm_up_and_end_at_zero_after_the_updates_done():
+    brain = toy(updates=12, warmup=4)
+    brain.on_fit_start()
+    rates = []
+    for _ in range(12):
+        rates.append(brain.steps.rates()["generator"])
+        brain.fit_batch(torch.full((2, 4), float("nan")) if len(rates) == 3 else torch.randn(2, 4))
+    peak = 0.05
+    assert rates[:3] == pytest.approx([peak / 4, peak / 2, 3 * peak / 4])
+    assert rates[3] == rates[2], "a skipped update must not move the schedule"
+    brain.fit_batch(torch.randn(2, 4))
+    assert brain.optimizer_step == 12
+    assert brain.steps.rates()["generator"] == 0.0
+
+
+def test_a_schedule_of_another_length_is_not_recovered():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    state = WarmupCosine(optimizer, 1, 10).state_dict()
+    with pytest.raises(ValueError, match="updates"):
+        WarmupCosine(optimizer, 1, 20).load_state_dict(state)
+    with pytest.raises(ValueError, match="warm-up of 30"):
+        WarmupCosine(optimizer, 30, 20)
+
+
+def test_the_average_is_what_is_validated_and_loaded(tmp_path):
+    brain = toy(tmp_path, updates=8, ema_decay=0.5)
+    seen = []
+    forward = brain.compute_forward
+
+    def spy(batch, stage):
+        if stage == Stage.VALID:
+            seen.append(weights(brain))
+        return forward(batch, stage)
+
+    brain.compute_forward = spy
+    train(brain, valid=Numbers(4))
+    average = {f"{k}": v for k, v in brain.ema.shadow.items()}
+    assert same(seen[-1], average)
+    assert not same(weights(brain), average)
+    fresh = toy(tmp_path, seed=1, updates=8, ema_decay=0.5)
+    scores = fresh.load_best()
+    assert same(weights(fresh), average)
+    assert math.isclose(scores["error"], brain.stage_scores["error"])
+
+
+def test_evaluating_without_a_checkpoint_fails_loudly(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train first"):
+        toy(tmp_path).load_best()
+
+
+def test_an_unknown_best_metric_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="pesq"):
+        train(toy(tmp_path, best_metric="pesq"), valid=Numbers(4))
+
+
+def test_validation_scores_do_not_depend_on_the_batch_size(tmp_path):
+    brain = train(toy(updates=2))
+    scores = []
+    for size in (1, 3):
+        loader = brain.make_dataloader(Numbers(5), Stage.VALID, None, batch_size=size)
+        brain._validate(loader, 1)
+        scores.append(brain.stage_scores["error"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
+
+
+def test_the_log_says_what_happened(tmp_path):
+    journal = Journal(tmp_path / "train_log.txt", tmp_path / "tensorboard")
+    train(toy(tmp_path / "save", journal, updates=8, log_every=2), Numbers(poison=(0,)), Numbers(4))
+    first = (tmp_path / "train_log.txt").read_text().splitlines()[0]
+    for part in ("update: 7", "seconds: ", "lr generator: ", "lr critic: ", "skipped: 1",
+                 "gradient norm critic: ", "train critic gap: ", "valid error: "):  # fmt: skip
+        assert part in first
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_a_bad_decay_is_refused():
+    with pytest.raises(ValueError, match=r"1\.5"):
+        ExponentialMovingAverage(torch.nn.Linear(1, 1), 1.5)
+
+
+def states(brain):
+    parts = {
+        name: part.state_dict() for name, part in brain.stateful().items()
+        if hasattr(part, "state_dict")
+    }  # fmt: skip
+    counters = [brain.optimizer_step, brain.guard.state(), brain.epochs.current, brain.ema.updates]
+    numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    rng = [torch.get_rng_state(), numpy_state, random.getstate()[1]]
+    return {"parts": parts, "ema": brain.ema.shadow, "counters": counters, "rng": rng}
+
+
+def killed_run(folder, after):
+    """Train in a process of its own that is killed in the middle of an update."""
+
+    def target():
+        brain = toy(folder, every=5, updates=20)
+        forward = brain.compute_forward
+
+        def dying(batch, stage):
+            if brain.optimizer_step == after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return forward(batch, stage)
+
+        brain.compute_forward = dying
+        train(brain, Numbers(poison=(2,)), Numbers(4))
+
+    process = FORK.Process(target=target)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("after", [6, 7, 10, 12, 18])
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path, after):
+    # epochs end after 7 updates (8 batches, one of them bad), checkpoints come every 5 batches
+    whole = train(toy(tmp_path / "a", every=5, updates=20), Numbers(poison=(2,)), Numbers(4))
+    expected = states(whole)
+    killed_run(tmp_path / "b", after)
+    resumed = toy(tmp_path / "b", seed=1, every=5, updates=20)
+    train(resumed, Numbers(poison=(2,)), Numbers(4))
+    assert same(states(resumed), expected)
+    assert resumed.guard.skipped == whole.guard.skipped
+
+
+def test_a_finished_run_does_nothing_more(tmp_path):
+    brain = train(toy(tmp_path, updates=8), valid=Numbers(4))
+    again = toy(tmp_path, seed=1, updates=8)
+    again.compute_forward = None
+    train(again, valid=Numbers(4))
+    assert same(weights(again), weights(brain))

@@ -1,0 +1,127 @@
+"""Learning rates that follow the number of updates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class WarmupCosine(LambdaLR):
+    """Linear warm-up, then half a cosine down to zero, over the updates of one optimizer.
+
+    SpeechBrain's schedules either do not end at zero, restart, or scale every group to one rate.
+    This one multiplies each group's own rate. Its state is recovered with a run.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Its groups' rates are the peak rates.
+    warmup : int
+        Updates until the peak, at most ``updates``; the first has ``1 / warmup`` of it.
+    updates : int
+        All updates, the warm-up included; from there on the rate is zero.
+
+    Raises
+    ------
+    ValueError
+        If the warm-up does not fit into the updates.
+
+    Examples
+    --------
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8.0)
+    >>> schedule, rates = WarmupCosine(optimizer, 2, 4), []
+    >>> for _ in range(5):
+    ...     rates.append(round(optimizer.param_groups[0]["lr"], 2))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [4.0, 8.0, 8.0, 4.0, 0.0]
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup: int, updates: int) -> None:
+        if not 0 <= warmup <= updates or updates < 1:
+            raise ValueError(f"a warm-up of {warmup} does not fit into {updates} updates")
+        self.warmup, self.updates = warmup, updates
+        super().__init__(optimizer, self._factor)
+
+    def _factor(self, done: int) -> float:
+        if done < self.warmup:
+            return (done + 1) / self.warmup
+        left = self.updates - self.warmup
+        progress = min((done - self.warmup) / left, 1.0) if left else 1.0
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    def state_dict(self) -> dict:
+        """State without the function, which the constructor makes anew."""
+        return {key: value for key, value in super().state_dict().items() if key != "lr_lambdas"}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from a saved state.
+
+        Parameters
+        ----------
+        state_dict : dict
+            As returned by :meth:`state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If the state belongs to a schedule of another length.
+        """
+        saved = state_dict["warmup"], state_dict["updates"]
+        if saved != (self.warmup, self.updates):
+            raise ValueError(
+                f"the checkpoint's schedule has (warm-up, updates) {saved}, this run's "
+                f"{(self.warmup, self.updates)}: keep the settings, or start in another folder"
+            )
+        super().load_state_dict({**state_dict, "lr_lambdas": [None] * len(self.base_lrs)})
+
+
+@register_checkpoint_hooks
+class UpdateEpochs:
+    """Count epochs until a Brain has done all its updates.
+
+    Unlike a fixed number of epochs this makes up for updates that were skipped or taken back.
+
+    Parameters
+    ----------
+    brain : object
+        Has ``optimizer_step`` and ``optimizer_step_limit``.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> brain = SimpleNamespace(optimizer_step=0, optimizer_step_limit=5)
+    >>> for epoch in UpdateEpochs(brain):
+    ...     brain.optimizer_step += 3
+    >>> epoch
+    2
+    """
+
+    def __init__(self, brain: object) -> None:
+        self.brain, self.current = brain, 0
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if self.brain.optimizer_step >= self.brain.optimizer_step_limit:
+            raise StopIteration
+        self.current += 1
+        return self.current
+
+    @mark_as_saver
+    def _save(self, path: str) -> None:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(str(self.current))
+
+    @mark_as_loader
+    def _load(self, path: str, end_of_epoch: bool) -> None:
+        with open(path, encoding="utf-8") as file:
+            # an unfinished epoch is entered again; the data loader skips what it had given
+            self.current = int(file.read()) - (0 if end_of_epoch else 1)

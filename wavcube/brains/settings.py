@@ -1,0 +1,44 @@
+"""Plain settings of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How long and by what schedule a Brain trains.
+
+    Parameters
+    ----------
+    updates : int
+        Updates of the whole run.
+    name : str
+        Name of the run in its bar and log.
+    warmup : int
+        Updates until the peak learning rate.
+    ema_decay : float, optional
+        Average the weights; the average is what is validated, evaluated and exported.
+    best_metric : str
+        Validation score that the best checkpoint is chosen by.
+    best_is_highest : bool
+        Whether more of it is better.
+    max_rollbacks : int
+        Returns to the last checkpoint before the run is given up.
+    log_every : int
+        Updates between two points in TensorBoard.
+
+    Examples
+    --------
+    >>> TrainingSettings(updates=1000, warmup=100).best_metric
+    'loss'
+    """
+
+    updates: int
+    name: str = "training"
+    warmup: int = 0
+    ema_decay: float | None = None
+    best_metric: str = "loss"
+    best_is_highest: bool = False
+    max_rollbacks: int = 3
+    log_every: int = 20
