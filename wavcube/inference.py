@@ -374,7 +374,13 @@ class WavCube(Pretrained):
 
     def _deliver(self, wavs: Tensor, out: str | Path | None, overwrite: bool) -> Tensor:
         if out is not None:
-            write_audio(out, wavs[0].cpu(), self.sample_rate, overwrite=overwrite)
+            if Path(out).exists() and not overwrite:
+                raise FileExistsError(f"{out} exists: choose another name, or allow overwriting")
+            try:
+                write_audio(out, wavs[0].cpu(), self.sample_rate)
+            except RuntimeError as error:
+                # libsndfile's only word on a full disk
+                raise OSError(f"cannot write {out}: is the disk full?") from error
         return wavs
 
     @property

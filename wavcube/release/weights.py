@@ -93,7 +93,9 @@ def write_weights(
     return stored
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], where: str, assign: bool = False
+) -> None:
     """Fill a module, cast to its types; every key and size must agree.
 
     Parameters
@@ -104,6 +106,9 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
         The weights.
     where : str
         Their origin, for the message.
+    assign : bool
+        Take the tensors themselves, in their own types, instead of copying their values: for a
+        module without storage.
 
     Raises
     ------
@@ -140,7 +145,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
         problems.append(_some(kinds))
     if problems:
         raise ValueError(f"{where} does not fit the model: " + "; ".join(problems))
-    module.load_state_dict(dict(tensors), strict=True)
+    module.load_state_dict(dict(tensors), strict=True, assign=assign)
 
 
 def load_release_weights(module: nn.Module, path: str | Path) -> None:

@@ -1,0 +1,220 @@
+"""The `wavcube` command: a thin layer over the package's functions.
+
+A user's mistake is one line on stderr and exit code 2, with nothing written. When one of several
+files is bad, it is named in such a line, the others are done, and the exit code is 2 all the same.
+Anything unexpected keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, Job, find_files, plan_jobs
+
+if TYPE_CHECKING:
+    from wavcube.inference import WavCube
+
+USER_ERROR = 2
+WRITE_SUFFIXES = (".wav", ".flac")
+T = TypeVar("T")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 after a user's mistake.
+
+    Examples
+    --------
+    >>> main(["info", "missing.wav"])
+    2
+    """
+    options = _build_parser().parse_args(arguments)
+    with _log_to_stderr():
+        try:
+            return options.run(options)
+        except (ValueError, OSError) as error:
+            _complain(error)
+            return USER_ERROR
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="wavcube", description="Speech to compact latents, and back.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    _add_file_command(commands, "encode", _encode, "audio to safetensors files of latents")
+    _add_file_command(commands, "decode", _decode, "files of latents to wav files")
+    _add_file_command(commands, "resynth", _resynth, "audio to latents and back, as wav files")
+
+    info = commands.add_parser("info", help="describe releases, files of latents and audio")
+    info.add_argument("inputs", nargs="+", metavar="INPUT", help="releases, files, folders, globs")
+    info.set_defaults(run=_info)
+
+    export = commands.add_parser("export", help="make a loadable folder of a training run")
+    export.add_argument("run_folder", metavar="RUN", help="output folder of a recipe")
+    export.add_argument("out", metavar="OUT", help="new folder")
+    export.add_argument("--overwrite", action="store_true", help="replace an earlier release")
+    export.set_defaults(run=_export)
+
+    convert = commands.add_parser(
+        "convert-official", help="make a loadable folder of the authors' research checkpoint"
+    )
+    convert.add_argument("checkpoint", metavar="CKPT", help="Lightning checkpoint")
+    convert.add_argument("out", metavar="OUT", help="new folder")
+    convert.add_argument("--config", required=True, metavar="YAML", help="the YAML beside it")
+    convert.add_argument("--encoder", metavar="FOLDER_OR_ID", help="WavLM it is built on")
+    convert.add_argument("--half", action="store_true", help="store float16")
+    convert.set_defaults(run=_convert)
+    return parser
+
+
+def _add_file_command(
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+) -> None:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders, globs")
+    parser.add_argument("--source", required=True, help="release folder or hub id")
+    parser.add_argument(
+        "--out",
+        required=name == "resynth",
+        help="output file, or folder when there are several inputs; by default beside the inputs",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1; by default SpeechBrain's choice")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    parser.set_defaults(run=run)
+
+
+def _encode(options: argparse.Namespace) -> int:
+    jobs = _plan(options, AUDIO_SUFFIXES, LATENT_SUFFIXES)
+    model = _load(options)
+    return _run_jobs(jobs, lambda j: model.encode_file(j.source, j.target, overwrite=True))
+
+
+def _decode(options: argparse.Namespace) -> int:
+    jobs = _plan(options, LATENT_SUFFIXES, WRITE_SUFFIXES)
+    model = _load(options)
+    return _run_jobs(jobs, lambda j: model.decode_file(j.source, j.target, overwrite=True))
+
+
+def _resynth(options: argparse.Namespace) -> int:
+    jobs = _plan(options, AUDIO_SUFFIXES, WRITE_SUFFIXES)
+    model = _load(options)
+    return _run_jobs(jobs, lambda j: model.resynthesize_file(j.source, j.target, overwrite=True))
+
+
+def _plan(options: argparse.Namespace, read: Sequence[str], write: Sequence[str]) -> list[Job]:
+    return plan_jobs(options.inputs, options.out, read, write, options.overwrite)
+
+
+def _load(options: argparse.Namespace) -> WavCube:
+    from wavcube.inference import WavCube
+
+    return WavCube.from_hparams(options.source, run_opts={"device": options.device})
+
+
+def _run_jobs(jobs: Sequence[Job], work: Callable[[Job], object]) -> int:
+    failures = _run_all({job.source: job for job in jobs}, work)
+    if len(jobs) > 1:
+        _say(f"{len(jobs) - failures} of {len(jobs)} files done")
+    return USER_ERROR if failures else 0
+
+
+def _run_all(items: Mapping[Path, T], work: Callable[[T], object]) -> int:
+    """Work on every item under a progress bar, name the bad ones at the end and count them."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    failures = []
+    with logging_redirect_tqdm([logging.getLogger("wavcube")]):
+        for path in tqdm(items, unit="file", disable=len(items) == 1, leave=False):
+            try:
+                work(items[path])
+            except (ValueError, OSError) as error:
+                failures.append((path, error))
+    for path, error in failures:
+        _complain(error if str(path) in str(error) else f"{path}: {error}")
+    return len(failures)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from wavcube.cli_info import describe, is_release
+
+    paths: list[Path] = []
+    for text in options.inputs:
+        whole = is_release(Path(text))
+        suffixes = (*AUDIO_SUFFIXES, *LATENT_SUFFIXES)
+        paths += [Path(text)] if whole else [path for path, _ in find_files(text, suffixes)]
+    descriptions: list[str] = []
+    failures = _run_all({path: path for path in paths}, lambda p: descriptions.append(describe(p)))
+    _say("\n".join(descriptions))
+    return USER_ERROR if failures else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from wavcube.export import export_run
+
+    _say(f"wrote {export_run(options.run_folder, options.out, overwrite=options.overwrite)}")
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    import torch
+
+    from wavcube.official import convert_official
+
+    dtype = torch.float16 if options.half else torch.float32
+    convert_official(
+        Path(options.checkpoint),
+        Path(options.config),
+        Path(options.out),
+        encoder=options.encoder,
+        dtype=dtype,
+    )
+    _say(f"wrote {options.out}")
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _complain(error: Exception | str) -> None:
+    sys.stderr.write(f"wavcube: error: {' '.join(str(error).split())}\n")
+
+
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    """Show what the package has to say (a file was resampled), but no other library's chatter."""
+    log = logging.getLogger("wavcube")
+    handler, level = logging.StreamHandler(), log.level
+    handler.setFormatter(logging.Formatter("wavcube: %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
