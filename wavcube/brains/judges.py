@@ -1,0 +1,90 @@
+"""Several families of discriminators as one module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wavcube.losses import discriminator_hinge, feature_matching, generator_hinge
+
+
+@dataclass
+class Verdict:
+    """Adversarial losses of one batch, scalars.
+
+    Parameters
+    ----------
+    discriminator : Tensor
+        Hinge loss of the discriminators.
+    adversarial : Tensor
+        Hinge loss of the generator.
+    feature_matching : Tensor
+        Distance of the feature maps.
+    """
+
+    discriminator: Tensor
+    adversarial: Tensor
+    feature_matching: Tensor
+
+
+class Judges(nn.ModuleDict):
+    """Discriminators by name, judging real and generated speech in one pass.
+
+    One graph serves both sides: its losses must be sent backward to the parameters of their own
+    side only, as :class:`~wavcube.brains.optimizers.OptimizerSet` does. The terms of the families
+    are added (WavCube weighs its two alike).
+
+    Parameters
+    ----------
+    judges : Mapping of str to nn.Module
+        Such as MultiPeriodDiscriminator and MultiResolutionDiscriminator.
+
+    Examples
+    --------
+    >>> from wavcube.lobes.discriminators import MultiPeriodDiscriminator
+    >>> judges = Judges({"period": MultiPeriodDiscriminator((2,), (4, 4))})
+    >>> real = torch.randn(2, 1600)
+    >>> judges(real, real).feature_matching.item()
+    0.0
+    """
+
+    def forward(self, real: Tensor, generated: Tensor) -> Verdict:
+        """Judge.
+
+        Parameters
+        ----------
+        real, generated : Tensor
+            Waveforms `[B, T]`, silent in the padding.
+
+        Returns
+        -------
+        Verdict
+            The losses of both sides.
+        """
+        both = torch.cat([real, generated])
+        verdicts = []
+        for judge in self.values():
+            scores, maps = judge(both)
+            real_scores, fake_scores = _halves(scores)
+            pairs = [_halves(family) for family in maps]
+            real_maps, fake_maps = zip(*pairs, strict=True)
+            verdicts.append(
+                Verdict(
+                    discriminator_hinge(real_scores, fake_scores),
+                    generator_hinge(fake_scores),
+                    feature_matching(real_maps, fake_maps),
+                )
+            )
+        return Verdict(
+            sum(verdict.discriminator for verdict in verdicts),
+            sum(verdict.adversarial for verdict in verdicts),
+            sum(verdict.feature_matching for verdict in verdicts),
+        )
+
+
+def _halves(tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Split each tensor of a doubled batch into its real and its generated half."""
+    pairs = [tensor.chunk(2) for tensor in tensors]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]

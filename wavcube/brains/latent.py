@@ -1,0 +1,248 @@
+"""Training of the latent, both stages (arXiv 2605.06407, section 3).
+
+Stage 1 trains bottleneck and decoder behind a frozen SSL encoder, stage 2 all of it against a
+frozen copy of that encoder. They are one class: what differs is in :class:`LatentSettings`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from speechbrain import Stage
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.checkpoints import Checkpointer
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+from torch.optim import Optimizer
+
+from wavcube.brains.base import GuardedBrain, unwrap
+from wavcube.brains.journal import Journal
+from wavcube.brains.judges import Judges
+from wavcube.brains.latent_settings import LatentSettings
+from wavcube.lobes.bottleneck import VariationalBottleneck
+from wavcube.lobes.lengths import length_mask, to_absolute
+from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.wavcube import WavCube, WavCubeOutput
+from wavcube.losses import MelLoss, kl_divergence, semantic_loss, weighted_sum
+
+LOGGED_CLIPS = 2
+
+
+class LatentBrain(GuardedBrain):
+    """Train a WavCube.
+
+    One pass of the generator and one of the discriminators serve the updates of both. The teacher
+    is a frozen copy that belongs to the Brain: it is in no checkpoint and no optimizer. Where the
+    encoder does not train, its own feature is the target and no teacher is run.
+
+    Parameters
+    ----------
+    model : WavCube
+        With its semantic decoder.
+    settings : LatentSettings
+        The stage.
+    judges : Judges, optional
+        The discriminators, for stages with adversarial terms.
+    teacher : SSLEncoder, optional
+        Source of the target where the encoder trains; by default the model's encoder as it is now.
+    mel_loss : MelLoss, optional
+        Reconstruction term; by default at the model's sample rate.
+    opt_class, hparams, run_opts, checkpointer, journal
+        See :class:`~wavcube.brains.base.GuardedBrain`.
+
+    Raises
+    ------
+    ValueError
+        If the settings name terms for which the model or the judges are missing.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_wavcube
+    >>> settings = LatentSettings(updates=1, weights={"mel": 45, "semantic": 1}, lr=1e-3)
+    >>> brain = LatentBrain(tiny_wavcube(), settings, opt_class=torch.optim.AdamW,
+    ...     run_opts={"device": "cpu"})
+    >>> brain.on_fit_start()
+    >>> batch = PaddedBatch([{"wav": torch.randn(1600)}, {"wav": torch.randn(3200)}])
+    >>> bool(brain.fit_batch(batch) > 0), brain.optimizer_step
+    (True, 1)
+    """
+
+    def __init__(
+        self,
+        model: WavCube,
+        settings: LatentSettings,
+        judges: Judges | None = None,
+        teacher: SSLEncoder | None = None,
+        mel_loss: MelLoss | None = None,
+        opt_class: Callable[..., Optimizer] | None = None,
+        hparams: Mapping[str, Any] | None = None,
+        run_opts: Mapping[str, Any] | None = None,
+        checkpointer: Checkpointer | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        _check(settings, model, judges)
+        model.encoder.set_trainable(settings.train_encoder)
+        modules: dict[str, nn.Module] = {"wavcube": model}
+        if settings.is_adversarial:
+            modules["discriminators"] = judges
+        super().__init__(
+            modules, opt_class, hparams, run_opts, checkpointer, settings=settings, journal=journal
+        )
+        teacher = copy.deepcopy(model.encoder if teacher is None else teacher)
+        self.teacher = teacher.to(self.device).eval().requires_grad_(False)
+        self.mel_loss = (mel_loss or MelLoss(model.sample_rate)).to(self.device)
+
+    @property
+    def model(self) -> WavCube:
+        """The WavCube without a wrapper."""
+        return unwrap(self.modules.wavcube)
+
+    def averaged_module(self) -> nn.Module:
+        """Average the WavCube, not the discriminators."""
+        return self.model
+
+    def trainable(self) -> dict[str, list[dict[str, Any]]]:
+        """Give generator (encoder and the rest at their own rates) and discriminators."""
+        encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
+        known = {id(p) for p in self.model.encoder.parameters()}
+        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
+        groups = [{"params": rest, "lr": self.settings.lr, "name": "generator"}]
+        if encoder:
+            groups.append({"params": encoder, "lr": self.settings.encoder_lr, "name": "encoder"})
+        if not self.settings.is_adversarial:
+            return {"generator": groups}
+        judges = list(self.modules.discriminators.parameters())
+        rate = self.settings.discriminator_lr
+        own = [{"params": judges, "lr": rate, "name": "discriminator"}]
+        return {"discriminator": own, "generator": groups}
+
+    def updates_of(self, name: str) -> int:
+        """Give the updates of an optimizer: the discriminators' begin later."""
+        late = self.settings.adversarial_start if name == "discriminator" else 0
+        return self.settings.updates - late
+
+    def compute_forward(self, batch: PaddedBatch, stage: Stage) -> WavCubeOutput:
+        """Encode and decode.
+
+        Parameters
+        ----------
+        batch : PaddedBatch
+            With `wav`: waveforms `[B, T]` and relative lengths `[B]`.
+        stage : Stage
+            Of the experiment.
+        """
+        del stage
+        wavs, lens = batch.to(self.device).wav
+        return self.modules.wavcube(wavs, lens, detach_latent=self.settings.detach_latent)
+
+    def compute_objectives(
+        self, predictions: WavCubeOutput, batch: PaddedBatch, stage: Stage
+    ) -> dict[str, Tensor] | Tensor:
+        """Give the loss of each optimizer in training, the log-mel distance otherwise.
+
+        Parameters
+        ----------
+        predictions : WavCubeOutput
+            Of :meth:`compute_forward`.
+        batch : PaddedBatch
+            See there.
+        stage : Stage
+            Of the experiment.
+        """
+        wavs, lens = batch.to(self.device).wav
+        samples = to_absolute(lens, wavs.shape[1], len(wavs), wavs.device)
+        target = self.target(predictions, wavs, samples)
+        if stage != Stage.TRAIN:
+            return self._score(predictions, wavs, samples, target)
+        terms, losses = self._terms(predictions, wavs, samples, target), {}
+        weights = self.settings.weights_at(self.optimizer_step)
+        if "adversarial" in weights:
+            real = wavs * length_mask(samples, wavs.shape[1])
+            verdict = self.modules.discriminators(real, predictions.audio)
+            terms["adversarial"] = verdict.adversarial
+            terms["feature_matching"] = verdict.feature_matching
+            losses["discriminator"] = self.settings.discriminator_weight * verdict.discriminator
+            self.note({"discriminator": verdict.discriminator})
+        self.note(terms)
+        return {**losses, "generator": weighted_sum(terms, weights)}
+
+    @torch.no_grad()
+    def target(self, predictions: WavCubeOutput, wavs: Tensor, samples: Tensor) -> Tensor:
+        """Give the feature `[B, N, C]` that the semantic terms aim at.
+
+        Parameters
+        ----------
+        predictions : WavCubeOutput
+            Of the same batch.
+        wavs : Tensor
+            `[B, T]`.
+        samples : Tensor
+            Their lengths `[B]`.
+        """
+        if self.settings.train_encoder == "none":
+            return predictions.feature.detach()
+        return self.teacher(wavs, samples, predictions.mask.sum(1)).feature
+
+    def _terms(
+        self, predictions: WavCubeOutput, wavs: Tensor, samples: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
+        """Every loss term that needs no discriminator and is on."""
+        mask = predictions.mask
+        terms = {
+            "mel": self.mel_loss(predictions.audio, wavs, samples),
+            "semantic": semantic_loss(predictions.feature_hat, target, mask),
+        }
+        if "anchoring" in self.settings.weights:
+            terms["anchoring"] = semantic_loss(predictions.feature, target, mask)
+        if "kl" in self.settings.weights:
+            terms["kl"] = kl_divergence(*predictions.posterior, mask)
+        return terms
+
+    def _score(
+        self, predictions: WavCubeOutput, wavs: Tensor, samples: Tensor, target: Tensor
+    ) -> Tensor:
+        """Score each utterance on its own, so that batches do not matter; their mean distance."""
+        distances = []
+        for index, (size, mask) in enumerate(zip(samples.tolist(), predictions.mask, strict=True)):
+            pair = predictions.audio[index : index + 1, :size], wavs[index : index + 1, :size]
+            distances.append(self.mel_loss(*pair))
+            hat, own, aim = (
+                feature[index][mask].float()
+                for feature in (predictions.feature_hat, predictions.feature, target)
+            )
+            self.score(
+                {
+                    "mel": distances[-1],
+                    "cosine": cosine_similarity(hat, aim, dim=-1).mean(),
+                    "mse": (hat - aim).square().mean(),
+                    "encoder_cosine": cosine_similarity(own, aim, dim=-1).mean(),
+                }
+            )
+            self._show(*pair)
+        return torch.stack(distances).mean()
+
+    def _show(self, generated: Tensor, real: Tensor) -> None:
+        """Put the first clips of a validation into TensorBoard."""
+        clip = len(self._scores["mel"])
+        if self.journal is None or clip > LOGGED_CLIPS:
+            return
+        for kind, wav in (("generated", generated), ("original", real)):
+            title = f"{kind}/{clip}"
+            self.journal.audio(title, wav[0], self.model.sample_rate, self.optimizer_step)
+            log_mel = self.mel_loss.log_mel(wav)[0]
+            self.journal.spectrogram(title, log_mel, self.optimizer_step)
+
+
+def _check(settings: LatentSettings, model: WavCube, judges: Judges | None) -> None:
+    where = f"stage {settings.name!r}"
+    if settings.is_adversarial and judges is None:
+        raise ValueError(f"{where} has adversarial loss terms but no discriminators")
+    if model.bottleneck.semantic_decoder is None:
+        raise ValueError(f"{where}: the model has no semantic decoder, which training needs")
+    variational = isinstance(model.bottleneck, VariationalBottleneck)
+    if variational != ("kl" in settings.weights):
+        kind = type(model.bottleneck).__name__
+        raise ValueError(f"{where}: the loss term 'kl' and a {kind} do not go together")

@@ -1,0 +1,103 @@
+"""What tells the stages of the latent's training apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from wavcube.brains.settings import TrainingSettings
+
+ADVERSARIAL = frozenset({"adversarial", "feature_matching"})
+TERMS = frozenset({"mel", "semantic", "anchoring", "kl"}) | ADVERSARIAL
+REQUIRED = frozenset({"mel", "semantic"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSettings(TrainingSettings):
+    """One stage: what trains, which loss terms are on, how far the decoder's gradient reaches.
+
+    Parameters
+    ----------
+    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
+        See :class:`~wavcube.brains.settings.TrainingSettings`.
+    weights : Mapping of str to float
+        Weight of each loss term that is on: "mel" and "semantic" always; "anchoring" of the encoder
+        to its teacher; "adversarial" and "feature_matching" together; "kl" for a variational
+        bottleneck.
+    lr : float
+        Peak learning rate of all but encoder and discriminators.
+    encoder_lr : float
+        Peak learning rate of the SSL encoder.
+    discriminator_lr : float
+        Peak learning rate of the discriminators.
+    train_encoder : {"none", "transformer", "all"}
+        What of the SSL encoder trains; "transformer" leaves its front end as it is.
+    detach_latent : bool
+        Whether the decoder's gradient ends at the latent.
+    discriminator_weight : float
+        Weight of the discriminators' own loss.
+    adversarial_start : int
+        Updates before the discriminators are first used; until then they cost nothing.
+
+    Raises
+    ------
+    ValueError
+        If terms are unknown, missing, or do not go together.
+
+    Examples
+    --------
+    >>> LatentSettings(updates=10, weights={"mel": 45, "semantic": 1}, lr=1e-3).is_adversarial
+    False
+    >>> LatentSettings(updates=10, weights={"mel": 45}, lr=1e-3)
+    Traceback (most recent call last):
+    ...
+    ValueError: stage 'training': the loss terms ['semantic'] need a weight
+    """
+
+    weights: Mapping[str, float]
+    lr: float
+    encoder_lr: float = 0.0
+    discriminator_lr: float = 0.0
+    train_encoder: Literal["none", "transformer", "all"] = "none"
+    detach_latent: bool = False
+    discriminator_weight: float = 1.0
+    adversarial_start: int = 0
+
+    def __post_init__(self) -> None:
+        names, where = set(self.weights), f"stage {self.name!r}"
+        if unknown := sorted(names - TERMS):
+            raise ValueError(f"{where}: no loss terms {unknown}; there are {sorted(TERMS)}")
+        missing = REQUIRED - names
+        if names & ADVERSARIAL:
+            missing |= ADVERSARIAL - names
+        if missing:
+            raise ValueError(f"{where}: the loss terms {sorted(missing)} need a weight")
+        if "anchoring" in names and self.train_encoder == "none":
+            raise ValueError(f"{where}: anchoring needs an encoder that trains (train_encoder)")
+        if self.is_adversarial and not 0 <= self.adversarial_start < self.updates:
+            raise ValueError(
+                f"{where}: adversarial_start {self.adversarial_start} is not below the "
+                f"{self.updates} updates; leave out its loss terms instead"
+            )
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether discriminators take part."""
+        return bool(ADVERSARIAL & self.weights.keys())
+
+    def weights_at(self, update: int) -> dict[str, float]:
+        """Give the weights of the terms that are on.
+
+        Parameters
+        ----------
+        update : int
+            Updates done.
+
+        Returns
+        -------
+        dict of str to float
+            By term.
+        """
+        off = ADVERSARIAL if update < self.adversarial_start else frozenset()
+        return {name: weight for name, weight in self.weights.items() if name not in off}
