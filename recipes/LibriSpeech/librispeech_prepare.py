@@ -1,0 +1,187 @@
+"""LibriSpeech (or anything in its folders) to manifests.
+
+Transcripts are read where there are any. The corpus: V. Panayotov et al., "LibriSpeech: an ASR
+corpus based on public domain audio books", ICASSP 2015, https://www.openslr.org/12.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from wavcube.data.manifest import Utterance
+from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
+from wavcube.data.scan import check_files, find_audio
+from wavcube.data.splits import hold_back_speakers, require_disjoint_speakers
+
+logger = logging.getLogger(__name__)
+
+# LibriSpeech's names for what the manifests call train, valid and test
+PREFIXES = {"train": "train-", "valid": "dev-", "test": "test-"}
+
+
+def prepare_librispeech(
+    data_folder: str | Path,
+    out_folder: str | Path,
+    *,
+    train_splits: Sequence[str] | None = None,
+    valid_splits: Sequence[str] | None = None,
+    test_splits: Sequence[str] | None = None,
+    held_back_speakers: int = 10,
+    limit: int | None = None,
+    seed: int = 1234,
+    max_bad_fraction: float = 0.01,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Write the manifests of train, valid and test; at once when an earlier call has.
+
+    Arguments
+    ---------
+    data_folder : str | Path
+        The folder that holds `train-clean-100` and its like.
+    out_folder : str | Path
+        For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when files were left out.
+    train_splits, valid_splits, test_splits : Sequence[str] | None
+        Names of folders. None takes all whose names begin with "train-", "dev-" or "test-".
+    held_back_speakers : int
+        Without a split for validation, this many training speakers are held back for it.
+    limit : int | None
+        Utterances in each manifest at most, drawn at random, for a quick trial.
+    seed : int
+        Draws speakers and limited sets.
+    max_bad_fraction : float
+        How many files may be bad before the run stops.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    dict[str, Path]
+        Manifest of "train", "valid" and "test"; `$data_root` in them stands for `data_folder`.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder or a split is missing.
+    ValueError
+        When a split is named twice, there is none to train on or to test on, two manifests share
+        a speaker, or too many files are bad.
+    """
+    data_folder = Path(data_folder)
+    asked = {"train": train_splits, "valid": valid_splits, "test": test_splits}
+    splits = choose_splits(data_folder, asked)
+    listing = {name: find_audio(data_folder / name) for names in splits.values() for name in names}
+    sources = [path for paths in listing.values() for path in paths]
+    sources += [path for name in listing for path in find_transcripts(data_folder / name)]
+    arguments = {
+        "data_folder": str(data_folder.resolve()),
+        "splits": splits,
+        "held_back_speakers": held_back_speakers,
+        "limit": limit,
+        "seed": seed,
+        "max_bad_fraction": max_bad_fraction,
+        "files": fingerprint(sources),
+    }
+    done = prepared_manifests(out_folder, arguments)
+    if done is not None:
+        return done
+
+    rows = {name: list_utterances(data_folder / name, listing[name]) for name in sorted(listing)}
+    everything = [row for name in rows for row in rows[name]]
+    scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
+    good = {row.wav: row for row in scan.utterances}
+    manifests = {
+        role: [good[row.wav] for name in names for row in rows[name] if row.wav in good]
+        for role, names in splits.items()
+    }
+    if not splits["valid"]:
+        manifests["train"], manifests["valid"] = hold_back_speakers(
+            manifests["train"], held_back_speakers, seed
+        )
+        logger.info("validation: %d speakers held back from training", held_back_speakers)
+    require_disjoint_speakers(manifests)
+    if limit is not None:
+        manifests = {role: draw(found, limit, seed) for role, found in manifests.items()}
+    return write_prepared(out_folder, manifests, arguments, data_root=data_folder, bad=scan.bad)
+
+
+def is_librispeech(folder: str | Path) -> bool:
+    """Tell whether a folder holds splits by LibriSpeech's names."""
+    return any(found for found in find_splits(Path(folder)).values())
+
+
+def find_splits(data_folder: Path) -> dict[str, list[str]]:
+    """List the folders by LibriSpeech's names, for each of train, valid and test."""
+    folders = sorted(path.name for path in data_folder.glob("*-*") if path.is_dir())
+    return {
+        role: [name for name in folders if name.startswith(prefix)]
+        for role, prefix in PREFIXES.items()
+    }
+
+
+def choose_splits(
+    data_folder: Path, asked: dict[str, Sequence[str] | None]
+) -> dict[str, list[str]]:
+    """Settle which folders make train, valid and test; see `prepare_librispeech`."""
+    if not data_folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {data_folder}")
+    found = find_splits(data_folder)
+    splits = {role: found[role] if names is None else list(names) for role, names in asked.items()}
+    present = ", ".join(name for names in found.values() for name in names) or "none"
+    inner = data_folder / "LibriSpeech"
+    hint = f"; pass {inner}" if inner.is_dir() else ""
+    for role in ("train", "test"):
+        if not splits[role]:
+            raise ValueError(
+                f"{data_folder} has no split to {role} on: {role}_splits names none of the "
+                f"folders there ({present})" + hint
+            )
+    names = [name for role in splits for name in splits[role]]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"split {name} is named {names.count(name)} times in {splits}")
+        if not (data_folder / name).is_dir():
+            raise FileNotFoundError(f"{data_folder} has no split {name}; there are: {present}")
+    return splits
+
+
+def list_utterances(split: Path, files: Sequence[Path]) -> list[Utterance]:
+    """List a split's utterances, with speakers and, where there are any, transcripts."""
+    words: dict[str, str] = {}
+    for path in find_transcripts(split):
+        words.update(read_transcripts(path))
+    rows: list[Utterance] = []
+    for path in files:
+        inside = path.relative_to(split)
+        if len(inside.parts) < 2:
+            raise ValueError(f"{path} is in no speaker's folder: {split}/<speaker>/<chapter>/")
+        rows.append(Utterance(path.stem, 0.0, str(path), inside.parts[0], words.get(path.stem, "")))
+    return rows
+
+
+def find_transcripts(split: Path) -> list[Path]:
+    """List a split's `.trans.txt` files."""
+    return sorted(split.glob("*/*/*.trans.txt"))
+
+
+def read_transcripts(path: Path) -> dict[str, str]:
+    """Read one `.trans.txt`: an ID and its words on each line."""
+    words: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, _, text = line.strip().partition(" ")
+        if not text:
+            raise ValueError(f"{path}, line {number}: {line!r} is no ID followed by words")
+        words[name] = text
+    return words
+
+
+def draw(rows: Sequence[Utterance], limit: int, seed: int) -> list[Utterance]:
+    """Draw at most `limit` rows, in their order."""
+    if limit >= len(rows):
+        return list(rows)
+    chosen = set(random.Random(seed).sample(range(len(rows)), limit))
+    return [row for index, row in enumerate(rows) if index in chosen]

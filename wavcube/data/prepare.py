@@ -1,0 +1,193 @@
+"""Turning audio into manifests, once: written last of all is a marker that tells how.
+
+A second call with the same arguments on the same files returns at once; changed arguments,
+changed files or a damaged manifest make everything anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wavcube.data.manifest import Utterance, read_manifest, write_manifest
+from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
+from wavcube.data.splits import hold_back_utterances
+
+__all__ = ["fingerprint", "prepare_own_audio", "prepared_manifests", "write_prepared"]
+
+logger = logging.getLogger(__name__)
+
+_MARKER = "prepared.json"
+_BAD_FILES = "bad_files.csv"
+
+
+def prepare_own_audio(
+    source: str | Path,
+    out_folder: str | Path,
+    *,
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    seed: int = 1234,
+    max_bad_fraction: float = 0.01,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Prepare a user's own audio: any folder of wav and flac files, or a CSV manifest.
+
+    Utterances for validation and test are drawn at random, whoever speaks them.
+
+    Arguments
+    ---------
+    source : str | Path
+        Folder, or CSV file with at least the column "wav".
+    out_folder : str | Path
+        For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when files were left out.
+    valid_fraction, test_fraction : float
+        Shares of all utterances, at least one each.
+    seed : int
+        Draws them.
+    max_bad_fraction : float
+        How many files may be bad before the run stops.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    dict[str, Path]
+        Manifest of "train", "valid" and "test". Paths in them that start with `$data_root` are
+        relative to `source`, or to the folder it is in.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such source.
+    ValueError
+        When there is no audio, fewer than three utterances, or too many bad files.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"there is no folder or CSV file {source}")
+    is_manifest = source.is_file()
+    rows = read_manifest(source, source.parent) if is_manifest else []
+    files = [source, *(Path(row.wav) for row in rows)] if is_manifest else find_audio(source)
+    arguments = {
+        "source": str(source.resolve()),
+        "valid_fraction": valid_fraction,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "max_bad_fraction": max_bad_fraction,
+        "files": fingerprint(files),
+    }
+    done = prepared_manifests(out_folder, arguments)
+    if done is not None:
+        return done
+    limits: dict[str, Any] = {"max_bad_fraction": max_bad_fraction, "progress": progress}
+    scan = check_files(rows, **limits) if is_manifest else scan_audio_folder(source, **limits)
+    if len(scan.utterances) < 3:
+        raise ValueError(
+            f"{source} has {len(scan.utterances)} utterances; training, validation and test "
+            "need one each at the least"
+        )
+    rest, test = hold_back_utterances(scan.utterances, test_fraction, seed)
+    # of what is left, the share that is valid_fraction of everything
+    share = valid_fraction * len(scan.utterances) / len(rest)
+    train, valid = hold_back_utterances(rest, share, seed + 1)
+    data_root = source.parent if is_manifest else source
+    manifests = {"train": train, "valid": valid, "test": test}
+    return write_prepared(out_folder, manifests, arguments, data_root=data_root, bad=scan.bad)
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """Digest of the names and sizes of some files, to notice that a corpus has changed."""
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size if path.is_file() else -1
+        digest.update(f"{path.name} {size}\n".encode())
+    return digest.hexdigest()
+
+
+def prepared_manifests(
+    out_folder: str | Path, arguments: Mapping[str, Any]
+) -> dict[str, Path] | None:
+    """Return the manifests that `write_prepared` left for these arguments, None without them."""
+    out_folder = Path(out_folder)
+    try:
+        marker = json.loads((out_folder / _MARKER).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    if marker["arguments"] != json.loads(json.dumps(arguments)):
+        return None
+    manifests = {name: out_folder / f"{name}.csv" for name in marker["manifests"]}
+    whole = all(
+        path.is_file() and _digest(path) == marker["manifests"][name]
+        for name, path in manifests.items()
+    )
+    return manifests if whole else None
+
+
+def write_prepared(
+    out_folder: str | Path,
+    manifests: Mapping[str, Sequence[Utterance]],
+    arguments: Mapping[str, Any],
+    *,
+    data_root: str | Path,
+    bad: Sequence[BadFile] = (),
+) -> dict[str, Path]:
+    """Write manifests and, last, the marker that says how they were made.
+
+    Arguments
+    ---------
+    out_folder : str | Path
+        Made if missing.
+    manifests : Mapping[str, Sequence[Utterance]]
+        Rows of each, by its name without suffix.
+    arguments : Mapping[str, Any]
+        Plain data; `prepared_manifests` compares them.
+    data_root : str | Path
+        As in `write_manifest`.
+    bad : Sequence[BadFile]
+        Listed in `bad_files.csv`.
+
+    Returns
+    -------
+    dict[str, Path]
+        CSV file of each.
+    """
+    out_folder = Path(out_folder)
+    out_folder.mkdir(parents=True, exist_ok=True)
+    (out_folder / _MARKER).unlink(missing_ok=True)
+    _write_bad(out_folder / _BAD_FILES, bad)
+    paths = {name: out_folder / f"{name}.csv" for name in manifests}
+    for name, rows in manifests.items():
+        write_manifest(paths[name], rows, data_root)
+        minutes = sum(row.duration for row in rows) / 60
+        speakers = len({row.spk_id for row in rows})
+        logger.info(
+            "%s: %d utterances, %.1f minutes, %d speakers", name, len(rows), minutes, speakers
+        )
+    marker = {
+        "arguments": dict(arguments),
+        "manifests": {name: _digest(path) for name, path in paths.items()},
+    }
+    temporary = out_folder / f".{_MARKER}"
+    temporary.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(out_folder / _MARKER)
+    return paths
+
+
+def _write_bad(path: Path, bad: Sequence[BadFile]) -> None:
+    if not bad:
+        path.unlink(missing_ok=True)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["wav", "reason"])
+        writer.writerows((item.wav, item.reason) for item in bad)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,113 @@
+"""Holding part of a corpus back from training, seeded."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from wavcube.data.manifest import Utterance
+
+__all__ = ["hold_back_speakers", "hold_back_utterances", "require_disjoint_speakers"]
+
+_LISTED = 5
+
+
+def hold_back_speakers(
+    utterances: Sequence[Utterance], count: int, seed: int
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Hold back all utterances of some speakers.
+
+    Arguments
+    ---------
+    utterances : Sequence[Utterance]
+        All of them, with speakers.
+    count : int
+        How many speakers to hold back.
+    seed : int
+        Draws the speakers.
+
+    Returns
+    -------
+    kept, held_back : tuple[list[Utterance], list[Utterance]]
+        Both in the order given.
+
+    Raises
+    ------
+    ValueError
+        When a speaker is unknown, or no speaker would be left on either side.
+
+    Example
+    -------
+    >>> rows = [Utterance(f"{s}-{i}", 1.0, "a.wav", s) for s in "abc" for i in range(2)]
+    >>> kept, held_back = hold_back_speakers(rows, 1, seed=0)
+    >>> len(kept), len(held_back), len({row.spk_id for row in held_back})
+    (4, 2, 1)
+    """
+    unknown = [row.ID for row in utterances if not row.spk_id]
+    if unknown:
+        raise ValueError(f"speakers cannot be held back: {unknown[0]!r} has no speaker")
+    speakers = sorted({row.spk_id for row in utterances})
+    if not 1 <= count < len(speakers):
+        raise ValueError(
+            f"from 1 to {len(speakers) - 1} of the {len(speakers)} speakers can be held back, "
+            f"not {count}"
+        )
+    chosen = set(random.Random(seed).sample(speakers, count))
+    kept = [row for row in utterances if row.spk_id not in chosen]
+    return kept, [row for row in utterances if row.spk_id in chosen]
+
+
+def hold_back_utterances(
+    utterances: Sequence[Utterance], fraction: float, seed: int
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Hold back a share of the utterances, whoever speaks them, and at least one.
+
+    Arguments
+    ---------
+    utterances : Sequence[Utterance]
+        All of them.
+    fraction : float
+        Share to hold back, above 0 and below 1.
+    seed : int
+        Draws the utterances.
+
+    Returns
+    -------
+    kept, held_back : tuple[list[Utterance], list[Utterance]]
+        Both in the order given.
+
+    Raises
+    ------
+    ValueError
+        When the share is out of range or leaves nothing.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the share to hold back is between 0 and 1, not {fraction}")
+    count = max(1, round(fraction * len(utterances)))
+    if count >= len(utterances):
+        raise ValueError(
+            f"{count} of {len(utterances)} utterances cannot be held back: none would be left"
+        )
+    chosen = set(random.Random(seed).sample(range(len(utterances)), count))
+    kept = [row for index, row in enumerate(utterances) if index not in chosen]
+    return kept, [row for index, row in enumerate(utterances) if index in chosen]
+
+
+def require_disjoint_speakers(manifests: dict[str, Sequence[Utterance]]) -> None:
+    """Make sure that nobody speaks in two manifests.
+
+    Raises
+    ------
+    ValueError
+        When somebody does; names some of them.
+    """
+    names = sorted(manifests)
+    speakers = {name: {row.spk_id for row in manifests[name]} - {""} for name in names}
+    for index, one in enumerate(names):
+        for two in names[index + 1 :]:
+            common = sorted(speakers[one] & speakers[two])
+            if common:
+                raise ValueError(
+                    f"{len(common)} speakers are in both {one} and {two}, for example "
+                    f"{', '.join(common[:_LISTED])}: a score on known speakers says little"
+                )
