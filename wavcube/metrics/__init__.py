@@ -1,0 +1,28 @@
+"""Scores that recipes and the command line report, each with its full name, rate and version.
+
+A score that cannot be computed is a failure with a reason, never a zero and never left out. Tools
+outside the base installation (``pip install 'wavcube[eval]'``) are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+from wavcube.metrics.base import Measurement, MetricError, MetricInfo
+from wavcube.metrics.registry import DEFAULT_METRICS, METRICS
+from wavcube.metrics.report import Summary, aggregate, format_table
+from wavcube.metrics.scores import PairScores, score_many, score_pair
+from wavcube.metrics.signals import SignalPair
+
+__all__ = [
+    "DEFAULT_METRICS",
+    "METRICS",
+    "Measurement",
+    "MetricError",
+    "MetricInfo",
+    "PairScores",
+    "SignalPair",
+    "Summary",
+    "aggregate",
+    "format_table",
+    "score_many",
+    "score_pair",
+]

@@ -1,0 +1,170 @@
+"""From scores of files to figures of a system: means, intervals, failures, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from wavcube.metrics.registry import METRICS
+from wavcube.metrics.scores import PairScores
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over many files.
+
+    Parameters
+    ----------
+    mean : float, optional
+        Weighted mean over the files that have a value; None if none has.
+    low, high : float, optional
+        Bootstrap 95 % interval of the mean; None with less than two values.
+    count : int
+        Number of files with a value.
+    failed : tuple of (str, str)
+        Name and reason of each file without one.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    count: int
+    failed: tuple[tuple[str, str], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the summary as plain data for JSON.
+
+        Returns
+        -------
+        dict
+            The fields; ``failed`` as a list of ``{"name", "reason"}``.
+        """
+        failed = [{"name": name, "reason": reason} for name, reason in self.failed]
+        return {**asdict(self), "failed": failed}
+
+
+def aggregate(
+    scores: Sequence[PairScores], resamples: int = 1000, seed: int = 0
+) -> dict[str, Summary]:
+    """Average each metric over files, with a bootstrap interval.
+
+    The percentile bootstrap (Efron 1979) draws whole files with replacement. Files are sorted by
+    name first: their order changes nothing. An error rate is weighted by its words.
+
+    Parameters
+    ----------
+    scores : Sequence of PairScores
+        All of the same metrics.
+    resamples : int
+        Number of bootstrap draws.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    dict of str to Summary
+        By metric, in the order of the first file's.
+
+    Raises
+    ------
+    ValueError
+        If there are no scores, or they are of different metrics.
+    """
+    if not scores:
+        raise ValueError("there are no scores to aggregate")
+    known = {frozenset(entry.measurements) | frozenset(entry.failures) for entry in scores}
+    if len(known) > 1:
+        raise ValueError(
+            f"the files were scored with different metrics: {sorted(map(sorted, known))}"
+        )
+    ordered = sorted(scores, key=lambda entry: entry.name)
+    keys = sorted(known.pop(), key=list(METRICS).index)
+    return {key: _summary(key, ordered, resamples, seed) for key in keys}
+
+
+def format_table(
+    rows: Mapping[str, Mapping[str, Summary | float]], intervals: bool = False, digits: int = 3
+) -> str:
+    """Lay figures out as a Markdown table that also reads well as plain text.
+
+    Parameters
+    ----------
+    rows : Mapping
+        From the row's label to its values by column. A column that is a metric's key is headed by
+        the metric's full name, unit and better direction; any other name stands as it is.
+    intervals : bool
+        Print the bootstrap interval behind each mean.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    str
+        The table; missing values are "-", files without a value are counted in the cell.
+
+    Raises
+    ------
+    ValueError
+        If there is no row.
+
+    Examples
+    --------
+    >>> print(format_table({"stage 1": {"stoi": 0.5, "cosine to teacher": 1.0}}))
+    |         | STOI ↑ | cosine to teacher |
+    | :------ | -----: | ----------------: |
+    | stage 1 |  0.500 |             1.000 |
+    """
+    if not rows:
+        raise ValueError("a table needs at least one row")
+    columns = list(dict.fromkeys(column for values in rows.values() for column in values))
+    lines = [["", *(_heading(column) for column in columns)]]
+    for label, values in rows.items():
+        lines.append([label, *(_cell(values.get(c), intervals, digits) for c in columns)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
+    rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    lines.insert(1, rule)
+    aligned = (
+        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        for line in lines
+    )
+    return "\n".join(f"| {' | '.join(line)} |" for line in aligned)
+
+
+def _summary(key: str, ordered: list[PairScores], resamples: int, seed: int) -> Summary:
+    failed = tuple((s.name, s.failures[key]) for s in ordered if key in s.failures)
+    measured = [s.measurements[key] for s in ordered if key in s.measurements]
+    if not measured:
+        return Summary(None, None, None, 0, failed)
+    values = np.array([m.value for m in measured])
+    weights = np.array([m.weight for m in measured])
+    mean = float(np.average(values, weights=weights))
+    if len(measured) < 2:
+        return Summary(mean, None, None, len(measured), failed)
+    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    means = (values * weights)[draws].sum(axis=1) / weights[draws].sum(axis=1)
+    low, high = (float(x) for x in np.percentile(means, [2.5, 97.5]))
+    return Summary(mean, low, high, len(measured), failed)
+
+
+def _heading(column: str) -> str:
+    if column not in METRICS:
+        return column
+    info = METRICS[column].info
+    arrow = "↑" if info.better == "higher" else "↓"
+    return f"{info.name} [{info.unit}] {arrow}" if info.unit else f"{info.name} {arrow}"
+
+
+def _cell(value: Summary | float | None, intervals: bool, digits: int) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, Summary):
+        return f"{value:.{digits}f}"
+    text = "-" if value.mean is None else f"{value.mean:.{digits}f}"
+    if intervals and value.low is not None:
+        text += f" [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+    if value.failed:
+        text += f" ({len(value.failed)} failed)"
+    return text

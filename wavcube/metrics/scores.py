@@ -1,0 +1,189 @@
+"""Scoring pairs of signals: one, or many over several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from wavcube.metrics.base import Measurement, MetricError
+from wavcube.metrics.registry import DEFAULT_METRICS, select_metrics
+from wavcube.metrics.signals import SignalPair
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class PairScores(Mapping[str, float]):
+    """Scores of one pair: a mapping from metric to value, and the reasons of those that failed.
+
+    Parameters
+    ----------
+    name : str
+        The pair's name.
+    sample_rate : int, optional
+        The reference's rate in Hz; None if the signals could not be read.
+    measurements : dict
+        Values by metric.
+    failures : dict
+        Reasons by metric, for those without a value. Every metric asked for is in one of the two.
+    """
+
+    name: str
+    sample_rate: int | None
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, metric: str) -> float:
+        if metric in self.failures:
+            raise KeyError(f"{metric} of {self.name} failed: {self.failures[metric]}")
+        return self.measurements[metric].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.measurements)
+
+    def __len__(self) -> int:
+        return len(self.measurements)
+
+
+def score_pair(
+    reference: np.ndarray,
+    generated: np.ndarray,
+    sample_rate: int,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    transcript: str | None = None,
+) -> PairScores:
+    """Score one generated signal against its reference.
+
+    Parameters
+    ----------
+    reference, generated : ndarray
+        Mono waveforms without padding, ``[T]`` and ``[T']``.
+    sample_rate : int
+        Rate of both in Hz.
+    metrics : Sequence of str
+        Keys of ``wavcube.metrics.METRICS``.
+    transcript : str, optional
+        What is said, for the word error rate.
+
+    Returns
+    -------
+    PairScores
+        A mapping from metric to value; what could not be computed is in ``.failures`` with the
+        reason.
+
+    Raises
+    ------
+    ValueError
+        If a metric is unknown or an array is not one-dimensional.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(0).standard_normal(16000)
+    >>> scores = score_pair(noise, noise, 16000, metrics=["mel_distance", "si_sdr"])
+    >>> scores["mel_distance"], scores.failures
+    (0.0, {'si_sdr': 'SI-SDR is infinite: the generated signal is the reference up to scale'})
+    """
+    return _score(SignalPair("pair", reference, generated, sample_rate, transcript), tuple(metrics))
+
+
+def score_many(
+    pairs: Sequence[SignalPair],
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    num_processes: int = 1,
+    progress: bool = True,
+) -> list[PairScores]:
+    """Score many pairs, each on one thread; neither order nor number of processes changes a score.
+
+    Parameters
+    ----------
+    pairs : Sequence of SignalPair
+        Arrays or files; files are read in the worker.
+    metrics : Sequence of str
+        Keys of ``wavcube.metrics.METRICS``.
+    num_processes : int
+        With 1 all is done in this process. More are started afresh, so a script that asks for them
+        needs the usual ``if __name__ == "__main__":``.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of PairScores
+        In the order of ``pairs``.
+
+    Raises
+    ------
+    ValueError
+        If a metric is unknown, two pairs have one name or ``num_processes`` is below 1.
+    """
+    select_metrics(metrics)
+    if num_processes < 1:
+        raise ValueError(f"num_processes must be at least 1, got {num_processes}")
+    names = [pair.name for pair in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"every pair needs its own name; used more than once: {twice[:5]}")
+    score = partial(_score, metrics=tuple(metrics))
+    bar = partial(tqdm, total=len(pairs), desc="scoring", unit="file", disable=not progress)
+    if num_processes == 1:
+        with _one_thread():
+            return list(bar(map(score, pairs)))
+    with _one_thread(), _pool(min(num_processes, max(1, len(pairs)))) as pool:
+        return list(bar(pool.map(score, pairs)))
+
+
+def _score(pair: SignalPair, metrics: tuple[str, ...]) -> PairScores:
+    selected = select_metrics(metrics)
+    try:
+        pair = pair.load()
+    except MetricError as error:
+        return PairScores(pair.name, pair.sample_rate, failures=dict.fromkeys(metrics, str(error)))
+    measurements, failures = {}, {}
+    for metric in selected:
+        try:
+            signals = pair.trimmed() if metric.info.aligned else pair
+            measurement = metric.measure(signals)
+            if not np.isfinite(measurement.value):
+                raise MetricError(f"{metric.info.name} gave {measurement.value}")
+            measurements[metric.info.key] = measurement
+        except MetricError as error:
+            failures[metric.info.key] = str(error)
+    return PairScores(pair.name, pair.sample_rate, measurements, failures)
+
+
+def _pool(num_processes: int) -> ProcessPoolExecutor:
+    # "spawn": a forked copy of a process that has used torch's threads may hang
+    return ProcessPoolExecutor(
+        num_processes,
+        multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, here and in processes started meanwhile (they read the variables)."""
+    threads = torch.get_num_threads()
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    torch.set_num_threads(1)
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
