@@ -169,7 +169,8 @@ def _info(options: argparse.Namespace) -> int:
         paths += [Path(text)] if whole else [path for path, _ in find_files(text, suffixes)]
     descriptions: list[str] = []
     failures = _run_all({path: path for path in paths}, lambda p: descriptions.append(describe(p)))
-    _say("\n".join(descriptions))
+    if descriptions:
+        _say("\n".join(descriptions))
     return USER_ERROR if failures else 0
 
 
