@@ -25,6 +25,18 @@ from wavcube.release.weights import load_strictly
 
 logger = logging.getLogger(__name__)
 
+# what torch.load was seen to raise for cut and altered files
+BROKEN_PICKLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -123,7 +135,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except PermissionError:
+        raise
+    except BROKEN_PICKLE as error:
         raise ValueError(
             f"{path} is no checkpoint of plain tensors (broken, of another format, or made to run "
             f"code; nothing of it was run): {error}"
