@@ -180,6 +180,10 @@ class GuardedBrain(RunLoop, Brain):
         self.modules.eval()
         return dict(found.meta)
 
+    def facts(self) -> dict[str, int | str]:
+        """Give what a report says of the run: updates made, skipped and taken back."""
+        return {"name": self.settings.name, "updates": self.optimizer_step, **self.guard.state()}
+
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:
         """Load the best checkpoint; SpeechBrain's arguments are not needed here."""
         del max_key, min_key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,9 @@ class Judges(nn.ModuleDict):
     >>> judges(real, real).feature_matching.item()
     0.0
     """
+
+    def __init__(self, judges: Mapping[str, nn.Module]) -> None:
+        super().__init__(dict(judges))
 
     def forward(self, real: Tensor, generated: Tensor) -> Verdict:
         """Judge.

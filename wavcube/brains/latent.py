@@ -15,12 +15,12 @@ from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import Checkpointer
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
 from torch.optim import Optimizer
 
 from wavcube.brains.base import GuardedBrain, unwrap
 from wavcube.brains.journal import Journal
 from wavcube.brains.judges import Judges
+from wavcube.brains.latent_report import compare_features
 from wavcube.brains.latent_settings import LatentSettings
 from wavcube.lobes.bottleneck import VariationalBottleneck
 from wavcube.lobes.lengths import length_mask, to_absolute
@@ -47,7 +47,8 @@ class LatentBrain(GuardedBrain):
     judges : Judges, optional
         The discriminators, for stages with adversarial terms.
     teacher : SSLEncoder, optional
-        Source of the target where the encoder trains; by default the model's encoder as it is now.
+        Source of the target where the encoder trains, frozen here; by default a copy of the model's
+        encoder as it is now.
     mel_loss : MelLoss, optional
         Reconstruction term; by default at the model's sample rate.
     opt_class, hparams, run_opts, checkpointer, journal
@@ -83,7 +84,7 @@ class LatentBrain(GuardedBrain):
         checkpointer: Checkpointer | None = None,
         journal: Journal | None = None,
     ) -> None:
-        _check(settings, model, judges)
+        _check(settings, model, judges, teacher)
         model.encoder.set_trainable(settings.train_encoder)
         modules: dict[str, nn.Module] = {"wavcube": model}
         if settings.is_adversarial:
@@ -91,8 +92,10 @@ class LatentBrain(GuardedBrain):
         super().__init__(
             modules, opt_class, hparams, run_opts, checkpointer, settings=settings, journal=journal
         )
-        teacher = copy.deepcopy(model.encoder if teacher is None else teacher)
-        self.teacher = teacher.to(self.device).eval().requires_grad_(False)
+        self.teacher: SSLEncoder | None = None
+        if settings.train_encoder != "none":
+            teacher = copy.deepcopy(model.encoder) if teacher is None else teacher
+            self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         self.mel_loss = (mel_loss or MelLoss(model.sample_rate)).to(self.device)
 
     @property
@@ -182,7 +185,7 @@ class LatentBrain(GuardedBrain):
         samples : Tensor
             Their lengths `[B]`.
         """
-        if self.settings.train_encoder == "none":
+        if self.teacher is None:
             return predictions.feature.detach()
         return self.teacher(wavs, samples, predictions.mask.sum(1)).feature
 
@@ -209,18 +212,9 @@ class LatentBrain(GuardedBrain):
         for index, (size, mask) in enumerate(zip(samples.tolist(), predictions.mask, strict=True)):
             pair = predictions.audio[index : index + 1, :size], wavs[index : index + 1, :size]
             distances.append(self.mel_loss(*pair))
-            hat, own, aim = (
-                feature[index][mask].float()
-                for feature in (predictions.feature_hat, predictions.feature, target)
-            )
-            self.score(
-                {
-                    "mel": distances[-1],
-                    "cosine": cosine_similarity(hat, aim, dim=-1).mean(),
-                    "mse": (hat - aim).square().mean(),
-                    "encoder_cosine": cosine_similarity(own, aim, dim=-1).mean(),
-                }
-            )
+            features = predictions.feature_hat, predictions.feature, target
+            closeness = compare_features(*(feature[index][mask] for feature in features))
+            self.score({"mel": float(distances[-1]), **closeness})
             self._show(*pair)
         return torch.stack(distances).mean()
 
@@ -236,12 +230,21 @@ class LatentBrain(GuardedBrain):
             self.journal.spectrogram(title, log_mel, self.optimizer_step)
 
 
-def _check(settings: LatentSettings, model: WavCube, judges: Judges | None) -> None:
+def _check(
+    settings: LatentSettings, model: WavCube, judges: Judges | None, teacher: SSLEncoder | None
+) -> None:
     where = f"stage {settings.name!r}"
     if settings.is_adversarial and judges is None:
         raise ValueError(f"{where} has adversarial loss terms but no discriminators")
     if model.bottleneck.semantic_decoder is None:
         raise ValueError(f"{where}: the model has no semantic decoder, which training needs")
+    if teacher is model.encoder:
+        raise ValueError(f"{where}: the teacher must be another object than the encoder")
+    if teacher is not None and teacher.dim != model.encoder.dim:
+        raise ValueError(
+            f"{where}: the teacher's features have {teacher.dim} dimensions, the model's "
+            f"{model.encoder.dim}: give the encoder that the model was made from (ssl_source)"
+        )
     variational = isinstance(model.bottleneck, VariationalBottleneck)
     if variational != ("kl" in settings.weights):
         kind = type(model.bottleneck).__name__

@@ -1,0 +1,146 @@
+"""Train WavCube's latent in two stages, evaluate both, and write a folder that loads.
+
+    python recipes/LibriSpeech/train.py hparams/wavcube.yaml
+    python recipes/LibriSpeech/train.py hparams/wavcube.yaml --data_folder FOLDER
+    python recipes/LibriSpeech/train.py hparams/wavcube.yaml --pretrained RELEASE --data_folder FOLDER
+
+The data are LibriSpeech, any folder of wav and flac files, or a CSV with the column "wav"; without a
+data folder the package speaks a corpus itself. The same command again resumes a run that was
+interrupted, and evaluates one that was finished.
+"""
+
+import logging
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import speechbrain as sb
+from hyperpyyaml import load_hyperpyyaml
+from librispeech_prepare import is_librispeech, prepare_librispeech
+
+from wavcube.brains import latent_report
+from wavcube.brains.checkpoints import AtomicCheckpointer
+from wavcube.brains.journal import Journal
+from wavcube.brains.latent import LatentBrain
+from wavcube.brains.latent_parts import LatentParts, spread
+from wavcube.brains.usage import show, usage_errors
+from wavcube.data.crops import CropDataset
+from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
+from wavcube.data.manifest import read_manifest
+from wavcube.data.prepare import prepare_own_audio
+from wavcube.data.utterances import utterance_dataset
+from wavcube.export import write_release
+from wavcube.metrics import format_table
+from wavcube.release.card import ModelCard, Source
+
+logger = logging.getLogger(__name__)
+refuse = partial(usage_errors, "train.py")
+
+
+def prepare(hparams):
+    """Make the manifests of train, valid and test, and read them."""
+    source, out_folder = hparams["data_folder"], Path(hparams["output_folder"]) / "manifests"
+    if source is None:
+        logger.info("no --data_folder: training on speech that the package makes itself")
+        folder = hparams["embedded_folder"] or default_cache_folder()
+        source = make_embedded_corpus(folder, train_minutes=hparams["embedded_minutes"])
+    if is_librispeech(source):
+        held_back = hparams["held_back_speakers"]
+        manifests = prepare_librispeech(source, out_folder, held_back_speakers=held_back)
+    else:
+        manifests = prepare_own_audio(source, out_folder)
+    root = Path(source) if Path(source).is_dir() else Path(source).parent
+    return {name: read_manifest(path, root) for name, path in manifests.items()}
+
+
+def train_stage(name, seed, parts, rows, hparams, run_opts):
+    """Train one stage, or what is left of it; the parts then have its best weights."""
+    folder, rate = Path(hparams["output_folder"]), parts.model.sample_rate
+    with refuse():
+        crops = CropDataset(
+            [row.as_dict() for row in rows["train"]],
+            crop_seconds=hparams["crop_seconds"],
+            crops_per_epoch=hparams["validate_every"] * hparams["batch_size"],
+            sample_rate=rate,
+            seed=seed,
+        )
+        valid = utterance_dataset(spread(rows["valid"], hparams["valid_utterances"]), rate)
+        brain = LatentBrain(
+            parts.model,
+            hparams[name],
+            parts.judges,
+            parts.teacher,
+            opt_class=hparams["optimizer"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=AtomicCheckpointer(folder / name / "save"),
+            journal=Journal(folder / "train_log.txt", folder / name / "tensorboard"),
+        )
+    loader = {"batch_size": hparams["batch_size"], "num_workers": hparams["num_workers"]}
+    brain.fit(brain.epochs, crops, valid, None, {**loader, "collate_fn": crops.collate})
+    with refuse():
+        brain.load_best()
+    return brain
+
+
+def describe(hparams, table):
+    """Say where the model comes from."""
+    own = hparams["data_folder"]
+    data = Source("embedded speech", "generated with espeak-ng", "wavcube.data.embedded")
+    if own is not None:
+        data = Source(Path(own).name, "of the data's owner", "given as --data_folder")
+    encoder = Source("SSL encoder", "see its folder's README.md", str(hparams["ssl_source"]))
+    columns = {row: {k: s.mean for k, s in cells.items()} for row, cells in table.items()}
+    return ModelCard(
+        title="WavCube",
+        summary="A small model of speech's latent (arXiv 2605.06407), made by the WavCube recipe.",
+        weights_license="Apache-2.0" if own is None else "of the data's owner",
+        commercial_use="yes" if own is None else "unclear",
+        upstream=[encoder],
+        data=[data],
+        command=" ".join(["python", *sys.argv]),
+        results={r: {k: v for k, v in c.items() if v is not None} for r, c in columns.items()},
+    )
+
+
+def finish(rows, parts, hparams, facts):
+    """Score all rows, and write table, samples and release."""
+    folder = Path(hparams["output_folder"])
+    scored = latent_report.score_rows(rows, hparams["metrics"], hparams["scoring_processes"])
+    latent_report.write_samples(folder / "samples", rows, hparams["sample_clips"])
+    latent_report.write_metrics(folder / "metrics.json", scored, facts)
+    card, state = describe(hparams, scored), parts.training_state()
+    write_release(parts.model, folder / "release", card=card, training_state=state, overwrite=True)
+    show(format_table(scored))
+
+
+def main(arguments):
+    """Prepare, train, evaluate, export."""
+    started = time.monotonic()
+    with refuse():
+        hparams_file, run_opts, overrides = sb.parse_arguments(arguments)
+        sb.utils.distributed.ddp_init_group(run_opts)
+        with open(hparams_file, encoding="utf-8") as file:
+            hparams = load_hyperpyyaml(file, overrides)
+        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+        rows = prepare(hparams)
+        release = hparams["pretrained"]
+        parts = LatentParts.from_block(hparams["model"], release, hparams["reset_discriminators"])
+        test = spread(rows["test"], hparams["test_utterances"])
+        test = utterance_dataset(test, parts.model.sample_rate)
+    copies, facts = {}, {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
+    if release is not None:
+        copies["as released"] = latent_report.resynthesize(parts.model, parts.teacher, test)
+    for index, name in enumerate(hparams["fine_tune_stages" if release else "stages"]):
+        brain = train_stage(name, hparams["seed"] + index, parts, rows, hparams, run_opts)
+        made = latent_report.resynthesize(parts.model, parts.teacher, test, brain.device)
+        copies[brain.settings.name] = made
+        facts["stages"][name] = brain.facts()
+    facts["seconds"] = round(time.monotonic() - started, 1)
+    if sb.utils.distributed.if_main_process():
+        finish(copies, parts, hparams, facts)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,119 @@
+"""The networks of a run on the latent: fresh ones of the YAML, or those of a release."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from wavcube.brains.judges import Judges
+from wavcube.export import load_for_training
+from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.wavcube import WavCube
+
+PREFIX = "discriminators."
+Item = TypeVar("Item")
+
+
+@dataclass
+class LatentParts:
+    """What the stages hand on to each other.
+
+    Parameters
+    ----------
+    model : WavCube
+        In training.
+    judges : Judges
+        Its discriminators.
+    teacher : SSLEncoder
+        The SSL encoder as it was before any training here, frozen.
+    """
+
+    model: WavCube
+    judges: Judges
+    teacher: SSLEncoder
+
+    @classmethod
+    def from_block(
+        cls,
+        block: Mapping[str, Any],
+        pretrained: str | Path | None = None,
+        reset_discriminators: bool = False,
+    ) -> LatentParts:
+        """Take the parts of a YAML's model block, or a release in place of its model.
+
+        Parameters
+        ----------
+        block : Mapping
+            With "lobe" (WavCube), "judges" (Judges) and "encoder" (SSLEncoder).
+        pretrained : str or Path, optional
+            A release with its training state. Its sizes replace the YAML's.
+        reset_discriminators : bool
+            Start the discriminators anew, although the release has them.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such release, or it has no training state.
+        ValueError
+            If the weights do not fit.
+
+        Examples
+        --------
+        >>> from wavcube.testing import tiny_wavcube
+        >>> lobe = tiny_wavcube()
+        >>> parts = LatentParts.from_block(
+        ...     {"lobe": lobe, "judges": Judges({}), "encoder": lobe.encoder})
+        >>> parts.teacher is lobe.encoder
+        False
+        """
+        teacher = copy.deepcopy(block["encoder"]).eval().requires_grad_(False)
+        model, judges = block["lobe"], block["judges"]
+        if pretrained is not None:
+            model, state = load_for_training(pretrained)
+            if model.encoder.dim != teacher.dim:
+                raise ValueError(
+                    f"the encoder of {pretrained} has {model.encoder.dim} dimensions, the teacher "
+                    f"{teacher.dim}: give the encoder that it was made from as ssl_source"
+                )
+            if state and not reset_discriminators:
+                _load_judges(judges, state, pretrained)
+        return cls(model, judges, teacher)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give the discriminators' weights as a release keeps them for fine-tuning."""
+        return {PREFIX + name: value for name, value in self.judges.state_dict().items()}
+
+
+def _load_judges(judges: Judges, state: Mapping[str, Tensor], source: str | Path) -> None:
+    try:
+        judges.load_state_dict({name.removeprefix(PREFIX): v for name, v in state.items()})
+    except RuntimeError as error:
+        raise ValueError(
+            f"the discriminators of {source} are of other sizes than this configuration's: "
+            f"set reset_discriminators to start them anew"
+        ) from error
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Pick items at even distances.
+
+    Parameters
+    ----------
+    items : Sequence
+        Sorted in some way, such as by speaker.
+    count : int
+        How many at most.
+
+    Examples
+    --------
+    >>> spread("abcdefgh", 3)
+    ['a', 'c', 'f']
+    """
+    if count >= len(items):
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
