@@ -1,0 +1,80 @@
+"""T samples give ceil(T / 320) frames and come back as T samples, for every T."""
+
+import pytest
+import torch
+
+from wavcube import WavCube
+from wavcube.testing import tiny_wavcube
+
+LONGEST = 20 * 16000
+
+
+def random_lengths(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randint(1, LONGEST + 1, (count,), generator=generator)).tolist()
+
+
+def model_with(**parts):
+    return WavCube({"wavcube": tiny_wavcube(**parts)}, run_opts={"device": "cpu"})
+
+
+def check(model, samples):
+    latents, lens = model.encode_batch(torch.randn(1, samples))
+    frames = -(-samples // model.hop)
+    assert latents.shape == (1, frames, model.latent_dim)
+    assert lens.tolist() == [1.0]
+    assert model.decode_batch(latents, lens, length=samples).shape == (1, samples)
+
+
+@pytest.mark.parametrize(("backbone", "step"), [("convnext", 1), ("transformer", 8)])
+def test_every_length_up_to_three_frames(backbone, step):
+    model = model_with(encoder="filterbank_wavlm", backbone=backbone)
+    assert model.hop == 320
+    for samples in range(step, 961, step):
+        check(model, samples)
+
+
+def test_without_a_length_whole_frames_come_back():
+    model = model_with()
+    for samples in (1, 320, 321):
+        latents, lens = model.encode_batch(torch.randn(1, samples))
+        assert model.decode_batch(latents, lens).shape == (1, latents.shape[1] * model.hop)
+
+
+@pytest.mark.parametrize("encoder", ["wavlm", "hubert", "wav2vec2"])
+def test_lengths_around_the_borders_of_every_encoder(encoder):
+    model = model_with(encoder=encoder)
+    for frame in (1, 2, 3):
+        for samples in (320 * frame - 1, 320 * frame, 320 * frame + 1, 320 * frame + 80):
+            check(model, samples)
+    for samples in (1, 2, 10, 399, 400, 401):
+        check(model, samples)
+
+
+def test_random_lengths_up_to_twenty_seconds():
+    model = model_with(encoder="filterbank_wavlm")
+    for samples in random_lengths(200):
+        check(model, samples)
+
+
+def test_random_lengths_in_one_batch():
+    model = model_with()
+    samples = sorted(random_lengths(200))[::25]
+    wavs = torch.randn(len(samples), max(samples))
+    latents, lens = model.encode_batch(wavs, torch.tensor(samples) / max(samples))
+    frames = [-(-n // model.hop) for n in samples]
+    assert latents.shape[1] == max(frames)
+    assert (lens * max(frames)).round().long().tolist() == frames
+    audio = model.decode_batch(latents, lens, length=samples)
+    assert audio.shape == (len(samples), max(samples))
+    for item, count in zip(audio, samples, strict=True):
+        assert bool((item[count:] == 0).all())
+        assert bool((item[:count] != 0).any())
+
+
+def test_a_length_that_the_latents_cannot_have_is_refused():
+    model = model_with()
+    latents, lens = model.encode_batch(torch.randn(1, 1000))
+    for length in (960, 1281, 0, [1000, 1000]):
+        with pytest.raises(ValueError, match=r"samples|lengths"):
+            model.decode_batch(latents, lens, length=length)
