@@ -114,9 +114,8 @@ class ISTFTHead(nn.Module):
         batch, count, _ = frames.shape
         ratio = self.n_fft // self.hop
         # frame m covers the hops m .. m + ratio - 1: a sum of `ratio` shifted arrays
-        hops = frames.reshape(batch, count, ratio, self.hop)
-        total = frames.new_zeros(batch, count + ratio - 1, self.hop)
-        for shift in range(ratio):
-            total = total + F.pad(hops[:, :, shift], (0, 0, shift, ratio - 1 - shift))
+        hops = frames.reshape(batch, count, ratio, self.hop).unbind(2)
+        shifted = [F.pad(x, (0, 0, shift, ratio - 1 - shift)) for shift, x in enumerate(hops)]
+        total = sum(shifted)
         trim = (self.n_fft - self.hop) // 2
         return total.flatten(1)[:, trim : trim + count * self.hop]
