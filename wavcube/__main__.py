@@ -1,0 +1,8 @@
+"""`python -m wavcube` is the `wavcube` command."""
+
+import sys
+
+from wavcube.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
