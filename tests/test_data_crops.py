@@ -64,6 +64,22 @@ def test_a_crop_is_a_scaled_piece_of_its_file(rows):
         assert cosine > 0.999999
 
 
+def test_offsets_are_uniform_and_reach_both_ends(tmp_path):
+    path = tmp_path / "ramp.wav"
+    seconds = 1.0
+    # the value tells the place; the peak of a rising ramp is its last sample
+    soundfile.write(path, np.arange(1, RATE + 1) / (RATE + 1), RATE, subtype="FLOAT")
+    dataset = crops([{"wav": path, "duration": seconds}], crop_seconds=0.9999, crops_per_epoch=400)
+    ratios = np.array(
+        [float(crop["wav"][0] / crop["wav"][-1]) for crop in map(dataset.__getitem__, range(400))]
+    )
+    size = dataset.crop_samples
+    # first / last = (offset + 1) / (offset + size)
+    offsets = np.round((ratios * size - 1) / (1 - ratios)).astype(int)
+    assert sorted(set(offsets)) == list(range(RATE - size + 1))
+    assert np.bincount(offsets).min() > 100
+
+
 def test_peaks_lie_in_the_range(rows):
     peaks = [
         20 * torch.log10(crop["wav"].abs().max()) for crop in list(crops(rows, peak_db=(-6, -1)))
