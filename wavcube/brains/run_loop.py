@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -136,7 +137,7 @@ class RunLoop:
             metric = [self.settings.best_metric] if scores else []
             order = "max_keys" if self.settings.best_is_highest else "min_keys"
             meta = {"epoch": epoch, "update": self.optimizer_step, **scores}
-            self.checkpointer.save_and_keep_only(meta, **{order: metric})
+            self.checkpointer.save_and_keep_only(meta, verbosity=logging.DEBUG, **{order: metric})
         self.means.reset()
         if self.journal is None:
             return
