@@ -146,7 +146,7 @@ def test_mistakes_are_one_line_and_write_nothing(source, corpus, tmp_path, capsy
         "no release folder": ["export", tmp_path, tmp_path / "new"],
         "no WavCube release": ["encode", wav, "--source", tmp_path / "empty"],
         "notes.txt": ["info", corpus / "notes.txt"],
-        "official.ckpt": ["convert-official", "official.ckpt", tmp_path / "new", "--config", "c"],
+        "gone.yaml": ["convert-official", "a.ckpt", tmp_path / "new", "--config", "gone.yaml"],
     }
     for word, arguments in calls.items():
         assert word in fails(capsys, *arguments), word

@@ -73,6 +73,16 @@ def test_facts_are_read_only(model):
     assert len(model.model_hash) == 64
 
 
+def test_the_hash_is_kept_until_a_weight_changes(folder, monkeypatch):
+    model = WavCube.from_hparams(source=folder, run_opts=CPU)
+    digest = model.model_hash
+    monkeypatch.setattr("wavcube.inference.release_hash", lambda _: "computed again")
+    assert model.model_hash == digest
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    assert model.model_hash == "computed again"
+
+
 def test_one_waveform_is_a_batch_of_one(model):
     wav = torch.randn(1000)
     assert torch.equal(model.encode_batch(wav)[0], model.encode_batch(wav[None])[0])

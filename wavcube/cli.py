@@ -84,6 +84,7 @@ def _build_parser() -> argparse.ArgumentParser:
     convert.add_argument("--config", required=True, metavar="YAML", help="the YAML beside it")
     convert.add_argument("--encoder", metavar="FOLDER_OR_ID", help="WavLM it is built on")
     convert.add_argument("--half", action="store_true", help="store float16")
+    convert.add_argument("--overwrite", action="store_true", help="replace an earlier release")
     convert.set_defaults(run=_convert)
     return parser
 
@@ -186,15 +187,15 @@ def _convert(options: argparse.Namespace) -> int:
 
     from wavcube.official import convert_official
 
-    dtype = torch.float16 if options.half else torch.float32
-    convert_official(
-        Path(options.checkpoint),
-        Path(options.config),
-        Path(options.out),
+    done = convert_official(
+        options.checkpoint,
+        options.config,
+        options.out,
         encoder=options.encoder,
-        dtype=dtype,
+        dtype=torch.float16 if options.half else torch.float32,
+        overwrite=options.overwrite,
     )
-    _say(f"wrote {options.out}")
+    _say(f"wrote {done.folder}: {done.taken} weights")
     return 0
 
 

@@ -24,7 +24,6 @@ CONFIG_FILE = "config.json"
 YAML_FILE = "hyperparams.yaml"
 CARD_FILE = "README.md"
 TRAINING_FILE = "training.safetensors"
-RELEASE_FILES = (CONFIG_FILE, WEIGHTS_FILE, YAML_FILE, CARD_FILE)
 
 FORMAT, FORMAT_VERSION = "wavcube-release", 1
 SEMANTIC_DECODER = "bottleneck.semantic_decoder."
@@ -212,18 +211,7 @@ def release_config(model: WavCube) -> dict[str, Any]:
 
 
 def release_hash(model: WavCube) -> str:
-    """Hash a model as its float32 release would be.
-
-    Parameters
-    ----------
-    model : WavCube
-        The lobe.
-
-    Returns
-    -------
-    str
-        See :func:`wavcube.release.weights.model_hash`.
-    """
+    """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`."""
     return model_hash(release_config(model), _inference_state(model))
 
 
@@ -291,7 +279,10 @@ def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> 
     """
     source = Path(run) / "release"
     if not source.is_dir():
-        raise FileNotFoundError(f"{run} holds no finished run: it has no release folder")
+        raise FileNotFoundError(
+            f"{run} holds no finished run: it has no release folder. A run that was interrupted "
+            "goes on when its command is given again"
+        )
     load_release(source)
     with atomic_folder(out, overwrite=overwrite, marker=CONFIG_FILE) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)

@@ -19,9 +19,8 @@ from wavcube.batch_checks import (
     relative_lengths,
     resample_batch,
 )
-from wavcube.data.audio import read_audio, write_audio
 from wavcube.export import release_hash
-from wavcube.latent_files import Latents
+from wavcube.file_methods import FileMethods
 from wavcube.lobes.lengths import to_absolute
 from wavcube.release.source import (
     fetch_file,
@@ -33,12 +32,14 @@ from wavcube.release.source import (
 logger = logging.getLogger(__name__)
 
 
-class WavCube(Pretrained):
+class WavCube(FileMethods, Pretrained):
     """A trained WavCube: speech to latents and back.
 
     An offline model: the encoder looks at the whole recording. Inputs follow the model's device
     (also after ``.to``), and results stay on it; files are always written from the CPU. With no
     ``device`` in ``run_opts`` SpeechBrain takes an accelerator when there is one, else the CPU.
+    On a GPU SpeechBrain switches TensorFloat32 on, which rounds more than batches change; the
+    environment variable `SB_DISABLE_QUIRKS=allow_tf32` keeps full float32.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ class WavCube(Pretrained):
             run_opts["device"] = device_name(run_opts["device"])
         super().__init__(modules, dict(hparams or {}), run_opts, freeze_params)
         self.mods.eval()
+        self._hashed: tuple[list[tuple[int, int]], str] | None = None
 
     @classmethod
     def from_hparams(
@@ -163,7 +165,12 @@ class WavCube(Pretrained):
     @property
     def model_hash(self) -> str:
         """SHA-256 of configuration and weights: latents belong to the model that made them."""
-        return release_hash(self.mods.wavcube)
+        # hashing a large model takes seconds: once, unless a weight is changed in place
+        lobe = self.mods.wavcube
+        state = [(v.data_ptr(), v._version) for v in lobe.state_dict(keep_vars=True).values()]
+        if self._hashed is None or self._hashed[0] != state:
+            self._hashed = state, release_hash(lobe)
+        return self._hashed[1]
 
     def encode_batch(
         self,
@@ -246,142 +253,6 @@ class WavCube(Pretrained):
         """Encode and decode `[B, T]`; T samples come back."""
         latents, lens = self.encode_batch(wavs, wav_lens)
         return self.decode_batch(latents, lens, length=torch.as_tensor(wavs).shape[-1])
-
-    def encode_file(
-        self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
-    ) -> Tensor:
-        """Encode an audio file; other rates are resampled, channels averaged.
-
-        Parameters
-        ----------
-        path : str or Path
-            Anything that soundfile reads.
-        out : str or Path, optional
-            A safetensors file to write: latents, rates, source samples, the model's hash.
-        overwrite : bool
-            Replace ``out``.
-
-        Returns
-        -------
-        Tensor
-            `[1, N, D]`.
-
-        Raises
-        ------
-        FileNotFoundError, FileExistsError
-            If there is no such file, or ``out`` exists.
-        ValueError
-            If it is no audio, is empty or holds samples that are not finite.
-        """
-        waveform = self.load_audio(path)
-        latents, _ = self.encode_batch(waveform[None])
-        if out is not None:
-            content = Latents(
-                latents[0].cpu(), len(waveform), self.sample_rate, self.frame_rate, self.model_hash
-            )
-            content.save(out, overwrite=overwrite)
-        return latents
-
-    def decode_file(
-        self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
-    ) -> Tensor:
-        """Decode a file of latents that this model made.
-
-        Parameters
-        ----------
-        path : str or Path
-            Written by :meth:`encode_file` or `wavcube encode`.
-        out : str or Path, optional
-            A wav or flac file to write.
-        overwrite : bool
-            Replace ``out``.
-
-        Returns
-        -------
-        Tensor
-            `[1, T]`, as many samples as were encoded.
-
-        Raises
-        ------
-        FileNotFoundError, FileExistsError
-            If there is no such file, or ``out`` exists.
-        ValueError
-            If it is broken, or another model made it.
-        """
-        content = Latents.load(path)
-        if content.latents.shape[1] != self.latent_dim:
-            raise ValueError(
-                f"{path}: latents of width {content.latents.shape[1]}, "
-                f"this model's have {self.latent_dim}"
-            )
-        if content.model_hash != self.model_hash:
-            raise ValueError(
-                f"{path} was made by model {content.model_hash[:12]}, this one is "
-                f"{self.model_hash[:12]}: decode it with the model that made it"
-            )
-        wavs = self.decode_batch(content.latents[None], length=content.num_samples)
-        return self._deliver(wavs, out, overwrite)
-
-    def resynthesize_file(
-        self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
-    ) -> Tensor:
-        """Encode an audio file and decode it again.
-
-        Parameters
-        ----------
-        path : str or Path
-            Anything that soundfile reads.
-        out : str or Path, optional
-            A wav or flac file to write.
-        overwrite : bool
-            Replace ``out``.
-
-        Returns
-        -------
-        Tensor
-            `[1, T]`, as many samples as the file has at the model's rate.
-
-        Raises
-        ------
-        FileNotFoundError, FileExistsError, ValueError
-            See :meth:`encode_file`.
-        """
-        return self._deliver(self(self.load_audio(path)[None]), out, overwrite)
-
-    def load_audio(self, path: str | Path, savedir: str | Path | None = None) -> Tensor:
-        """Read an audio file from disk at the model's rate, as mono.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file. Nothing is fetched from elsewhere.
-        savedir : str or Path, optional
-            SpeechBrain's argument; unused.
-
-        Returns
-        -------
-        Tensor
-            `[T]`, on the CPU.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If it is no audio, is empty or holds samples that are not finite.
-        """
-        return read_audio(path, self.sample_rate)
-
-    def _deliver(self, wavs: Tensor, out: str | Path | None, overwrite: bool) -> Tensor:
-        if out is not None:
-            if Path(out).exists() and not overwrite:
-                raise FileExistsError(f"{out} exists: choose another name, or allow overwriting")
-            try:
-                write_audio(out, wavs[0].cpu(), self.sample_rate)
-            except RuntimeError as error:
-                # libsndfile's only word on a full disk
-                raise OSError(f"cannot write {out}: is the disk full?") from error
-        return wavs
 
     @property
     def _where(self) -> torch.device:
