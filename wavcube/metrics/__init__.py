@@ -7,6 +7,7 @@ outside the base installation (``pip install 'wavcube[eval]'``) are imported whe
 from __future__ import annotations
 
 from wavcube.metrics.base import Measurement, MetricError, MetricInfo
+from wavcube.metrics.folders import Evaluation, evaluate_folders
 from wavcube.metrics.registry import DEFAULT_METRICS, METRICS
 from wavcube.metrics.report import Summary, aggregate, format_table
 from wavcube.metrics.scores import PairScores, score_many, score_pair
@@ -15,6 +16,7 @@ from wavcube.metrics.signals import SignalPair
 __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
+    "Evaluation",
     "Measurement",
     "MetricError",
     "MetricInfo",
@@ -22,6 +24,7 @@ __all__ = [
     "SignalPair",
     "Summary",
     "aggregate",
+    "evaluate_folders",
     "format_table",
     "score_many",
     "score_pair",

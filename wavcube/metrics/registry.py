@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wavcube.metrics import intelligibility, mel_distance, perceptual, sdr, speaker
+from wavcube.metrics import (
+    cepstral,
+    intelligibility,
+    mel_distance,
+    perceptual,
+    pitch,
+    recognition,
+    sdr,
+    speaker,
+)
 from wavcube.metrics.base import Measurement, MetricInfo
 from wavcube.metrics.signals import SignalPair
 
@@ -47,6 +56,11 @@ METRICS: dict[str, Metric] = {
         _on_waveforms(speaker.INFO, speaker.speaker_similarity),
         _on_waveforms(perceptual.PESQ_NB, perceptual.pesq_nb),
         _on_waveforms(sdr.INFO, sdr.si_sdr),
+        _on_waveforms(cepstral.INFO, cepstral.mel_cepstral_distortion),
+        _on_waveforms(pitch.CORRELATION, pitch.f0_correlation),
+        _on_waveforms(pitch.VOICING_ERROR, pitch.voicing_error),
+        Metric(recognition.WER, recognition.measure_wer),
+        Metric(recognition.WER_ORIGINAL, recognition.measure_wer_of_original),
     )
 }
 DEFAULT_METRICS = ("mel_distance", "stoi", "estoi", "pesq_wb", "speaker_similarity")

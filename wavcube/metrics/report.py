@@ -86,7 +86,9 @@ def aggregate(
 
 
 def format_table(
-    rows: Mapping[str, Mapping[str, Summary | float]], intervals: bool = False, digits: int = 3
+    rows: Mapping[str, Mapping[str, Summary | float | str]],
+    intervals: bool = False,
+    digits: int = 3,
 ) -> str:
     """Lay figures out as a Markdown table that also reads well as plain text.
 
@@ -94,7 +96,8 @@ def format_table(
     ----------
     rows : Mapping
         From the row's label to its values by column. A column that is a metric's key is headed by
-        the metric's full name, unit and better direction; any other name stands as it is.
+        the metric's full name, unit and better direction; any other name stands as it is. Values
+        that are text are printed as they are.
     intervals : bool
         Print the bootstrap interval behind each mean.
     digits : int
@@ -120,7 +123,7 @@ def format_table(
     if not rows:
         raise ValueError("a table needs at least one row")
     columns = list(dict.fromkeys(column for values in rows.values() for column in values))
-    lines = [["", *(_heading(column) for column in columns)]]
+    lines = [["", *(heading(column) for column in columns)]]
     for label, values in rows.items():
         lines.append([label, *(_cell(values.get(c), intervals, digits) for c in columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
@@ -131,6 +134,31 @@ def format_table(
         for line in lines
     )
     return "\n".join(f"| {' | '.join(line)} |" for line in aligned)
+
+
+def heading(column: str) -> str:
+    """Name a column as tables print it.
+
+    Parameters
+    ----------
+    column : str
+        A metric's key, or any other name.
+
+    Returns
+    -------
+    str
+        Full name, unit and better direction of a metric; any other name as it is.
+
+    Examples
+    --------
+    >>> heading("pesq_wb"), heading("cosine to teacher")
+    ('PESQ-WB [MOS] ↑', 'cosine to teacher')
+    """
+    if column not in METRICS:
+        return column
+    info = METRICS[column].info
+    arrow = "↑" if info.better == "higher" else "↓"
+    return f"{info.name} [{info.unit}] {arrow}" if info.unit else f"{info.name} {arrow}"
 
 
 def _summary(key: str, ordered: list[PairScores], resamples: int, seed: int) -> Summary:
@@ -149,17 +177,11 @@ def _summary(key: str, ordered: list[PairScores], resamples: int, seed: int) -> 
     return Summary(mean, low, high, len(measured), failed)
 
 
-def _heading(column: str) -> str:
-    if column not in METRICS:
-        return column
-    info = METRICS[column].info
-    arrow = "↑" if info.better == "higher" else "↓"
-    return f"{info.name} [{info.unit}] {arrow}" if info.unit else f"{info.name} {arrow}"
-
-
-def _cell(value: Summary | float | None, intervals: bool, digits: int) -> str:
+def _cell(value: Summary | float | str | None, intervals: bool, digits: int) -> str:
     if value is None:
         return "-"
+    if isinstance(value, str):
+        return value
     if not isinstance(value, Summary):
         return f"{value:.{digits}f}"
     text = "-" if value.mean is None else f"{value.mean:.{digits}f}"
