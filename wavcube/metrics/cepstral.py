@@ -39,7 +39,8 @@ def mel_cepstral_distortion(
     """Mel-cepstral distortion after dynamic time warping.
 
     With the coefficients of :func:`mel_cepstrum` it is the root mean square difference of two
-    smoothed mel spectra in dB, loudness apart.
+    smoothed mel spectra in dB, loudness apart. The memory grows with the product of both
+    lengths: 0.3 GB for two clips of 35 s.
 
     Parameters
     ----------
