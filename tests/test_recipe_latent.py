@@ -1,0 +1,181 @@
+"""The latent's recipe from its command line to a folder that loads, on tones and a tiny model."""
+
+import importlib
+import json
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import sys
+
+import pytest
+import torch
+from speechbrain.utils.run_opts import RunOptions
+
+from wavcube.brains.latent import LatentBrain
+from wavcube.data.audio import read_audio, write_audio
+from wavcube.export import load_release
+from wavcube.testing import tone
+
+TINY = [
+    "--model=!include:model/tiny.yaml", "--device=cpu", "--noprogressbar", "--precision=fp32",
+    "--stage1_updates=4", "--stage2_updates=4", "--validate_every=3", "--ckpt_interval_steps=2",
+    "--warmup=1", "--batch_size=2", "--crop_seconds=0.3", "--valid_utterances=2",
+    "--test_utterances=2", "--metrics=[mel_distance, stoi]", "--sample_clips=1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def recipe(repository, tmp_path, monkeypatch):
+    """Function that runs the recipe in a folder of its own and returns that folder."""
+    monkeypatch.syspath_prepend(str(repository / "recipes" / "LibriSpeech"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    train = importlib.import_module("train")
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yaml = repository / "hparams" / "wavcube.yaml"
+
+    def run(*arguments, out="run", tiny=TINY):
+        try:
+            train.main([str(yaml), f"--output_folder={tmp_path / out}", *tiny, *arguments])
+        finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+        return tmp_path / out
+
+    return run
+
+
+@pytest.fixture
+def speech(tmp_path):
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    for index in range(8):
+        write_audio(folder / f"clip{index}.wav", tone(0.6 + 0.1 * index, index), 16000)
+    return folder
+
+
+def scores(folder):
+    content = json.loads((folder / "metrics.json").read_text())
+    return {
+        row: {column: cell["mean"] for column, cell in cells.items()}
+        for row, cells in content["scores"].items()
+    }
+
+
+def tampered(*_):
+    raise AssertionError("a finished run must not train again")
+
+
+def test_a_run_leaves_table_log_samples_and_release(recipe, speech, capsys, monkeypatch):
+    out = recipe(f"--data_folder={speech}")
+    table = capsys.readouterr().out
+    for heading in ("stage 1", "stage 2", "STOI", "Log-mel distance", "h_hat to teacher: cosine"):
+        assert heading in table
+    first = scores(out)
+    assert first.keys() == {"stage 1", "stage 2"}
+    assert first["stage 1"]["encoder to teacher: cosine"] == pytest.approx(1.0, abs=1e-5)
+    assert first["stage 2"]["encoder to teacher: cosine"] < 0.99999
+    facts = json.loads((out / "metrics.json").read_text())
+    assert facts["metrics"]["stoi"]["version"]
+    assert [stage["updates"] for stage in facts["stages"].values()] == [4, 4]
+    lines = (out / "train_log.txt").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["run: stage 1"] * 2 + ["run: stage 2"] * 2
+    names = {path.name.split("_", 1)[-1] for path in (out / "samples").iterdir()}
+    assert names == {"original.wav", "stage1.wav", "stage2.wav", "spectrograms.png"}
+    for path in (out / "stage1", out / "stage2"):
+        assert list((path / "tensorboard").glob("events.*"))
+    check_release(out)
+
+    monkeypatch.setattr(LatentBrain, "fit_batch", tampered)
+    for arguments in ([], ["--test_only"]):
+        recipe(f"--data_folder={speech}", *arguments)
+        assert scores(out) == first
+
+
+def check_release(out):
+    """The release decodes the sample that the recipe wrote."""
+    model = load_release(out / "release")
+    original = next((out / "samples").glob("*_original.wav"))
+    expected = read_audio(str(original).replace("_original", "_stage2"), 16000)
+    wav = read_audio(original, 16000)[None]
+    with torch.no_grad():
+        latents, lens = model.encode(wav)
+        copy = model.decode(latents, lens, length=wav.shape[1])[0]
+    torch.testing.assert_close(copy.clamp(-1, 1), expected, rtol=0, atol=2e-3)
+
+
+def test_a_run_killed_in_stage_2_ends_as_one_that_was_not(recipe, speech, monkeypatch):
+    whole = recipe(f"--data_folder={speech}", out="whole")
+
+    def killed():
+        forward, count = LatentBrain.fit_batch, iter(range(100))
+
+        def dying(self, batch):
+            if self.settings.name == "stage 2" and next(count) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return forward(self, batch)
+
+        monkeypatch.setattr(LatentBrain, "fit_batch", dying)
+        recipe(f"--data_folder={speech}", out="killed")
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    resumed = recipe(f"--data_folder={speech}", out="killed")
+    assert scores(resumed) == scores(whole)
+    weights = [load_release(folder / "release").state_dict() for folder in (whole, resumed)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_a_release_is_fine_tuned_on_a_csv(recipe, speech, monkeypatch):
+    source = recipe(f"--data_folder={speech}", "--stages=[stage2]", out="source") / "release"
+    manifest = speech.parent / "mine.csv"
+    rows = [f"{path.stem},{path}" for path in sorted(speech.iterdir())]
+    manifest.write_text("\n".join(["ID,wav", *rows]))
+    out = recipe(f"--data_folder={manifest}", f"--pretrained={source}", out="tuned")
+    assert scores(out).keys() == {"as released", "stage 2"}
+    before, after = load_release(source).state_dict(), load_release(out / "release").state_dict()
+    assert before.keys() == after.keys()
+    assert any(not before[name].equal(after[name]) for name in before)
+    assert (out / "release" / "training.safetensors").is_file(), "it can be tuned again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data_folder=nowhere"], "nowhere"),
+        (["--pretrained=nowhere"], "nowhere"),
+        (["--no_such_key=1"], "no_such_key"),
+        (["--stages=[stage7]"], "stage7"),
+        (["--data_folder=empty"], "no audio"),
+        (["--test_only"], "train first"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_code_2(recipe, speech, capsys, arguments, message):
+    (speech.parent / "empty").mkdir()
+    if "--data_folder" not in arguments[0]:
+        arguments = [*arguments, f"--data_folder={speech}"]
+    with pytest.raises(SystemExit) as stop:
+        recipe(*arguments)
+    assert stop.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def test_every_key_of_the_yaml_is_used(repository):
+    text = (repository / "hparams" / "wavcube.yaml").read_text()
+    code = (repository / "recipes" / "LibriSpeech" / "train.py").read_text()
+    keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    options = RunOptions().as_dict()
+    stages = {"stage1", "stage2", "__set_seed", "stages", "fine_tune_stages"}
+    for key in set(keys) - stages:
+        used = f"<{key}>" in text or f'hparams["{key}"]' in code or key in options
+        assert used, f"{key} is read by nothing"
