@@ -15,7 +15,9 @@ from torch.utils.data import Dataset
 from wavcube.brains.base import GuardedBrain
 from wavcube.brains.checkpoints import AtomicCheckpointer
 from wavcube.brains.ema import ExponentialMovingAverage
+from wavcube.brains.guard import SkipCounter
 from wavcube.brains.journal import Journal
+from wavcube.brains.optimizers import OptimizerSet
 from wavcube.brains.schedules import WarmupCosine
 from wavcube.brains.settings import TrainingSettings
 
@@ -309,3 +311,52 @@ def test_a_finished_run_does_nothing_more(tmp_path):
     again.compute_forward = None
     train(again, valid=Numbers(4))
     assert same(weights(again), weights(brain))
+
+
+def scaled_set(scale, patience=2):
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizers = {"generator": torch.optim.SGD([weight], lr=0.5)}
+    schedules = {"generator": WarmupCosine(optimizers["generator"], 0, 10)}
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return weight, OptimizerSet(optimizers, schedules, SkipCounter(patience, 1), scaler, -1.0)
+
+
+def test_a_gradient_scaler_finds_its_scale_without_using_up_patience():
+    weight, steps = scaled_set(2.0**127, patience=2)
+    for _ in range(5):  # gradients of 32 overflow float32 at this scale
+        steps.backward({"generator": 32.0 * weight.sum()})
+        assert not steps.step()
+        assert not steps.exhausted
+    assert weight.tolist() == [1.0, 1.0]
+    assert steps.counter.skipped == 5
+    assert steps.scaler.get_scale() == 2.0**122
+    steps.backward({"generator": weight.sum()})
+    assert steps.step()
+    assert weight.tolist() == [0.5, 0.5], "gradients are unscaled before the step"
+
+
+def test_a_bad_loss_uses_up_patience_with_a_scaler_too():
+    weight, steps = scaled_set(2.0, patience=2)
+    for exhausted in (False, True):
+        steps.backward({"generator": float("nan") * weight.sum()})
+        assert not steps.step()
+        assert steps.exhausted is exhausted
+
+
+def test_accumulated_batches_make_one_update():
+    batches = [torch.randn(2, 4) for _ in range(2)]
+    grown = []
+    for factor in (1, 2):
+        brain = toy(updates=4)
+        brain.grad_accumulation_factor = factor
+        brain.compute_objectives = lambda outputs, batch, stage: {
+            "generator": (outputs - batch).square().mean()
+        }
+        brain.compute_forward = lambda batch, stage, brain=brain: brain.modules.generator(batch)
+        brain.on_fit_start()
+        for brain.step, batch in enumerate(batches if factor == 2 else [torch.cat(batches)], 1):
+            brain.fit_batch(batch)
+        assert brain.optimizer_step == 1
+        grown.append(weights(brain))
+    for name in grown[0]:
+        torch.testing.assert_close(grown[0][name], grown[1][name])

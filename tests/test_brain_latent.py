@@ -357,3 +357,49 @@ def test_training_learns(corpus):
     brain.ema = None
     brain._validate(brain.make_dataloader(utterance_dataset(corpus, 16000), Stage.VALID, None), 1)
     assert after < 0.8 * brain.stage_scores["mel"]
+
+
+def one_of_two(rank, folder, judges, results):
+    """Five good updates and one with a NaN in the second process only."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    torch.manual_seed(0)
+    model = tiny_wavcube(encoder="filterbank_wavlm", with_layer_mix=True)
+    for name in STAGES:
+        brain = LatentBrain(
+            model,
+            stage(name, adversarial_start=1),
+            judges,
+            opt_class=torch.optim.AdamW,
+            run_opts={"device": "cpu", "distributed_backend": "gloo", "noprogressbar": True},
+        )
+        brain.on_fit_start()
+        for step in range(6):
+            data = batch(3200 + 320 * rank, 3200)
+            if (step, rank) == (2, 1):
+                data.wav.data[0, 5] = float("nan")
+            brain.fit_batch(data)
+        counts = brain.optimizer_step, brain.guard.skipped
+        results.put(
+            (name, rank, counts, torch.cat([p.flatten() for p in model.parameters()]).sum().item())
+        )
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_skip_together_and_stay_equal(tmp_path):
+    results = FORK.Queue()
+    judges = tiny_judges()
+    workers = [
+        FORK.Process(target=one_of_two, args=(rank, tmp_path, judges, results)) for rank in (0, 1)
+    ]
+    for worker in workers:
+        worker.start()
+    found = sorted(results.get(timeout=60) for _ in range(4))
+    for worker in workers:
+        worker.join(30)
+    for first, second in (found[:2], found[2:]):
+        assert (first[0], first[1], second[1]) == (second[0], 0, 1)
+        assert first[2] == second[2] == (5, 1)
+        assert first[3] == second[3]

@@ -86,6 +86,10 @@ class LatentBrain(GuardedBrain):
     ) -> None:
         _check(settings, model, judges, teacher)
         model.encoder.set_trainable(settings.train_encoder)
+        for name, parameter in model.encoder.named_parameters():
+            if name.endswith("masked_spec_embed"):
+                # pretraining's; a parameter that never gets a gradient stops several processes
+                parameter.requires_grad_(False)
         modules: dict[str, nn.Module] = {"wavcube": model}
         if settings.is_adversarial:
             modules["discriminators"] = judges
