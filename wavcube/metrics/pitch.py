@@ -12,8 +12,8 @@ LOWEST_HZ = 60.0
 HIGHEST_HZ = 500.0
 
 _TRACKER = (
-    f"of probabilistic YIN (Mauch and Dixon 2014; {LOWEST_HZ:.0f} to {HIGHEST_HZ:.0f} Hz, windows "
-    "of 64 ms every 10 ms)"
+    f"of probabilistic YIN (Mauch and Dixon 2014; threshold prior of mean 0.2, {LOWEST_HZ:.0f} to "
+    f"{HIGHEST_HZ:.0f} Hz, windows of 64 ms every 10 ms)"
 )
 CORRELATION = MetricInfo(
     key="f0_correlation",
@@ -35,6 +35,9 @@ VOICING_ERROR = MetricInfo(
 # edge of the range, 60 or 500 Hz, by the tracker's memory, and a dozen of them turn a correlation
 # of 1.0 into -0.2.
 _NO_PERIOD = 0.01
+# Prior of YIN's threshold with mean 0.2, one of the paper's three. librosa's default, mean 0.1,
+# calls low and breathy voices unvoiced: 7 % of six seconds of clean speech instead of 35 %.
+_THRESHOLD_PRIOR = (2, 8)
 # A correlation of fewer points says nothing.
 _FEWEST_VOICED = 10
 
@@ -107,6 +110,7 @@ def _track_bytes(samples: bytes, sample_rate: int) -> np.ndarray:
         frame_length=round(0.064 * sample_rate),
         hop_length=round(0.010 * sample_rate),
         resolution=0.2,  # semitones; five times as fast as the default of 0.1
+        beta_parameters=_THRESHOLD_PRIOR,
         no_trough_prob=_NO_PERIOD,
     )
     return np.where(probability > 1.001 * _NO_PERIOD, frequency, np.nan)
