@@ -188,6 +188,37 @@ def test_a_pickle_is_never_read(tmp_path, name):
     assert mark.exists()
 
 
+def test_on_the_command_line_code_is_refused_in_one_line(tmp_path, capsys):
+    folder, mark = random_release(tmp_path / "model"), tmp_path / "mark"
+    write_audio(tmp_path / "a.wav", tone(0.2), 16000)
+    yaml = folder / "hyperparams.yaml"
+    good = yaml.read_text()
+    for number in range(2):
+        yaml.write_text(f"x: !apply:os.mkdir [{mark}]\n" + good if number else good)
+        if not number:
+            torch.save({"weight": Bomb(mark)}, folder / "model.safetensors")
+        before = tree(tmp_path)
+        assert main(["encode", str(tmp_path / "a.wav"), "--source", str(folder)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert tree(tmp_path) == before
+
+
+def test_on_the_command_line_a_full_disk_is_one_line(tmp_path, capsys):
+    random_release(tmp_path / "run" / "release")
+    write_audio(tmp_path / "a.wav", tone(2.0), 16000)
+    before = tree(tmp_path)
+    source = str(tmp_path / "run" / "release")
+    for arguments in (
+        ["export", str(tmp_path / "run"), str(tmp_path / "out")],
+        ["encode", str(tmp_path / "a.wav"), "--source", source],
+        ["resynth", str(tmp_path / "a.wav"), "--source", source, "--out", str(tmp_path / "b.wav")],
+    ):
+        with full_disk():
+            assert main(arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert tree(tmp_path) == before
+
+
 def test_a_raw_pickle_as_latents_is_never_read(model, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(pickle.dumps(Bomb(tmp_path / "mark")))
     with pytest.raises(ValueError, match="complete"):

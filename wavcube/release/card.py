@@ -58,7 +58,7 @@ class ModelCard:
     --------
     >>> speech = Source("embedded speech", "generated", "wavcube.data.embedded")
     >>> card = ModelCard("Tiny", "A toy.", "Apache-2.0", "yes", [], [speech], "train.py")
-    >>> render_card(card, {}).splitlines()[7]
+    >>> render_card(card, {}).splitlines()[6]
     '# Tiny'
     """
 
@@ -124,7 +124,7 @@ def render_card(card: ModelCard, facts: Mapping[str, object]) -> str:
         "library_name: speechbrain\n"
         "tags: [speech, audio, codec, representation]\n"
         "---\n\n",
-        f"\n# {card.title}\n\n{card.summary}\n\n",
+        f"# {card.title}\n\n{card.summary}\n\n",
         "```python\nfrom wavcube import WavCube\n\n"
         'model = WavCube.from_hparams(source="THIS_FOLDER")\n'
         'model.resynthesize_file("speech.wav", "copy.wav")\n```\n\n',
