@@ -1,11 +1,10 @@
 """Train WavCube's latent in two stages, evaluate both, and write a folder that loads.
 
-    python recipes/LibriSpeech/train.py hparams/wavcube.yaml
-    python recipes/LibriSpeech/train.py hparams/wavcube.yaml --data_folder FOLDER
-    python recipes/LibriSpeech/train.py hparams/wavcube.yaml --pretrained RELEASE --data_folder FOLDER
+    python recipes/LibriSpeech/train.py hparams/wavcube.yaml [--data_folder FOLDER_OR_CSV]
+    python recipes/LibriSpeech/train.py hparams/wavcube.yaml --pretrained RELEASE --data_folder ...
 
-The data are LibriSpeech, any folder of wav and flac files, or a CSV with the column "wav"; without a
-data folder the package speaks a corpus itself. The same command again resumes a run that was
+The data are LibriSpeech, any folder of wav and flac files, or a CSV with the column "wav"; without
+a data folder the package speaks a corpus itself. The same command again resumes a run that was
 interrupted, and evaluates one that was finished.
 """
 
@@ -31,6 +30,7 @@ from wavcube.data.manifest import read_manifest
 from wavcube.data.prepare import prepare_own_audio
 from wavcube.data.utterances import utterance_dataset
 from wavcube.export import write_release
+from wavcube.lobes.ssl_weights import packaged_encoder
 from wavcube.metrics import format_table
 from wavcube.release.card import ModelCard, Source
 
@@ -86,18 +86,21 @@ def train_stage(name, seed, parts, rows, hparams, run_opts):
 
 def describe(hparams, table):
     """Say where the model comes from."""
-    own = hparams["data_folder"]
+    own, encoder, release = (hparams[k] for k in ("data_folder", "ssl_source", "pretrained"))
     data = Source("embedded speech", "generated with espeak-ng", "wavcube.data.embedded")
     if own is not None:
         data = Source(Path(own).name, "of the data's owner", "given as --data_folder")
-    encoder = Source("SSL encoder", "see its folder's README.md", str(hparams["ssl_source"]))
+    upstream = [Source("SSL encoder", "see its folder's README.md", Path(encoder).name)]
+    if release is not None:
+        upstream.append(Source("WavCube", "see its folder's README.md", Path(release).name))
+    packaged = own is None and release is None and Path(encoder) == packaged_encoder()
     columns = {row: {k: s.mean for k, s in cells.items()} for row, cells in table.items()}
     return ModelCard(
         title="WavCube",
         summary="A small model of speech's latent (arXiv 2605.06407), made by the WavCube recipe.",
         weights_license="Apache-2.0" if own is None else "of the data's owner",
-        commercial_use="yes" if own is None else "unclear",
-        upstream=[encoder],
+        commercial_use="yes" if packaged else "unclear",
+        upstream=upstream,
         data=[data],
         command=" ".join(["python", *sys.argv]),
         results={r: {k: v for k, v in c.items() if v is not None} for r, c in columns.items()},

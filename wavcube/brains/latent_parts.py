@@ -49,7 +49,8 @@ class LatentParts:
         Parameters
         ----------
         block : Mapping
-            With "lobe" (WavCube), "judges" (Judges) and "encoder" (SSLEncoder).
+            With "lobe" (WavCube), "judges" (Judges) and "encoder" (SSLEncoder); "copy_layers" says
+            whether the bottleneck's transformers start as copies of the encoder's first layers.
         pretrained : str or Path, optional
             A release with its training state. Its sizes replace the YAML's.
         reset_discriminators : bool
@@ -73,7 +74,10 @@ class LatentParts:
         """
         teacher = copy.deepcopy(block["encoder"]).eval().requires_grad_(False)
         model, judges = block["lobe"], block["judges"]
-        if pretrained is not None:
+        if pretrained is None:
+            if block.get("copy_layers", False):
+                model.bottleneck.copy_layers_from(model.encoder.model.encoder.layers)
+        else:
             model, state = load_for_training(pretrained)
             if model.encoder.dim != teacher.dim:
                 raise ValueError(

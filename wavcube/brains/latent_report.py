@@ -97,7 +97,7 @@ def resynthesize(
     utterances : Dataset
         Items with "id" and "wav" `[T]`.
     device : str or torch.device
-        Where both live.
+        Where to compute; both are moved there.
     progress : bool
         Show a bar.
 
@@ -106,7 +106,7 @@ def resynthesize(
     Resynthesis
         Waveforms of the original lengths, and the features' closeness.
     """
-    model.eval()
+    model, teacher = model.to(device).eval(), teacher.to(device)
     result = Resynthesis(model.sample_rate)
     bar = tqdm(range(len(utterances)), desc="resynthesis", unit="clip", disable=not progress)
     for index in bar:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import yaml
 from ruamel.yaml import YAMLError
+
+logger = logging.getLogger(__name__)
 
 USER_ERROR = 2
 
@@ -40,6 +43,7 @@ def usage_errors(program: str) -> Iterator[None]:
         yield
     except (ValueError, KeyError, OSError, YAMLError, yaml.YAMLError) as error:
         # str() of a KeyError is the repr of its message
+        logger.debug("refused", exc_info=error)  # the traceback is for the log file
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         sys.stderr.write(f"{program}: error: {' '.join(str(message).split())}\n")
         raise SystemExit(USER_ERROR) from error
