@@ -24,7 +24,7 @@ EncoderType = Literal["wavlm", "filterbank_wavlm", "hubert", "wav2vec2"]
 def tiny_ssl_config(
     model_type: EncoderType = "wavlm", norm: Literal["layer", "group"] = "layer"
 ) -> dict[str, Any]:
-    """Configuration of an encoder of some ten thousand parameters: width 16, 2 layers.
+    """Return the configuration of an encoder of some ten thousand parameters: width 16, 2 layers.
 
     Parameters
     ----------

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import speechbrain as sb
 import torch
+from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
-from torch import Tensor
+from speechbrain.utils.checkpoints import Checkpointer
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
-from wavcube.data.corruption import add_coloured_noise, limit_band, mix_utterances
+from wavcube.brains.base import GuardedBrain, unwrap
+from wavcube.brains.journal import Journal
+from wavcube.brains.settings import TrainingSettings
+from wavcube.data.corruption import Corruption
+from wavcube.lobes.cluster_targets import ClusterTargets
 from wavcube.lobes.lengths import length_mask, to_absolute
+from wavcube.lobes.ssl_encoder import SSLEncoder
 
 
 def span_mask(num_frames: Tensor, size: int, probability: float, span: int) -> Tensor:
@@ -46,95 +55,166 @@ def span_mask(num_frames: Tensor, size: int, probability: float, span: int) -> T
     return hidden.squeeze(1).bool() & valid
 
 
-class PretrainingBrain(sb.Brain):
-    """Predict the clusters of hidden frames from corrupted speech.
+@dataclass(frozen=True, kw_only=True)
+class PretrainingSettings(TrainingSettings):
+    """One round of pretraining.
 
-    Modules: `encoder` (SSLEncoder), `predictor` (linear, C to K). Hyperparameters: `targets`
-    (ClusterTargets), `mask_probability`, `mask_span`, `mix_probability`, `mix_ratio_db`,
-    `noise_probability`, `noise_ratio_db`, `band_probability`, `band_cutoff`.
+    Parameters
+    ----------
+    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
+        See :class:`~wavcube.brains.settings.TrainingSettings`.
+    clusters : int
+        Classes to predict.
+    layer : int
+        Layer of the encoder whose clusters they are; 0 takes cepstra (the first round).
+    mask_probability : float
+        Of a frame to start a hidden span.
+    mask_span : int
+        Frames of a span.
+    visible_weight : float
+        Of the loss on frames that are not hidden.
+
+    Examples
+    --------
+    >>> PretrainingSettings(updates=10, clusters=4).mask_span
+    10
     """
 
-    def compute_forward(self, batch: PaddedBatch, stage: sb.Stage) -> dict[str, Tensor]:
-        """Predict.
+    clusters: int
+    layer: int = 0
+    mask_probability: float = 0.065
+    mask_span: int = 10
+    visible_weight: float = 1.0
+
+
+@dataclass
+class MaskedPrediction:
+    """Logits and targets of a batch.
+
+    Attributes
+    ----------
+    logits : Tensor
+        `[B, N, K]`.
+    classes : Tensor
+        `[B, N]`.
+    hidden, visible : Tensor
+        Booleans `[B, N]`; neither is true in the padding.
+    """
+
+    logits: Tensor
+    classes: Tensor
+    hidden: Tensor
+    visible: Tensor
+
+
+class PretrainingBrain(GuardedBrain):
+    """Predict the clusters of hidden and of visible frames from corrupted speech.
+
+    HuBERT leaves the visible frames out. At minutes of CPU instead of days of GPU their share is
+    what gets the encoder off the ground, and the corrupted input keeps it from being trivial.
+
+    Parameters
+    ----------
+    encoder : SSLEncoder
+        What is trained.
+    targets : ClusterTargets
+        With its centroids.
+    settings : PretrainingSettings
+        The round.
+    corruption : Corruption, optional
+        Of the input in training.
+    opt_class, hparams, run_opts, checkpointer, journal
+        See :class:`~wavcube.brains.base.GuardedBrain`.
+
+    Examples
+    --------
+    >>> from wavcube.lobes.cluster_targets import CepstralFeatures
+    >>> from wavcube.testing import tiny_ssl_encoder
+    >>> targets = ClusterTargets(CepstralFeatures(16000, 320), 4)
+    >>> targets.fit([(torch.randn(2, 3200), torch.tensor([3200, 3200]))])
+    >>> settings = PretrainingSettings(updates=1, clusters=4)
+    >>> brain = PretrainingBrain(tiny_ssl_encoder(), targets, settings,
+    ...     opt_class=torch.optim.AdamW, run_opts={"device": "cpu"})
+    >>> brain.on_fit_start()
+    >>> loss = brain.fit_batch(PaddedBatch([{"wav": torch.randn(3200)}]))
+    >>> brain.optimizer_step
+    1
+    """
+
+    def __init__(
+        self,
+        encoder: SSLEncoder,
+        targets: ClusterTargets,
+        settings: PretrainingSettings,
+        corruption: Corruption | None = None,
+        opt_class: Callable[..., Optimizer] | None = None,
+        hparams: Mapping[str, Any] | None = None,
+        run_opts: Mapping[str, Any] | None = None,
+        checkpointer: Checkpointer | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        predictor = nn.Linear(encoder.dim, settings.clusters)
+        modules = {"encoder": encoder, "predictor": predictor}
+        super().__init__(
+            modules, opt_class, hparams, run_opts, checkpointer, settings=settings, journal=journal
+        )
+        self.targets, self.corruption = targets.to(self.device), corruption
+
+    def stateful(self) -> dict[str, Any]:
+        """Everything that a checkpoint holds: the centroids too."""
+        return {**super().stateful(), "targets": self.targets}
+
+    def compute_forward(self, batch: PaddedBatch, stage: Stage) -> MaskedPrediction:
+        """Hide, corrupt and predict.
 
         Parameters
         ----------
         batch : PaddedBatch
             With `wav`: waveforms `[B, T]` and relative lengths.
-        stage : sb.Stage
+        stage : Stage
             Only training corrupts its input.
-
-        Returns
-        -------
-        dict of Tensor
-            `logits` `[M, K]` and `targets` `[M]` of the M hidden frames.
         """
         wavs, lens = batch.to(self.device).wav
         samples = to_absolute(lens, wavs.shape[1], len(wavs), wavs.device)
-        classes = self.hparams.targets(wavs, samples)
-        hop = self.encoder.hop
+        classes = self.targets(wavs, samples)
+        hop, settings = unwrap(self.modules.encoder).hop, self.settings
         frames = (samples + hop - 1).div(hop, rounding_mode="floor")
-        hidden = span_mask(
-            frames, classes.shape[1], self.hparams.mask_probability, self.hparams.mask_span
-        )
-        if stage == sb.Stage.TRAIN:
-            wavs = self.corrupt(wavs)
+        hidden = span_mask(frames, classes.shape[1], settings.mask_probability, settings.mask_span)
+        if stage == Stage.TRAIN and self.corruption is not None:
+            wavs = self.corruption(wavs)
         feature = self.modules.encoder(wavs, samples, span_mask=hidden).feature
-        return {"logits": self.modules.predictor(feature[hidden]), "targets": classes[hidden]}
-
-    @property
-    def encoder(self) -> torch.nn.Module:
-        """The encoder without a distributed wrapper around it."""
-        return getattr(self.modules.encoder, "module", self.modules.encoder)
-
-    def corrupt(self, wavs: Tensor) -> Tensor:
-        """Mix, add noise, limit the band: `[B, T]` to `[B, T]`."""
-        settings = self.hparams
-        wavs = mix_utterances(wavs, settings.mix_probability, settings.mix_ratio_db)
-        wavs = add_coloured_noise(wavs, settings.noise_probability, settings.noise_ratio_db)
-        rate = self.encoder.sample_rate
-        return limit_band(wavs, settings.band_probability, settings.band_cutoff, rate)
+        visible = length_mask(frames, classes.shape[1]) & ~hidden
+        return MaskedPrediction(self.modules.predictor(feature), classes, hidden, visible)
 
     def compute_objectives(
-        self, predictions: dict[str, Tensor], batch: PaddedBatch, stage: sb.Stage
+        self, predictions: MaskedPrediction, batch: PaddedBatch, stage: Stage
     ) -> Tensor:
-        """Cross-entropy over the hidden frames; counts the right ones outside training."""
-        logits, targets = predictions["logits"].float(), predictions["targets"]
-        if stage != sb.Stage.TRAIN:
-            self.right += int((logits.argmax(-1) == targets).sum())
-            self.hidden += len(targets)
-        return F.cross_entropy(logits, targets)
+        """Give the cross-entropy of the hidden and, weighted, of the visible frames.
 
-    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        """Reset the counters; tell the crops their epoch."""
-        self.right = self.hidden = 0
-        if stage == sb.Stage.TRAIN:
-            self.hparams.crops.set_epoch(epoch)
+        Parameters
+        ----------
+        predictions : MaskedPrediction
+            Of :meth:`compute_forward`.
+        batch : PaddedBatch
+            Not needed.
+        stage : Stage
+            Training notes the terms, the rest scores each utterance.
+        """
+        del batch
+        terms = {
+            name: F.cross_entropy(predictions.logits[frames].float(), predictions.classes[frames])
+            for name, frames in (("hidden", predictions.hidden), ("visible", predictions.visible))
+            # an utterance of a few frames may be hidden as a whole
+            if frames.any()
+        }
+        if stage == Stage.TRAIN:
+            self.note(terms)
+        else:
+            self._score(predictions)
+        weights = {"hidden": 1.0, "visible": self.settings.visible_weight}
+        return sum(weights[name] * term for name, term in terms.items())
 
-    def on_fit_batch_end(
-        self, batch: PaddedBatch, outputs: Any, loss: Tensor, should_step: bool
-    ) -> None:
-        """Follow the learning rate's schedule, update by update."""
-        if should_step:
-            self.schedule.step()
-
-    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """Log, and keep the newest checkpoint."""
-        if stage == sb.Stage.TRAIN:
-            self.train_loss = stage_loss
-            return
-        accuracy = self.right / max(1, self.hidden)
-        self.hparams.train_logger.log_stats(
-            {"epoch": epoch, "updates": self.optimizer_step, "lr": self.schedule.get_last_lr()[0]},
-            train_stats={"loss": self.train_loss},
-            valid_stats={"loss": stage_loss, "accuracy": accuracy},
-        )
-        if self.checkpointer is not None:
-            self.checkpointer.save_and_keep_only(meta={"accuracy": accuracy}, num_to_keep=1)
-
-    def init_optimizers(self) -> None:
-        """Build the optimizer and its schedule, both recovered with a run."""
-        super().init_optimizers()
-        self.schedule = self.hparams.schedule(self.optimizer)
-        if self.checkpointer is not None:
-            self.checkpointer.add_recoverable("schedule", self.schedule)
+    def _score(self, predictions: MaskedPrediction) -> None:
+        right = predictions.logits.argmax(-1) == predictions.classes
+        for row, frames in zip(right, predictions.hidden, strict=True):
+            self.score({"accuracy": float(row[frames].float().mean())})

@@ -6,8 +6,46 @@ encoder's features those of the words rather than of the recording.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corruption:
+    """All corruptions in a row.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    mix_probability, mix_ratio_db
+        See :func:`mix_utterances`.
+    noise_probability, noise_ratio_db
+        See :func:`add_coloured_noise`.
+    band_probability, band_cutoff
+        See :func:`limit_band`.
+
+    Examples
+    --------
+    >>> Corruption(sample_rate=16000)(torch.randn(3, 100)).shape
+    torch.Size([3, 100])
+    """
+
+    sample_rate: int
+    mix_probability: float = 0.2
+    mix_ratio_db: tuple[float, float] = (-5.0, 5.0)
+    noise_probability: float = 0.3
+    noise_ratio_db: tuple[float, float] = (5.0, 25.0)
+    band_probability: float = 0.3
+    band_cutoff: tuple[float, float] = (3400.0, 4200.0)
+
+    def __call__(self, wavs: Tensor) -> Tensor:
+        """Corrupt `[B, T]`; a new tensor."""
+        wavs = mix_utterances(wavs, self.mix_probability, self.mix_ratio_db)
+        wavs = add_coloured_noise(wavs, self.noise_probability, self.noise_ratio_db)
+        return limit_band(wavs, self.band_probability, self.band_cutoff, self.sample_rate)
 
 
 def mix_utterances(wavs: Tensor, probability: float, ratio_db: tuple[float, float]) -> Tensor:

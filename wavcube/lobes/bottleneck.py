@@ -128,7 +128,7 @@ class SemanticBottleneck(nn.Module):
         return self._sizes["latent_dim"]
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain data."""
+        """Return the constructor arguments as plain data."""
         return {**self._sizes, "with_decoder": self.semantic_decoder is not None}
 
     def copy_layers_from(self, stack: RelativeTransformer) -> None:

@@ -1,4 +1,4 @@
-"""A learned weighted sum of an encoder's layers (ELMo, arXiv 1802.05365; SUPERB, arXiv 2105.01051)."""
+"""A learned weighted sum of an encoder's layers (SUPERB, arXiv 2105.01051)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LayerMix(nn.Module):
         self.logits = nn.Parameter(torch.zeros(num_states))
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain data."""
+        """Return the constructor arguments as plain data."""
         return {"num_states": len(self.logits)}
 
     def forward(self, states: list[Tensor]) -> Tensor:
@@ -54,4 +54,4 @@ class LayerMix(nn.Module):
         if len(states) != len(self.logits):
             raise ValueError(f"{len(states)} states for a mix of {len(self.logits)}")
         weights = self.logits.softmax(0)
-        return sum(weight * state for weight, state in zip(weights, states))
+        return sum(weight * state for weight, state in zip(weights, states, strict=True))

@@ -1,4 +1,4 @@
-"""Lengths of padded batches: SpeechBrain's relative ones outside, absolute ones inside the lobes."""
+"""Lengths of padded batches: relative ones outside (SpeechBrain's), absolute ones inside."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class SSLFeatures:
     feature : Tensor
         The chosen layer, `[B, N, C]`, zero in the padding.
     states : list of Tensor
-        Input embedding and every layer up to the chosen one, `[B, N, C]` each; the last is `feature`.
+        Input embedding and every layer to the chosen one, `[B, N, C]` each; `feature` is the last.
     num_frames : Tensor
         Valid frames of each item, `[B]`.
     """
@@ -70,11 +70,11 @@ class SSLEncoder(nn.Module):
         transformers' configuration as plain data, with its `model_type`. Weights are random; see
         :meth:`from_pretrained`.
     layer : int
-        -1 is the last layer after its final LayerNorm. Any other counts transformer layers (0 is the
-        input embedding) and goes through a LayerNorm of its own.
+        -1 is the last layer after its final LayerNorm. Any other counts transformer layers (0 is
+        the input embedding) and goes through a LayerNorm of its own.
     do_normalize : bool, optional
-        Zero mean and unit variance for each utterance. By default as the model was trained: yes, but
-        not for a filter bank, whose level matters.
+        Zero mean and unit variance for each utterance. By default as the model was trained: yes,
+        but not for a filter bank, whose level matters.
 
     Raises
     ------
@@ -109,7 +109,9 @@ class SSLEncoder(nn.Module):
             model_type != "filterbank_wavlm" if do_normalize is None else do_normalize
         )
         self.model = _build(parsed, model_class, layer)
-        self.post_norm = nn.LayerNorm(parsed.hidden_size, parsed.layer_norm_eps) if layer >= 0 else None
+        self.post_norm = (
+            nn.LayerNorm(parsed.hidden_size, parsed.layer_norm_eps) if layer >= 0 else None
+        )
 
     @classmethod
     def from_pretrained(cls, source: str | Path, layer: int = -1) -> SSLEncoder:
@@ -129,7 +131,7 @@ class SSLEncoder(nn.Module):
         ValueError
             If a weight is missing, unexpected or of another size.
         """
-        from wavcube.lobes.ssl_weights import read_source, load_strictly
+        from wavcube.lobes.ssl_weights import load_strictly, read_source
 
         config, weights, do_normalize = read_source(source)
         encoder = cls(config, layer, do_normalize)
@@ -137,7 +139,7 @@ class SSLEncoder(nn.Module):
         return encoder
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain data."""
+        """Return the constructor arguments as plain data."""
         return {
             "config": json.loads(json.dumps(self._config)),
             "layer": self.layer,
@@ -170,7 +172,9 @@ class SSLEncoder(nn.Module):
             return num_frames * self.hop
         samples = num_frames
         for kernel, stride in zip(
-            reversed(self.model.config.conv_kernel), reversed(self.model.config.conv_stride)
+            reversed(self.model.config.conv_kernel),
+            reversed(self.model.config.conv_stride),
+            strict=True,
         ):
             samples = (samples - 1) * stride + kernel
         return samples
@@ -266,7 +270,7 @@ class SSLEncoder(nn.Module):
             if states is None:
                 states = [s.new_zeros(len(wavs), size, s.shape[2]) for s in part.states]
             padded = [F.pad(s, (0, 0, 0, size - frames)) for s in part.states]
-            states = [s.index_copy(0, rows, p) for s, p in zip(states, padded)]
+            states = [s.index_copy(0, rows, p) for s, p in zip(states, padded, strict=True)]
         return SSLFeatures(states[-1], states, num_frames)
 
     def _run(self, wavs: Tensor, num_frames: Tensor, span_mask: Tensor | None) -> SSLFeatures:

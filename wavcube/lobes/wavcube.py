@@ -1,4 +1,4 @@
-"""The WavCube lobe: SSL encoder, semantic bottleneck and acoustic decoder under one length contract.
+"""The WavCube lobe: SSL encoder, bottleneck and decoder under one length contract.
 
 T samples give exactly ceil(T / hop) frames, and decode back to exactly T samples; the result for an
 item does not depend on its batch. Method: arXiv 2605.06407.
@@ -102,7 +102,7 @@ class WavCube(nn.Module):
         self.official_framing = official_framing
 
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain data, parts included."""
+        """Return the constructor arguments as plain data, parts included."""
         parts = {name: self._part_config(part) for name, part in self._parts().items()}
         return {**parts, "official_framing": self.official_framing}
 

@@ -1,0 +1,1 @@
+"""Speed, memory and what the representations know: run by hand, never timed in tests."""
