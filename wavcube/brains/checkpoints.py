@@ -78,6 +78,8 @@ class AtomicCheckpointer(Checkpointer):
     def add_recoverables(self, recoverables: Mapping[str, Any]) -> None:
         """Register several recoverables; see SpeechBrain's ``add_recoverable``.
 
+        Unlike SpeechBrain's, a checkpoint that lacks one of them is refused with its name.
+
         Parameters
         ----------
         recoverables : Mapping
@@ -200,16 +202,8 @@ class AtomicCheckpointer(Checkpointer):
 
         Parameters
         ----------
-        num_to_keep : int
-            Checkpoints to keep for each key.
-        min_keys, max_keys : Sequence of str, optional
-            Names in the checkpoints' meta data. A checkpoint that lacks a key is not touched by it.
-        importance_keys : Sequence of callable
-            Further orders; the highest are kept.
-        ckpt_predicate : callable, optional
-            Only checkpoints for which it is true may be deleted.
-        verbosity : int
-            Level of the log lines.
+        num_to_keep, min_keys, max_keys, importance_keys, ckpt_predicate, verbosity
+            See :meth:`save_and_keep_only`.
 
         Raises
         ------
