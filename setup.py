@@ -7,7 +7,16 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 # webrtcvad (through resemblyzer) and torchmetrics (through asteroid) import pkg_resources, which setuptools 81 dropped
-EVALUATION = ["setuptools<81", "asteroid>=0.7", "resemblyzer", "pesq", "pystoi", "jiwer", "pocketsphinx"]
+EVALUATION = [
+    "setuptools<81",
+    "asteroid>=0.7",
+    "resemblyzer",
+    "pesq",
+    "pystoi",
+    "jiwer",
+    "librosa",
+    "pocketsphinx",
+]
 RECIPES = [*EVALUATION, "matplotlib", "scikit-learn", "tensorboard"]
 
 setup(
@@ -32,6 +41,8 @@ setup(
         "soundfile",
         "safetensors",
         "espeakng-loader",
+        "scipy",
+        "filelock",
     ],
     extras_require={
         "eval": EVALUATION,
