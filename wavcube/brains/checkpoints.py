@@ -17,12 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from speechbrain.utils.checkpoints import (
-    METAFNAME,
-    Checkpoint,
-    Checkpointer,
-    ckpt_recency,
-)
+from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer, ckpt_recency
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 logger = logging.getLogger(__name__)
@@ -277,10 +272,7 @@ class AtomicCheckpointer(Checkpointer):
 
 
 def _is_complete(path: Path) -> bool:
-    """Whether a folder holds every file that its marker names, in full length.
-
-    Folders of SpeechBrain's own Checkpointer name no files: nothing tells whether they are whole.
-    """
+    """Whether a folder holds every file that its marker names (SpeechBrain's own names none)."""
     try:
         marker = yaml.safe_load((path / METAFNAME).read_text(encoding="utf-8"))
         sizes = marker[FILES_KEY]
