@@ -360,3 +360,13 @@ def test_accumulated_batches_make_one_update():
         grown.append(weights(brain))
     for name in grown[0]:
         torch.testing.assert_close(grown[0][name], grown[1][name])
+
+
+def test_the_bar_shows_smoothed_terms_skips_and_the_time_left(capsys):
+    brain = toy(updates=12, name="toy stage")
+    brain.noprogressbar = False
+    train(brain, Numbers(poison=(2,)))
+    last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
+    assert last.startswith("toy stage: 100%")
+    for part in ("12/12", "<00:00", "critic gap=", "loss=", "skipped=2"):
+        assert part in last
