@@ -1,8 +1,10 @@
 """Masked prediction: masks, targets and corruptions."""
 
 import torch
+from speechbrain import Stage
+from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.brains.pretraining import span_mask
+from wavcube.brains.pretraining import PretrainingBrain, PretrainingSettings, span_mask
 from wavcube.data.corruption import add_coloured_noise, limit_band, mix_utterances
 from wavcube.lobes.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
 from wavcube.metrics.linear_probe import leave_one_group_out
@@ -34,8 +36,11 @@ def test_cepstra_ignore_padding_and_gain():
     padded = torch.cat([wav, torch.zeros(16000)])[None]
     alone = features(wav[None], torch.tensor([16000]))
     batched = features(padded, torch.tensor([16000]))[:, :50]
-    # the last frames' windows and differences reach into the padding
-    torch.testing.assert_close(alone[:, :40], batched[:, :40], atol=0.2, rtol=0)
+    for normalised in (alone, batched):
+        assert normalised.mean(1).abs().max() < 1e-4
+    # the last frames' windows and differences reach into the padding, and so into mean and scale
+    pair = torch.stack([alone[:, :40].flatten(), batched[:, :40].flatten()])
+    assert torch.corrcoef(pair)[0, 1] > 0.99
     louder = features(2 * wav[None], torch.tensor([16000]))
     torch.testing.assert_close(alone, louder, atol=1e-3, rtol=0)
 
@@ -86,3 +91,31 @@ def test_probe_cannot_use_what_tells_groups_apart():
     informed = leave_one_group_out(noise + 5 * labels[:, None].numpy(), labels.tolist(), groups)
     assert all(value < 0.9 for value in chance.values())
     assert all(value == 1.0 for value in informed.values())
+
+
+def test_a_batch_of_short_items_has_no_frames_beyond_them():
+    targets = ClusterTargets(CepstralFeatures(16000, 320), 2)
+    wavs = torch.zeros(2, 32000)
+    wavs[:, :8000] = torch.randn(2, 8000)
+    samples = torch.tensor([8000, 6400])
+    targets.fit([(wavs, samples)])
+    assert targets(wavs, samples).shape == (2, 25)
+    settings = PretrainingSettings(updates=1, clusters=2)
+    brain = PretrainingBrain(
+        tiny_ssl_encoder("filterbank_wavlm"), targets, settings, run_opts={"device": "cpu"}
+    )
+    batch = PaddedBatch([{"wav": wav} for wav in wavs])
+    batch.wav.lengths[:] = samples / 32000
+    prediction = brain.compute_forward(batch, Stage.TRAIN)
+    assert prediction.logits.shape == (2, 25, 2)
+    assert not (prediction.hidden | prediction.visible)[1, 20:].any()
+
+
+def test_a_frozen_layer_equals_the_encoder_s_normalised_state():
+    encoder = tiny_ssl_encoder("filterbank_wavlm").eval()
+    wav = tone(0.5)[None]
+    samples = torch.tensor([wav.shape[1]])
+    with torch.no_grad():
+        state = encoder(wav).states[1]
+        expected = torch.nn.functional.layer_norm(state, (encoder.dim,), eps=1e-5)
+        torch.testing.assert_close(EncoderFeatures(encoder, 1)(wav, samples), expected)

@@ -19,7 +19,7 @@ from wavcube.brains.journal import Journal
 from wavcube.brains.settings import TrainingSettings
 from wavcube.data.corruption import Corruption
 from wavcube.lobes.cluster_targets import ClusterTargets
-from wavcube.lobes.lengths import length_mask, to_absolute
+from wavcube.lobes.lengths import ceil_division, length_mask, to_absolute
 from wavcube.lobes.ssl_encoder import SSLEncoder
 
 
@@ -178,7 +178,7 @@ class PretrainingBrain(GuardedBrain):
         samples = to_absolute(lens, wavs.shape[1], len(wavs), wavs.device)
         classes = self.targets(wavs, samples)
         hop, settings = unwrap(self.modules.encoder).hop, self.settings
-        frames = (samples + hop - 1).div(hop, rounding_mode="floor")
+        frames = ceil_division(samples, hop)
         hidden = span_mask(frames, classes.shape[1], settings.mask_probability, settings.mask_span)
         if stage == Stage.TRAIN and self.corruption is not None:
             wavs = self.corruption(wavs)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchaudio.functional import compute_deltas
 from torchaudio.transforms import MFCC
 
-from wavcube.lobes.lengths import length_mask
+from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.ssl_weights import load_strictly
 
@@ -39,7 +39,7 @@ class CepstralFeatures(nn.Module):
 
     def forward(self, wavs: Tensor, num_samples: Tensor) -> Tensor:
         """Map `[B, T]` to `[B, ceil(T / hop), 3 * num_coefficients]`."""
-        frames = (num_samples + self.hop - 1).div(self.hop, rounding_mode="floor")
+        frames = ceil_division(num_samples, self.hop)
         with torch.autocast(wavs.device.type, enabled=False):
             cepstra = self.mfcc(wavs.float())[..., : -(-wavs.shape[1] // self.hop)]
         slope = compute_deltas(cepstra)
@@ -74,6 +74,11 @@ class EncoderFeatures(nn.Module):
         self.encoder = SSLEncoder(**settings).eval().requires_grad_(False)
         load_strictly(self.encoder.model, encoder.model.state_dict(), "the encoder")
 
+    @property
+    def hop(self) -> int:
+        """Samples between two frames."""
+        return self.encoder.hop
+
     def forward(self, wavs: Tensor, num_samples: Tensor) -> Tensor:
         """Map `[B, T]` to `[B, N, C]`."""
         return self.encoder(wavs, num_samples).feature
@@ -85,7 +90,7 @@ class ClusterTargets(nn.Module):
     Parameters
     ----------
     features : nn.Module
-        (waveforms `[B, T]`, samples `[B]`) to `[B, N, F]`.
+        (waveforms `[B, T]`, samples `[B]`) to `[B, N, F]`, a frame every `hop` samples.
     num_clusters : int
         Classes K.
 
@@ -117,9 +122,9 @@ class ClusterTargets(nn.Module):
 
         frames = []
         for wavs, num_samples in batches:
-            features = self.features(wavs, num_samples)
-            share = num_samples * features.shape[1] / wavs.shape[1]
-            frames.append(features[length_mask(share.round().long(), features.shape[1])])
+            features = self.features(wavs[:, : int(num_samples.max())], num_samples)
+            counts = ceil_division(num_samples, self.features.hop)
+            frames.append(features[length_mask(counts, features.shape[1])])
         kmeans = MiniBatchKMeans(
             self.num_clusters, batch_size=10_000, n_init=3, max_iter=100, random_state=seed
         )
@@ -128,8 +133,8 @@ class ClusterTargets(nn.Module):
 
     @torch.no_grad()
     def forward(self, wavs: Tensor, num_samples: Tensor) -> Tensor:
-        """Map `[B, T]` to classes `[B, N]`, int64."""
-        features = self.features(wavs, num_samples).float()
+        """Map `[B, T]` to classes `[B, N]`, int64; N are the frames of the longest item."""
+        features = self.features(wavs[:, : int(num_samples.max())], num_samples).float()
         with torch.autocast(wavs.device.type, enabled=False):
             # |f - c|^2 without the part that all centroids share
             distance = self.centroids.square().sum(1) - 2 * features @ self.centroids.t()

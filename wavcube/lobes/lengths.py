@@ -45,6 +45,29 @@ def to_absolute(relative: Tensor | None, size: int, batch: int, device: torch.de
     return (relative.to(device).double() * size).round().long().clamp(min=1)
 
 
+def ceil_division(lengths: Tensor, hop: int) -> Tensor:
+    """Count the frames of a hop that cover so many samples.
+
+    Parameters
+    ----------
+    lengths : Tensor
+        Samples `[B]`.
+    hop : int
+        Samples per frame.
+
+    Returns
+    -------
+    Tensor
+        Frames `[B]`.
+
+    Examples
+    --------
+    >>> ceil_division(torch.tensor([319, 320, 321]), 320)
+    tensor([1, 1, 2])
+    """
+    return (lengths + hop - 1).div(hop, rounding_mode="floor")
+
+
 def length_mask(lengths: Tensor, size: int) -> Tensor:
     """Mark the valid positions of a padded batch.
 

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from wavcube.lobes.filterbank_wavlm import FilterBankWavLM, FilterBankWavLMConfig
-from wavcube.lobes.lengths import length_mask
+from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.transformer import RelativeTransformer
 
 MODEL_TYPES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] = {
@@ -229,7 +229,7 @@ class SSLEncoder(nn.Module):
         if num_samples is None:
             num_samples = torch.full((len(wavs),), wavs.shape[1], device=wavs.device)
         if num_frames is None:
-            num_frames = (num_samples + self.hop - 1).div(self.hop, rounding_mode="floor")
+            num_frames = ceil_division(num_samples, self.hop)
         wavs = self.prepare(wavs, num_samples, num_frames)
         if self._runs_padded:
             return self._run(wavs, num_frames, span_mask)

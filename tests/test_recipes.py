@@ -1,0 +1,95 @@
+"""Every YAML has a row in recipes.csv, and every row's command runs and leaves its files."""
+
+import csv
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[1]
+# too large to run on a laptop: its sizes are checked in test_recipe_models.py
+BUILT_ONLY = {"hparams/model/paper.yaml"}
+
+
+def rows():
+    with open(REPOSITORY / "tests" / "recipes.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def experiment(row):
+    """The YAML that a row's script is given: a model block is included by another."""
+    included = row["yaml"].startswith("hparams/model/")
+    return REPOSITORY / ("hparams/wavcube.yaml" if included else row["yaml"])
+
+
+def test_every_yaml_has_a_row():
+    files = {
+        path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("hparams/**/*.yaml")
+    }
+    listed = [row["yaml"] for row in rows()]
+    assert files - BUILT_ONLY == set(listed)
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row["yaml"])
+def test_row_names_what_exists(row):
+    assert (REPOSITORY / row["script"]).is_file()
+    readme = (REPOSITORY / row["readme"]).read_text(encoding="utf-8")
+    assert f"{row['script']} {experiment(row).relative_to(REPOSITORY).as_posix()}" in readme
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row["yaml"])
+def test_row_runs_and_leaves_its_files(row, tmp_path, tmp_path_factory):
+    cache = tmp_path_factory.getbasetemp().parent / "embedded"
+    command = [
+        sys.executable,
+        str(REPOSITORY / row["script"]),
+        str(experiment(row)),
+        *shlex.split(row["arguments"]),
+        f"--output_folder={tmp_path / 'out'}",
+        f"--embedded_folder={cache}",
+        "--device=cpu",
+        "--noprogressbar",
+        "--precision=fp32",
+    ]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    missing = [name for name in row["leaves"].split() if not (tmp_path / "out" / name).is_file()]
+    assert not missing
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing is written elsewhere"
+
+
+class NoDuplicates(yaml.SafeLoader):
+    """Reads the structure only, and refuses a key that stands twice."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [key.value for key, _ in node.value]
+        twice = {name for name in names if names.count(name) > 1}
+        assert not twice, f"keys that stand twice: {sorted(twice)}"
+        return super().construct_mapping(node, deep)
+
+
+def _any_tag(loader, suffix, node):
+    del suffix
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
+
+
+NoDuplicates.add_multi_constructor("!", _any_tag)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(REPOSITORY.glob("hparams/**/*.yaml")), ids=lambda path: path.stem
+)
+def test_yaml_has_no_key_twice(path):
+    assert yaml.load(path.read_text(encoding="utf-8"), NoDuplicates)
