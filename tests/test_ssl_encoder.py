@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import HubertModel, Wav2Vec2Model, WavLMModel
 
-from wavcube.lobes.ssl_encoder import MODEL_TYPES, SSLEncoder
+from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl_models import MODEL_TYPES
 from wavcube.lobes.ssl_weights import write_encoder
 from wavcube.testing import tiny_ssl_config, tiny_ssl_encoder, tone
 

@@ -82,6 +82,7 @@ def train_round(settings, rows, valid_rows, hparams, run_opts):
             find_clusters(hparams, settings, crops),
             settings,
             hparams["corruption"],
+            hparams["speed"],
             opt_class=hparams["optimizer"],
             hparams=hparams,
             run_opts=run_opts,

@@ -123,6 +123,8 @@ class PretrainingBrain(GuardedBrain):
         The round.
     corruption : Corruption, optional
         Of the input in training.
+    speed : nn.Module, optional
+        Changes the speed of waveforms `[B, T]` in training, targets included: more voices.
     opt_class, hparams, run_opts, checkpointer, journal
         See :class:`~wavcube.brains.base.GuardedBrain`.
 
@@ -147,6 +149,7 @@ class PretrainingBrain(GuardedBrain):
         targets: ClusterTargets,
         settings: PretrainingSettings,
         corruption: Corruption | None = None,
+        speed: nn.Module | None = None,
         opt_class: Callable[..., Optimizer] | None = None,
         hparams: Mapping[str, Any] | None = None,
         run_opts: Mapping[str, Any] | None = None,
@@ -158,7 +161,8 @@ class PretrainingBrain(GuardedBrain):
         super().__init__(
             modules, opt_class, hparams, run_opts, checkpointer, settings=settings, journal=journal
         )
-        self.targets, self.corruption = targets.to(self.device), corruption
+        self.targets = targets.to(self.device)
+        self.corruption, self.speed = corruption, speed
 
     def stateful(self) -> dict[str, Any]:
         """Everything that a checkpoint holds: the centroids too."""
@@ -175,6 +179,8 @@ class PretrainingBrain(GuardedBrain):
             Only training corrupts its input.
         """
         wavs, lens = batch.to(self.device).wav
+        if stage == Stage.TRAIN and self.speed is not None:
+            wavs = self.speed(wavs)
         samples = to_absolute(lens, wavs.shape[1], len(wavs), wavs.device)
         classes = self.targets(wavs, samples)
         hop, settings = unwrap(self.modules.encoder).hop, self.settings

@@ -12,27 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import (
-    HubertConfig,
-    HubertModel,
-    PretrainedConfig,
-    PreTrainedModel,
-    Wav2Vec2Config,
-    Wav2Vec2Model,
-    WavLMConfig,
-    WavLMModel,
-)
 
-from wavcube.lobes.filterbank_wavlm import FilterBankWavLM, FilterBankWavLMConfig
+from wavcube.lobes.filterbank_wavlm import FilterBankWavLM
 from wavcube.lobes.lengths import ceil_division, length_mask
-from wavcube.lobes.transformer import RelativeTransformer
+from wavcube.lobes.ssl_models import MODEL_TYPES, build_model, run_layers
 
-MODEL_TYPES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] = {
-    "wavlm": (WavLMConfig, WavLMModel),
-    "filterbank_wavlm": (FilterBankWavLMConfig, FilterBankWavLM),
-    "hubert": (HubertConfig, HubertModel),
-    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
-}
 # the variance of a clip is normalised to one with this added, as transformers' feature extractor
 VARIANCE_FLOOR = 1e-7
 
@@ -108,7 +92,7 @@ class SSLEncoder(nn.Module):
         self.do_normalize = (
             model_type != "filterbank_wavlm" if do_normalize is None else do_normalize
         )
-        self.model = _build(parsed, model_class, layer)
+        self.model = build_model(parsed, model_class, layer)
         self.post_norm = (
             nn.LayerNorm(parsed.hidden_size, parsed.layer_norm_eps) if layer >= 0 else None
         )
@@ -290,7 +274,7 @@ class SSLEncoder(nn.Module):
         if not pre_norm:
             x = encoder.layer_norm(x)
         # no mask where nothing is padded: fused attention is faster without one
-        states = _run_layers(encoder.layers, x, mask if bool(padding.any()) else None)
+        states = run_layers(encoder.layers, x, mask if bool(padding.any()) else None)
         if self.layer == -1:
             last = encoder.layer_norm(states[-1]) if pre_norm else states[-1]
         else:
@@ -308,42 +292,3 @@ class SSLEncoder(nn.Module):
         for layer in extractor.conv_layers:
             x = layer(x)
         return x.transpose(1, 2)
-
-
-def _build(
-    config: PretrainedConfig, model_class: type[PreTrainedModel], layer: int
-) -> PreTrainedModel:
-    """Build a model up to a layer, deterministic, on fused attention."""
-    for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"):
-        setattr(config, name, 0.0)
-    if layer >= 0:
-        config.num_hidden_layers = layer
-    wavlm = issubclass(model_class, WavLMModel)
-    # WavLM's own attention has no fused path; its layers are replaced below
-    config._attn_implementation = "eager" if wavlm else "sdpa"
-    model = model_class(config)
-    if wavlm:
-        model.encoder.layers = RelativeTransformer(
-            config.hidden_size,
-            config.num_hidden_layers,
-            config.num_attention_heads,
-            config.intermediate_size,
-            config.num_buckets,
-            config.max_bucket_distance,
-            config.layer_norm_eps,
-            config.do_stable_layer_norm,
-        )
-        model.encoder.layers.apply(model._init_weights)
-    return model
-
-
-def _run_layers(layers: nn.ModuleList, x: Tensor, mask: Tensor | None) -> list[Tensor]:
-    """All states of a stack, the input included."""
-    if isinstance(layers, RelativeTransformer):
-        return layers.hidden_states(x, mask)
-    states = [x]
-    keys = None if mask is None else mask[:, None, None, :].expand(-1, 1, x.shape[1], -1)
-    for layer in layers:
-        out = layer(states[-1], attention_mask=keys)
-        states.append(out[0] if isinstance(out, tuple) else out)
-    return states

@@ -18,6 +18,7 @@ from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
 from wavcube.lobes.decoder import AcousticDecoder
 from wavcube.lobes.layer_mix import LayerMix
 from wavcube.lobes.lengths import length_mask, to_absolute
+from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder, SSLFeatures
 
 
@@ -103,19 +104,12 @@ class WavCube(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data, parts included."""
-        parts = {name: self._part_config(part) for name, part in self._parts().items()}
-        return {**parts, "official_framing": self.official_framing}
-
-    def _parts(self) -> dict[str, nn.Module | None]:
         names = ("encoder", "bottleneck", "decoder", "layer_mix")
-        return {name: getattr(self, name) for name in names}
-
-    @staticmethod
-    def _part_config(part: nn.Module | None) -> dict[str, Any] | None:
-        if part is None:
-            return None
-        kind = type(part)
-        return {"class": f"{kind.__module__}.{kind.__qualname__}", **part.config()}
+        parts = {name: getattr(self, name) for name in names}
+        described = {
+            name: nested_config(part) if part is not None else None for name, part in parts.items()
+        }
+        return {**described, "official_framing": self.official_framing}
 
     @property
     def sample_rate(self) -> int:
