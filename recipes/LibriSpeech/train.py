@@ -107,10 +107,11 @@ def describe(hparams, table):
     )
 
 
-def finish(rows, parts, hparams, facts):
+def finish(rows, parts, hparams, facts, bars):
     """Score all rows, and write table, samples and release."""
     folder = Path(hparams["output_folder"])
-    scored = latent_report.score_rows(rows, hparams["metrics"], hparams["scoring_processes"])
+    processes = hparams["scoring_processes"]
+    scored = latent_report.score_rows(rows, hparams["metrics"], processes, bars)
     latent_report.write_samples(folder / "samples", rows, hparams["sample_clips"])
     latent_report.write_metrics(folder / "metrics.json", scored, facts)
     card, state = describe(hparams, scored), parts.training_state()
@@ -130,19 +131,22 @@ def main(arguments):
         rows = prepare(hparams)
         release = hparams["pretrained"]
         parts = LatentParts.from_block(hparams["model"], release, hparams["reset_discriminators"])
-        test = spread(rows["test"], hparams["test_utterances"])
+        test = [row for row in rows["test"] if row.duration >= hparams["shortest_test"]]
+        test = spread(test, hparams["test_utterances"])
         test = utterance_dataset(test, parts.model.sample_rate)
     copies, facts = {}, {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
+    bars = not run_opts["noprogressbar"]
     if release is not None:
-        copies["as released"] = latent_report.resynthesize(parts.model, parts.teacher, test)
+        made = latent_report.resynthesize(parts.model, parts.teacher, test, progress=bars)
+        copies["as released"] = made
     for index, name in enumerate(hparams["fine_tune_stages" if release else "stages"]):
         brain = train_stage(name, hparams["seed"] + index, parts, rows, hparams, run_opts)
-        made = latent_report.resynthesize(parts.model, parts.teacher, test, brain.device)
+        made = latent_report.resynthesize(parts.model, parts.teacher, test, brain.device, bars)
         copies[brain.settings.name] = made
         facts["stages"][name] = brain.facts()
     facts["seconds"] = round(time.monotonic() - started, 1)
     if sb.utils.distributed.if_main_process():
-        finish(copies, parts, hparams, facts)
+        finish(copies, parts, hparams, facts, bars)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch.nn.functional import cosine_similarity
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from wavcube.brains.latent_parts import spread
 from wavcube.data.audio import write_audio
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
@@ -198,7 +199,7 @@ def write_metrics(
 def write_samples(
     folder: str | Path, rows: Mapping[str, Resynthesis], clips: int = 3
 ) -> list[Path]:
-    """Write the first clips as wav files, original and copies, and a picture of all of them.
+    """Write some clips as wav files, original and copies, and a picture of all of them.
 
     Parameters
     ----------
@@ -218,7 +219,7 @@ def write_samples(
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(rows.values()))
     signals = {"original": first.originals, **{label: row.copies for label, row in rows.items()}}
-    names, paths = list(first.originals)[:clips], []
+    names, paths = spread(list(first.originals), clips), []
     for name in names:
         for label, waves in signals.items():
             paths.append(folder / f"{name}_{label.replace(' ', '')}.wav")
