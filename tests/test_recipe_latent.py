@@ -23,7 +23,8 @@ TINY = [
     "--model=!include:model/tiny.yaml", "--device=cpu", "--noprogressbar", "--precision=fp32",
     "--stage1_updates=4", "--stage2_updates=4", "--validate_every=3", "--ckpt_interval_steps=2",
     "--warmup=1", "--batch_size=2", "--crop_seconds=0.3", "--valid_utterances=2",
-    "--test_utterances=2", "--shortest_test=0.5", "--metrics=[mel_distance, stoi]", "--sample_clips=1",
+    "--test_utterances=2", "--shortest_test=0.5", "--metrics=[mel_distance, stoi]",
+    "--sample_clips=1",
 ]  # fmt: skip
 
 
