@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from releases import full_disk
 
 from wavcube.data.audio import check_waveform, inspect_audio, read_audio, write_audio
 
@@ -196,7 +197,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.wav"]
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_a_full_disk_is_an_os_error(tmp_path, suffix):
+    loud = torch.tensor(np.random.default_rng(0).uniform(-1, 1, 16000))
+    with full_disk(), pytest.raises(OSError, match=rf"a\.{suffix}: is the disk full"):
+        write_audio(tmp_path / f"a.{suffix}", loud, RATE)
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_cannot_be_written(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.flac at 700000 Hz: .*sample rate"):
+        write_audio(tmp_path / "a.flac", torch.zeros(10), 700000)
     with pytest.raises(ValueError, match="NaN"):
         write_audio(tmp_path / "a.wav", torch.full((10,), torch.nan), RATE)
     with pytest.raises(ValueError, match=r"\[T\]"):

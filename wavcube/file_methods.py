@@ -168,9 +168,5 @@ class FileMethods:
         if out is not None:
             if Path(out).exists() and not overwrite:
                 raise FileExistsError(f"{out} exists: choose another name, or allow overwriting")
-            try:
-                write_audio(out, wavs[0].cpu(), self.sample_rate)
-            except RuntimeError as error:
-                # libsndfile's only word on a full disk
-                raise OSError(f"cannot write {out}: is the disk full?") from error
+            write_audio(out, wavs[0].cpu(), self.sample_rate)
         return wavs

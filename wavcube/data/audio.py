@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # A writer that could not seek back leaves about this (or 0) as the size in a RIFF header.
 _UNKNOWN_SIZE = 0x7FFFF000
+# libsndfile's SF_ERR_SYSTEM
+_SYSTEM_ERROR = 2
 
 
 def inspect_audio(path: str | Path) -> AudioInfo:
@@ -186,7 +188,9 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
     ------
     ValueError
         When `wav` is not a mono waveform of finite samples, or libsndfile does not write files
-        with this suffix.
+        with this suffix at this rate.
+    OSError
+        When the file cannot be written, for example on a full disk.
     """
     path = Path(path)
     wav = check_waveform(wav.detach().cpu(), None, sample_rate)
@@ -199,8 +203,7 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
     handle, temporary = tempfile.mkstemp(path.suffix, f".{path.stem}.", path.parent)
     os.close(handle)
     try:
-        subtype = "PCM_16" if path.suffix.lower() in (".wav", ".flac") else None
-        audio_io.save(temporary, wav, sample_rate, subtype=subtype)
+        _save(temporary, path, wav, sample_rate)
         # mkstemp makes files that nobody else may read
         umask = os.umask(0)
         os.umask(umask)
@@ -208,6 +211,23 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _save(temporary: str, path: Path, wav: Tensor, sample_rate: int) -> None:
+    """Write under the temporary name; errors name the final one."""
+    subtype = "PCM_16" if path.suffix.lower() in (".wav", ".flac") else None
+    try:
+        audio_io.save(temporary, wav, sample_rate, subtype=subtype)
+    except RuntimeError as error:
+        cause = error.__cause__
+        if isinstance(cause, TypeError):  # a format that soundfile cannot write by name alone
+            raise ValueError(f"cannot write {path}: {cause}") from error
+        if not isinstance(cause, soundfile.LibsndfileError):
+            raise
+        if cause.code == _SYSTEM_ERROR:  # libsndfile's only word on a full disk
+            raise OSError(f"cannot write {path}: is the disk full?") from error
+        reason = cause.error_string
+        raise ValueError(f"cannot write {path} at {sample_rate} Hz: {reason}") from error
 
 
 def _check_exists(path: Path) -> None:
