@@ -10,8 +10,8 @@ import torch
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 
+from wavcube.brains.adversarial import Discriminators
 from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.judges import Judges
 from wavcube.brains.latent import LatentBrain
 from wavcube.brains.latent_settings import LatentSettings
 from wavcube.data.audio import write_audio
@@ -45,9 +45,9 @@ def stage(name, **changes):
     return LatentSettings(**{**settings, **STAGES[name], **changes})
 
 
-def tiny_judges():
+def tiny_discriminators():
     period = MultiPeriodDiscriminator((2, 3), (4, 4))
-    return Judges({"period": period, "resolution": MultiResolutionDiscriminator((128,), 2)})
+    return Discriminators({"period": period, "resolution": MultiResolutionDiscriminator((128,), 2)})
 
 
 def build(settings, folder=None, variational=False, seed=0, **options):
@@ -56,7 +56,7 @@ def build(settings, folder=None, variational=False, seed=0, **options):
     return LatentBrain(
         model,
         settings,
-        tiny_judges(),
+        tiny_discriminators(),
         opt_class=lambda groups: torch.optim.AdamW(groups, betas=(0.8, 0.95)),
         run_opts={"device": "cpu", "noprogressbar": True, **options},
         checkpointer=None if folder is None else AtomicCheckpointer(folder),
@@ -137,8 +137,8 @@ def test_one_forward_of_the_generator_and_of_the_discriminators_a_step():
     brain, calls = started(stage("stage 2")), []
     for name, module in brain.modules.items():
         module.register_forward_hook(lambda *_, name=name: calls.append(name))
-    for judge in brain.modules.discriminators.values():
-        judge.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
+    for discriminator in brain.modules.discriminators.values():
+        discriminator.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
     brain.fit_batch(batch(3200, 3200))
     # each family of discriminators hears the two real and the two generated clips in one pass
     assert calls == ["wavcube", 4, 4, "discriminators"]
@@ -170,17 +170,23 @@ def test_gradients_of_the_shared_pass_are_those_of_separate_passes():
     brain.steps.discard()
 
     outputs, real = brain.compute_forward(data, Stage.TRAIN), data.wav.data
-    judges = list(brain.modules.discriminators.values())
+    discriminators = list(brain.modules.discriminators.values())
     loss = 0.0
-    for judge in judges:  # the discriminators' update, as it is usually written
-        loss = loss + discriminator_hinge(judge(real)[0], judge(outputs.audio.detach())[0])
+    for discriminator in discriminators:  # the discriminators' update, as it is usually written
+        loss = loss + discriminator_hinge(
+            discriminator(real)[0], discriminator(outputs.audio.detach())[0]
+        )
     (0.1 * loss).backward()
-    for judge in judges:
-        judge.requires_grad_(False)
+    for discriminator in discriminators:
+        discriminator.requires_grad_(False)
     loss = 0.0
-    for judge in judges:  # the generator's
-        scores, maps = judge(outputs.audio)
-        loss = loss + 0.1 * generator_hinge(scores) + 0.1 * feature_matching(judge(real)[1], maps)
+    for discriminator in discriminators:  # the generator's
+        scores, maps = discriminator(outputs.audio)
+        loss = (
+            loss
+            + 0.1 * generator_hinge(scores)
+            + 0.1 * feature_matching(discriminator(real)[1], maps)
+        )
     loss.backward()
     compared = 0
     for name, parameter in brain.modules.named_parameters():
@@ -267,10 +273,10 @@ def test_a_model_that_cannot_be_trained_is_refused():
     with pytest.raises(ValueError, match="no discriminators"):
         LatentBrain(model, stage("stage 2"))
     with pytest.raises(ValueError, match="another object"):
-        LatentBrain(model, stage("stage 2"), tiny_judges(), model.encoder)
+        LatentBrain(model, stage("stage 2"), tiny_discriminators(), model.encoder)
     model.bottleneck.semantic_decoder = None
     with pytest.raises(ValueError, match="semantic decoder"):
-        LatentBrain(model, stage("stage 2"), tiny_judges())
+        LatentBrain(model, stage("stage 2"), tiny_discriminators())
 
 
 @pytest.fixture
@@ -359,7 +365,7 @@ def test_training_learns(corpus):
     assert after < 0.8 * brain.stage_scores["mel"]
 
 
-def one_of_two(rank, folder, judges, results):
+def one_of_two(rank, folder, discriminators, results):
     """Five good updates and one with a NaN in the second process only."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     torch.distributed.init_process_group(
@@ -371,7 +377,7 @@ def one_of_two(rank, folder, judges, results):
         brain = LatentBrain(
             model,
             stage(name, adversarial_start=1),
-            judges,
+            discriminators,
             opt_class=torch.optim.AdamW,
             run_opts={"device": "cpu", "distributed_backend": "gloo", "noprogressbar": True},
         )
@@ -390,9 +396,10 @@ def one_of_two(rank, folder, judges, results):
 
 def test_two_processes_skip_together_and_stay_equal(tmp_path):
     results = FORK.Queue()
-    judges = tiny_judges()
+    discriminators = tiny_discriminators()
     workers = [
-        FORK.Process(target=one_of_two, args=(rank, tmp_path, judges, results)) for rank in (0, 1)
+        FORK.Process(target=one_of_two, args=(rank, tmp_path, discriminators, results))
+        for rank in (0, 1)
     ]
     for worker in workers:
         worker.start()

@@ -26,10 +26,10 @@ def test_the_paper_s_block_has_the_paper_s_size(repository, encoder_folder):
         block = load(repository, "paper", ssl_source=encoder_folder, copy_layers=False)
     millions = {
         name: sum(p.numel() for p in block[name].parameters()) / 1e6
-        for name in ("decoder", "judges")
+        for name in ("decoder", "discriminators")
     }
     assert millions["decoder"] == pytest.approx(302 + 12.8, rel=0.01)
-    assert millions["judges"] == pytest.approx(41.1 + 1.4, rel=0.01)
+    assert millions["discriminators"] == pytest.approx(41.1 + 1.4, rel=0.01)
 
 
 def test_the_small_block_fits_any_encoder(repository, encoder_folder):

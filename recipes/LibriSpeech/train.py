@@ -69,7 +69,7 @@ def train_stage(name, seed, parts, rows, hparams, run_opts):
         brain = LatentBrain(
             parts.model,
             hparams[name],
-            parts.judges,
+            parts.discriminators,
             parts.teacher,
             opt_class=hparams["optimizer"],
             hparams=hparams,

@@ -17,9 +17,9 @@ from speechbrain.utils.checkpoints import Checkpointer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from wavcube.brains.adversarial import Discriminators
 from wavcube.brains.base import GuardedBrain, unwrap
 from wavcube.brains.journal import Journal
-from wavcube.brains.judges import Judges
 from wavcube.brains.latent_report import compare_features
 from wavcube.brains.latent_settings import LatentSettings
 from wavcube.lobes.bottleneck import VariationalBottleneck
@@ -44,7 +44,7 @@ class LatentBrain(GuardedBrain):
         With its semantic decoder.
     settings : LatentSettings
         The stage.
-    judges : Judges, optional
+    discriminators : Discriminators, optional
         The discriminators, for stages with adversarial terms.
     teacher : SSLEncoder, optional
         Source of the target where the encoder trains, frozen here; by default a copy of the model's
@@ -57,7 +57,7 @@ class LatentBrain(GuardedBrain):
     Raises
     ------
     ValueError
-        If the settings name terms for which the model or the judges are missing.
+        If the settings name terms for which the model or the discriminators are missing.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class LatentBrain(GuardedBrain):
         self,
         model: WavCube,
         settings: LatentSettings,
-        judges: Judges | None = None,
+        discriminators: Discriminators | None = None,
         teacher: SSLEncoder | None = None,
         mel_loss: MelLoss | None = None,
         opt_class: Callable[..., Optimizer] | None = None,
@@ -84,7 +84,7 @@ class LatentBrain(GuardedBrain):
         checkpointer: Checkpointer | None = None,
         journal: Journal | None = None,
     ) -> None:
-        _check(settings, model, judges, teacher)
+        _check(settings, model, discriminators, teacher)
         model.encoder.set_trainable(settings.train_encoder)
         for name, parameter in model.encoder.named_parameters():
             if name.endswith("masked_spec_embed"):
@@ -92,7 +92,7 @@ class LatentBrain(GuardedBrain):
                 parameter.requires_grad_(False)
         modules: dict[str, nn.Module] = {"wavcube": model}
         if settings.is_adversarial:
-            modules["discriminators"] = judges
+            modules["discriminators"] = discriminators
         super().__init__(
             modules, opt_class, hparams, run_opts, checkpointer, settings=settings, journal=journal
         )
@@ -121,9 +121,9 @@ class LatentBrain(GuardedBrain):
             groups.append({"params": encoder, "lr": self.settings.encoder_lr, "name": "encoder"})
         if not self.settings.is_adversarial:
             return {"generator": groups}
-        judges = list(self.modules.discriminators.parameters())
+        discriminators = list(self.modules.discriminators.parameters())
         rate = self.settings.discriminator_lr
-        own = [{"params": judges, "lr": rate, "name": "discriminator"}]
+        own = [{"params": discriminators, "lr": rate, "name": "discriminator"}]
         return {"discriminator": own, "generator": groups}
 
     def updates_of(self, name: str) -> int:
@@ -168,11 +168,11 @@ class LatentBrain(GuardedBrain):
         weights = self.settings.weights_at(self.optimizer_step)
         if "adversarial" in weights:
             real = wavs * length_mask(samples, wavs.shape[1])
-            verdict = self.modules.discriminators(real, predictions.audio)
-            terms["adversarial"] = verdict.adversarial
-            terms["feature_matching"] = verdict.feature_matching
-            losses["discriminator"] = self.settings.discriminator_weight * verdict.discriminator
-            self.note({"discriminator": verdict.discriminator})
+            judged = self.modules.discriminators(real, predictions.audio)
+            terms["adversarial"] = judged.adversarial
+            terms["feature_matching"] = judged.feature_matching
+            losses["discriminator"] = self.settings.discriminator_weight * judged.discriminator
+            self.note({"discriminator": judged.discriminator})
         self.note(terms)
         return {**losses, "generator": weighted_sum(terms, weights)}
 
@@ -235,10 +235,13 @@ class LatentBrain(GuardedBrain):
 
 
 def _check(
-    settings: LatentSettings, model: WavCube, judges: Judges | None, teacher: SSLEncoder | None
+    settings: LatentSettings,
+    model: WavCube,
+    discriminators: Discriminators | None,
+    teacher: SSLEncoder | None,
 ) -> None:
     where = f"stage {settings.name!r}"
-    if settings.is_adversarial and judges is None:
+    if settings.is_adversarial and discriminators is None:
         raise ValueError(f"{where} has adversarial loss terms but no discriminators")
     if model.bottleneck.semantic_decoder is None:
         raise ValueError(f"{where}: the model has no semantic decoder, which training needs")

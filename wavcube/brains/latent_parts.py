@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from wavcube.brains.judges import Judges
+from wavcube.brains.adversarial import Discriminators
 from wavcube.export import load_for_training
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
@@ -27,14 +27,14 @@ class LatentParts:
     ----------
     model : WavCube
         In training.
-    judges : Judges
+    discriminators : Discriminators
         Its discriminators.
     teacher : SSLEncoder
         The SSL encoder as it was before any training here, frozen.
     """
 
     model: WavCube
-    judges: Judges
+    discriminators: Discriminators
     teacher: SSLEncoder
 
     @classmethod
@@ -49,8 +49,9 @@ class LatentParts:
         Parameters
         ----------
         block : Mapping
-            With "lobe" (WavCube), "judges" (Judges) and "encoder" (SSLEncoder); "copy_layers" says
-            whether the bottleneck's transformers start as copies of the encoder's first layers.
+            With "lobe" (WavCube), "discriminators" (Discriminators) and "encoder" (SSLEncoder);
+            "copy_layers" says whether the bottleneck's transformers start as copies of the
+            encoder's first layers.
         pretrained : str or Path, optional
             A release with its training state. Its sizes replace the YAML's.
         reset_discriminators : bool
@@ -68,12 +69,12 @@ class LatentParts:
         >>> from wavcube.testing import tiny_wavcube
         >>> lobe = tiny_wavcube()
         >>> parts = LatentParts.from_block(
-        ...     {"lobe": lobe, "judges": Judges({}), "encoder": lobe.encoder})
+        ...     {"lobe": lobe, "discriminators": Discriminators({}), "encoder": lobe.encoder})
         >>> parts.teacher is lobe.encoder
         False
         """
         teacher = copy.deepcopy(block["encoder"]).eval().requires_grad_(False)
-        model, judges = block["lobe"], block["judges"]
+        model, discriminators = block["lobe"], block["discriminators"]
         if pretrained is None:
             if block.get("copy_layers", False):
                 model.bottleneck.copy_layers_from(model.encoder.model.encoder.layers)
@@ -85,17 +86,19 @@ class LatentParts:
                     f"{teacher.dim}: give the encoder that it was made from as ssl_source"
                 )
             if state and not reset_discriminators:
-                _load_judges(judges, state, pretrained)
-        return cls(model, judges, teacher)
+                _load_discriminators(discriminators, state, pretrained)
+        return cls(model, discriminators, teacher)
 
     def training_state(self) -> dict[str, Tensor]:
         """Give the discriminators' weights as a release keeps them for fine-tuning."""
-        return {PREFIX + name: value for name, value in self.judges.state_dict().items()}
+        return {PREFIX + name: value for name, value in self.discriminators.state_dict().items()}
 
 
-def _load_judges(judges: Judges, state: Mapping[str, Tensor], source: str | Path) -> None:
+def _load_discriminators(
+    discriminators: Discriminators, state: Mapping[str, Tensor], source: str | Path
+) -> None:
     try:
-        judges.load_state_dict({name.removeprefix(PREFIX): v for name, v in state.items()})
+        discriminators.load_state_dict({name.removeprefix(PREFIX): v for name, v in state.items()})
     except RuntimeError as error:
         raise ValueError(
             f"the discriminators of {source} are of other sizes than this configuration's: "

@@ -12,7 +12,7 @@ from wavcube.losses import discriminator_hinge, feature_matching, generator_hing
 
 
 @dataclass
-class Verdict:
+class AdversarialLosses:
     """Adversarial losses of one batch, scalars.
 
     Parameters
@@ -30,7 +30,7 @@ class Verdict:
     feature_matching: Tensor
 
 
-class Judges(nn.ModuleDict):
+class Discriminators(nn.ModuleDict):
     """Discriminators by name, judging real and generated speech in one pass.
 
     One graph serves both sides: its losses must be sent backward to the parameters of their own
@@ -39,23 +39,23 @@ class Judges(nn.ModuleDict):
 
     Parameters
     ----------
-    judges : Mapping of str to nn.Module
+    families : Mapping of str to nn.Module
         Such as MultiPeriodDiscriminator and MultiResolutionDiscriminator.
 
     Examples
     --------
     >>> from wavcube.lobes.discriminators import MultiPeriodDiscriminator
-    >>> judges = Judges({"period": MultiPeriodDiscriminator((2,), (4, 4))})
+    >>> discriminators = Discriminators({"period": MultiPeriodDiscriminator((2,), (4, 4))})
     >>> real = torch.randn(2, 1600)
-    >>> judges(real, real).feature_matching.item()
+    >>> discriminators(real, real).feature_matching.item()
     0.0
     """
 
-    def __init__(self, judges: Mapping[str, nn.Module]) -> None:
-        super().__init__(dict(judges))
+    def __init__(self, families: Mapping[str, nn.Module]) -> None:
+        super().__init__(dict(families))
 
-    def forward(self, real: Tensor, generated: Tensor) -> Verdict:
-        """Judge.
+    def forward(self, real: Tensor, generated: Tensor) -> AdversarialLosses:
+        """Tell real from generated speech.
 
         Parameters
         ----------
@@ -64,27 +64,27 @@ class Judges(nn.ModuleDict):
 
         Returns
         -------
-        Verdict
+        AdversarialLosses
             The losses of both sides.
         """
         both = torch.cat([real, generated])
-        verdicts = []
-        for judge in self.values():
-            scores, maps = judge(both)
+        by_family = []
+        for discriminator in self.values():
+            scores, maps = discriminator(both)
             real_scores, fake_scores = _halves(scores)
             pairs = [_halves(family) for family in maps]
             real_maps, fake_maps = zip(*pairs, strict=True)
-            verdicts.append(
-                Verdict(
+            by_family.append(
+                AdversarialLosses(
                     discriminator_hinge(real_scores, fake_scores),
                     generator_hinge(fake_scores),
                     feature_matching(real_maps, fake_maps),
                 )
             )
-        return Verdict(
-            sum(verdict.discriminator for verdict in verdicts),
-            sum(verdict.adversarial for verdict in verdicts),
-            sum(verdict.feature_matching for verdict in verdicts),
+        return AdversarialLosses(
+            sum(one.discriminator for one in by_family),
+            sum(one.adversarial for one in by_family),
+            sum(one.feature_matching for one in by_family),
         )
 
 
