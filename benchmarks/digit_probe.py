@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from wavcube.data.audio import read_audio
 from wavcube.lobes.ssl_encoder import SSLEncoder
-from wavcube.lobes.ssl_weights import packaged_encoder
 from wavcube.metrics.linear_probe import leave_one_group_out
+from wavcube.release.ssl_folder import packaged_encoder
 
 BATCH = 50
 NARROW_BAND = 8000  # FSDD's own rate: above 4 kHz there is nothing for MFCC to see

@@ -21,6 +21,7 @@ from wavcube.export import (
     write_release,
 )
 from wavcube.release.card import ModelCard, Source
+from wavcube.release.weights import write_weights
 
 
 def same_weights(a, b):
@@ -246,3 +247,13 @@ def test_a_folder_without_a_run_is_no_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run"):
         export_run(tmp_path, tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_others_may_read_a_release(tmp_path):
+    path = tmp_path / "model.safetensors"
+    umask = os.umask(0o022)
+    try:
+        write_weights(path, {"weight": torch.zeros(1)}, torch.float32)
+    finally:
+        os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o644

@@ -5,7 +5,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 
 from wavcube.brains.latent_parts import LatentParts
-from wavcube.lobes.ssl_weights import write_encoder
+from wavcube.release.ssl_folder import write_encoder
 from wavcube.testing import tiny_ssl_encoder
 
 

@@ -8,7 +8,7 @@ from transformers import HubertModel, Wav2Vec2Model, WavLMModel
 
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.ssl_models import MODEL_TYPES
-from wavcube.lobes.ssl_weights import write_encoder
+from wavcube.release.ssl_folder import write_encoder
 from wavcube.testing import tiny_ssl_config, tiny_ssl_encoder, tone
 
 REFERENCES = {"wavlm": WavLMModel, "hubert": HubertModel, "wav2vec2": Wav2Vec2Model}
@@ -107,7 +107,7 @@ def _with(folder, weights):
     [
         (lambda weights: weights.pop("masked_spec_embed"), "missing"),
         (lambda weights: weights.update(strange=torch.zeros(1)), "unexpected"),
-        (lambda weights: weights.update(masked_spec_embed=torch.zeros(3)), "other sizes"),
+        (lambda weights: weights.update(masked_spec_embed=torch.zeros(3)), "has size"),
     ],
 )
 def test_weights_load_strictly(tmp_path, damage, message):

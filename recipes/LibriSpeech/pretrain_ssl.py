@@ -27,7 +27,7 @@ from wavcube.data.scan import scan_audio_folder
 from wavcube.data.utterances import utterance_dataset
 from wavcube.lobes.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
 from wavcube.lobes.lengths import to_absolute
-from wavcube.lobes.ssl_weights import write_encoder
+from wavcube.release.ssl_folder import write_encoder
 
 logger = logging.getLogger(__name__)
 refuse = partial(usage_errors, "pretrain_ssl.py")

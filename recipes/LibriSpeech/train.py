@@ -30,9 +30,9 @@ from wavcube.data.manifest import read_manifest
 from wavcube.data.prepare import prepare_own_audio
 from wavcube.data.utterances import utterance_dataset
 from wavcube.export import write_release
-from wavcube.lobes.ssl_weights import packaged_encoder
 from wavcube.metrics import format_table
 from wavcube.release.card import ModelCard, Source
+from wavcube.release.ssl_folder import packaged_encoder
 
 logger = logging.getLogger(__name__)
 refuse = partial(usage_errors, "train.py")

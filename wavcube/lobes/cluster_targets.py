@@ -9,7 +9,7 @@ from torchaudio.transforms import MFCC
 
 from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.ssl_encoder import SSLEncoder
-from wavcube.lobes.ssl_weights import load_strictly
+from wavcube.release.ssl_folder import fill_encoder
 
 
 class CepstralFeatures(nn.Module):
@@ -72,7 +72,7 @@ class EncoderFeatures(nn.Module):
         super().__init__()
         settings = {**encoder.config(), "layer": layer}
         self.encoder = SSLEncoder(**settings).eval().requires_grad_(False)
-        load_strictly(self.encoder.model, encoder.model.state_dict(), "the encoder")
+        fill_encoder(self.encoder.model, encoder.model.state_dict(), "the encoder")
 
     @property
     def hop(self) -> int:

@@ -115,11 +115,11 @@ class SSLEncoder(nn.Module):
         ValueError
             If a weight is missing, unexpected or of another size.
         """
-        from wavcube.lobes.ssl_weights import load_strictly, read_source
+        from wavcube.release.ssl_folder import fill_encoder, read_source
 
         config, weights, do_normalize = read_source(source)
         encoder = cls(config, layer, do_normalize)
-        load_strictly(encoder.model, weights, str(source))
+        fill_encoder(encoder.model, weights, str(source))
         return encoder
 
     def config(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,10 @@ def write_weights(
         save_file(stored, path, metadata={"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
+    # safetensors makes files that only their owner may read; a release is there to be shared
+    umask = os.umask(0)
+    os.umask(umask)
+    Path(path).chmod(0o666 & ~umask)
     return stored
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from wavcube.release.weights import load_strictly, read_weights, write_weights
 
 if TYPE_CHECKING:
     from wavcube.lobes.ssl_encoder import SSLEncoder
@@ -78,37 +80,28 @@ def write_encoder(encoder: SSLEncoder, folder: Path, dtype: torch.dtype = torch.
         ("preprocessor_config.json", {"do_normalize": settings["do_normalize"]}),
     ):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    weights = {
-        name: value.detach().to("cpu", dtype).contiguous()
-        for name, value in encoder.model.state_dict().items()
-    }
-    save_file(weights, folder / "model.safetensors")
+    write_weights(folder / "model.safetensors", encoder.model.state_dict(), dtype)
 
 
-def load_strictly(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Load weights into an encoder that may have fewer layers than they describe.
+def fill_encoder(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load weights strictly into an encoder that may be cut to fewer layers than they have.
+
+    Parameters
+    ----------
+    model : nn.Module
+        transformers' model of an :class:`SSLEncoder`.
+    weights : mapping of str to Tensor
+        Under its names.
+    where : str
+        Their origin, for the message.
 
     Raises
     ------
     ValueError
         If a weight is missing, unexpected or of another size.
     """
-    wanted = model.state_dict()
     depth = len(model.encoder.layers)
-    weights = {name: value for name, value in weights.items() if not _above(name, depth)}
-    missing = sorted(wanted.keys() - weights.keys())
-    unexpected = sorted(weights.keys() - wanted.keys())
-    shapes = [
-        f"{name}: {tuple(weights[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & weights.keys())
-        if weights[name].shape != wanted[name].shape
-    ]
-    if missing or unexpected or shapes:
-        raise ValueError(
-            f"the weights of {source} do not fit their configuration: missing {missing[:5]}, "
-            f"unexpected {unexpected[:5]}, other sizes {shapes[:5]}"
-        )
-    model.load_state_dict(weights)
+    load_strictly(model, {k: v for k, v in weights.items() if not _above(k, depth)}, where)
 
 
 def _above(name: str, depth: int) -> bool:
@@ -118,7 +111,7 @@ def _above(name: str, depth: int) -> bool:
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     if (folder / "model.safetensors").is_file():
-        weights = load_file(folder / "model.safetensors")
+        weights = read_weights(folder / "model.safetensors")
     elif (folder / "pytorch_model.bin").is_file():
         weights = torch.load(folder / "pytorch_model.bin", weights_only=True, map_location="cpu")
     else:
