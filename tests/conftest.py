@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# before torch is imported: a process forked beside OpenMP's threads would wait for them for ever
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

@@ -3,10 +3,9 @@
 import importlib
 import json
 import logging
-import multiprocessing
-import os
 import re
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -118,24 +117,32 @@ def check_release(out):
     torch.testing.assert_close(copy.clamp(-1, 1), expected, rtol=0, atol=2e-3)
 
 
-def test_a_run_killed_in_stage_2_ends_as_one_that_was_not(recipe, speech, monkeypatch):
+DYING = """
+import os, signal, sys
+sys.path.insert(0, {recipes!r})
+import train
+from wavcube.brains.latent import LatentBrain
+
+forward, count = LatentBrain.fit_batch, iter(range(100))
+
+def dying(self, batch):
+    if self.settings.name == "stage 2" and next(count) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return forward(self, batch)
+
+LatentBrain.fit_batch = dying
+train.main({arguments!r})
+"""
+
+
+def test_a_run_killed_in_stage_2_ends_as_one_that_was_not(recipe, speech, repository, tmp_path):
     whole = recipe(f"--data_folder={speech}", out="whole")
 
-    def killed():
-        forward, count = LatentBrain.fit_batch, iter(range(100))
-
-        def dying(self, batch):
-            if self.settings.name == "stage 2" and next(count) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return forward(self, batch)
-
-        monkeypatch.setattr(LatentBrain, "fit_batch", dying)
-        recipe(f"--data_folder={speech}", out="killed")
-
-    process = multiprocessing.get_context("fork").Process(target=killed)
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    yaml, out = repository / "hparams" / "wavcube.yaml", tmp_path / "killed"
+    arguments = [str(yaml), f"--output_folder={out}", *TINY, f"--data_folder={speech}"]
+    code = DYING.format(recipes=str(repository / "recipes" / "LibriSpeech"), arguments=arguments)
+    died = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, timeout=300)
+    assert died.returncode == -signal.SIGKILL
     resumed = recipe(f"--data_folder={speech}", out="killed")
     assert scores(resumed) == scores(whole)
     weights = [load_release(folder / "release").state_dict() for folder in (whole, resumed)]
