@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from wavcube import cli_evaluate, cli_inspect
 from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, Job, find_files, plan_jobs
+from wavcube.cli_output import USER_ERROR, complain, say
 
 if TYPE_CHECKING:
     from wavcube.inference import WavCube
 
-USER_ERROR = 2
 WRITE_SUFFIXES = (".wav", ".flac")
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return options.run(options)
         except (ValueError, OSError) as error:
-            _complain(error)
+            complain(error)
             return USER_ERROR
 
 
@@ -69,6 +69,9 @@ def _build_parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="describe releases, files of latents and audio")
     info.add_argument("inputs", nargs="+", metavar="INPUT", help="releases, files, folders, globs")
     info.set_defaults(run=_info)
+
+    cli_inspect.add_command(commands)
+    cli_evaluate.add_command(commands)
 
     export = commands.add_parser("export", help="make a loadable folder of a training run")
     export.add_argument("run_folder", metavar="RUN", help="output folder of a recipe")
@@ -139,7 +142,7 @@ def _load(options: argparse.Namespace) -> WavCube:
 def _run_jobs(jobs: Sequence[Job], work: Callable[[Job], object]) -> int:
     failures = _run_all({job.source: job for job in jobs}, work)
     if len(jobs) > 1:
-        _say(f"{len(jobs) - failures} of {len(jobs)} files done")
+        say(f"{len(jobs) - failures} of {len(jobs)} files done")
     return USER_ERROR if failures else 0
 
 
@@ -156,7 +159,7 @@ def _run_all(items: Mapping[Path, T], work: Callable[[T], object]) -> int:
             except (ValueError, OSError) as error:
                 failures.append((path, error))
     for path, error in failures:
-        _complain(error if str(path) in str(error) else f"{path}: {error}")
+        complain(error if str(path) in str(error) else f"{path}: {error}")
     return len(failures)
 
 
@@ -171,14 +174,14 @@ def _info(options: argparse.Namespace) -> int:
     descriptions: list[str] = []
     failures = _run_all({path: path for path in paths}, lambda p: descriptions.append(describe(p)))
     if descriptions:
-        _say("\n".join(descriptions))
+        say("\n".join(descriptions))
     return USER_ERROR if failures else 0
 
 
 def _export(options: argparse.Namespace) -> int:
     from wavcube.export import export_run
 
-    _say(f"wrote {export_run(options.run_folder, options.out, overwrite=options.overwrite)}")
+    say(f"wrote {export_run(options.run_folder, options.out, overwrite=options.overwrite)}")
     return 0
 
 
@@ -195,16 +198,8 @@ def _convert(options: argparse.Namespace) -> int:
         dtype=torch.float16 if options.half else torch.float32,
         overwrite=options.overwrite,
     )
-    _say(f"wrote {done.folder}: {done.taken} weights")
+    say(f"wrote {done.folder}: {done.taken} weights")
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-
-
-def _complain(error: Exception | str) -> None:
-    sys.stderr.write(f"wavcube: error: {' '.join(str(error).split())}\n")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,41 @@ def find_files(text: str, suffixes: Sequence[str]) -> list[tuple[Path, Path]]:
             raise FileNotFoundError(f"no file matches {text!r}")
         return [(p, Path(p.name)) for p in files]
     raise FileNotFoundError(f"there is no file or folder {text!r}")
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse an output that could not be written, before any work is done for it.
+
+    Parameters
+    ----------
+    path : Path
+        A file to write.
+    overwrite : bool
+        Allow an existing file.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something of that name.
+    PermissionError
+        If its folder may not be written.
+
+    Examples
+    --------
+    >>> tmp = getfixture("tmp_path")
+    >>> check_output(tmp / "new" / "scores.json", overwrite=False)
+    >>> check_output(tmp, overwrite=True)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    FileExistsError: ... is a folder, a file name is needed
+    """
+    if path.is_dir():
+        raise FileExistsError(f"{path} is a folder, a file name is needed")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: pass --overwrite, or another name")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(f"cannot write {path}: no file can be made in {above}")
 
 
 def _check(jobs: Sequence[Job], overwrite: bool) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from wavcube.metrics.base import Measurement, MetricError, MetricInfo
 from wavcube.metrics.folders import Evaluation, evaluate_folders
+from wavcube.metrics.html_report import write_html
+from wavcube.metrics.players import Players, embed_players
 from wavcube.metrics.registry import DEFAULT_METRICS, METRICS
 from wavcube.metrics.report import Summary, aggregate, format_table
 from wavcube.metrics.scores import PairScores, score_many, score_pair
@@ -21,11 +23,14 @@ __all__ = [
     "MetricError",
     "MetricInfo",
     "PairScores",
+    "Players",
     "SignalPair",
     "Summary",
     "aggregate",
+    "embed_players",
     "evaluate_folders",
     "format_table",
     "score_many",
     "score_pair",
+    "write_html",
 ]

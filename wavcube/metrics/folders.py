@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wavcube.atomic import write_atomically
 from wavcube.metrics.registry import METRICS, select_metrics
 from wavcube.metrics.report import Summary, aggregate, format_table, heading
 from wavcube.metrics.scores import PairScores, score_many
@@ -60,16 +61,23 @@ class Evaluation:
             "without_reference": self.without_reference,
         }
 
-    def write_json(self, path: str | Path) -> None:
-        """Write :meth:`as_dict` as strict JSON (no NaN, no infinity).
+    def write_json(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write :meth:`as_dict` as strict JSON (no NaN, no infinity), whole or not at all.
 
         Parameters
         ----------
         path : str or Path
             File to write.
+        overwrite : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and may not be replaced.
         """
         text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        write_atomically(path, f"{text}\n".encode(), overwrite=overwrite)
 
     def format(self) -> str:
         """Lay the summary out, one metric a line.
@@ -128,10 +136,10 @@ def evaluate_folders(
         If a folder is missing.
     ValueError
         If the references hold no audio file or two of one name, no generated file has a
-        reference's name, or a metric is unknown.
+        reference's name, no transcript's name is a reference's, or a metric is unknown.
     """
-    references = _audio_files(Path(reference_dir))
-    generated = _audio_files(Path(generated_dir))
+    references = audio_files(reference_dir)
+    generated = audio_files(generated_dir)
     if not references.keys() & generated.keys():
         raise ValueError(
             f"no file of {generated_dir} has the name of one in {reference_dir} (first reference: "
@@ -139,6 +147,11 @@ def evaluate_folders(
         )
     if transcripts is None:
         transcripts = find_transcripts(reference_dir)
+    elif transcripts and not references.keys() & transcripts.keys():
+        raise ValueError(
+            f"no transcript belongs to a reference: the first one is called "
+            f"{next(iter(transcripts))!r}, the first reference {next(iter(references))!r}"
+        )
     if metrics is None:
         # without any transcript the original's error rate is not a failure, it does not apply
         skipped = () if references.keys() & transcripts.keys() else ("wer_original",)
@@ -149,7 +162,7 @@ def evaluate_folders(
         SignalPair(
             name,
             path,
-            generated.get(name, Path(generated_dir, name).with_suffix(path.suffix)),
+            generated.get(name, Path(generated_dir, name + path.suffix)),
             transcript=transcripts.get(name),
         )
         for name, path in references.items()
@@ -179,15 +192,82 @@ def find_transcripts(folder: str | Path) -> dict[str, str]:
         for line in path.read_text(encoding="utf-8").splitlines():
             name, _, text = line.partition(" ")
             texts[(path.parent.relative_to(folder) / name).as_posix()] = text
-    for name, path in _audio_files(folder).items():
+    for name, path in audio_files(folder).items():
         beside = path.with_suffix(".txt")
         if name not in texts and beside.is_file():
             texts[name] = beside.read_text(encoding="utf-8").strip()
     return texts
 
 
-def _audio_files(folder: Path) -> dict[str, Path]:
-    """Files by relative name without suffix, sorted."""
+def read_transcripts(path: str | Path) -> dict[str, str]:
+    r"""Read what is said from one file.
+
+    Parameters
+    ----------
+    path : str or Path
+        UTF-8 text, on each line a clip's relative name without suffix, a tab or a space, and its
+        text (as in LibriSpeech's ``*.trans.txt``). A name with spaces in it needs the tab.
+
+    Returns
+    -------
+    dict of str to str
+        Text by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a file; the message names the line.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "texts.txt"
+    >>> _ = path.write_text("a/one HELLO THERE\nmy clip\tAND HERE\n")
+    >>> read_transcripts(path)
+    {'a/one': 'HELLO THERE', 'my clip': 'AND HERE'}
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of transcripts {path}")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text") from error
+    texts: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, _, text = line.partition("\t" if "\t" in line else " ")
+        if not name or not text.strip():
+            raise ValueError(f"{path}, line {number}: a name and its text are needed, got {line!r}")
+        if name in texts:
+            raise ValueError(f"{path}, line {number}: {name!r} has a text already")
+        texts[name] = text.strip()
+    return texts
+
+
+def audio_files(folder: str | Path) -> dict[str, Path]:
+    """Find the audio files of a folder and its subfolders.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to look.
+
+    Returns
+    -------
+    dict of str to Path
+        Files by relative name without suffix, sorted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If two files have one name.
+    """
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     files: dict[str, Path] = {}

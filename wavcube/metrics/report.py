@@ -161,6 +161,34 @@ def heading(column: str) -> str:
     return f"{info.name} [{info.unit}] {arrow}" if info.unit else f"{info.name} {arrow}"
 
 
+def group_failures(
+    failures: Mapping[str, Mapping[str, str]],
+) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+    """Bring together the clips that failed in the same metrics for the same reason.
+
+    Parameters
+    ----------
+    failures : Mapping
+        From a clip's name to its reasons by metric.
+
+    Returns
+    -------
+    dict
+        From a reason and the metrics concerned to the names of the clips.
+
+    Examples
+    --------
+    >>> group_failures({"a": {"stoi": "silent", "si_sdr": "silent"}, "b": {"stoi": "silent"}})
+    {('silent', ('stoi', 'si_sdr')): ['a'], ('silent', ('stoi',)): ['b']}
+    """
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name, reasons in failures.items():
+        for reason in dict.fromkeys(reasons.values()):
+            keys = tuple(key for key in reasons if reasons[key] == reason)
+            groups.setdefault((reason, keys), []).append(name)
+    return groups
+
+
 def _summary(key: str, ordered: list[PairScores], resamples: int, seed: int) -> Summary:
     failed = tuple((s.name, s.failures[key]) for s in ordered if key in s.failures)
     measured = [s.measurements[key] for s in ordered if key in s.measurements]

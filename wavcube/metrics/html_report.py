@@ -1,0 +1,234 @@
+"""An evaluation as one HTML page that needs nothing else: no network, no other file.
+
+A content security policy in the page forbids every outside resource, so it cannot come to need one
+unnoticed. All that was not written here (names, reasons, titles) is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wavcube.atomic import write_atomically
+from wavcube.metrics.page_parts import SCRIPT, STYLE
+from wavcube.metrics.report import group_failures, heading
+
+if TYPE_CHECKING:
+    from wavcube.metrics.players import Players
+
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; media-src data:"
+)
+_BOOTSTRAP = (
+    "Mean over the clips that have a value (an error rate: over all words), with the percentile "
+    "bootstrap 95 % interval of 1000 draws of clips. A clip without a value is counted as failed "
+    "and listed; it is neither zero nor dropped."
+)
+
+
+def write_html(
+    path: str | Path,
+    report: Mapping[str, Any],
+    players: Players,
+    title: str,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write the page, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        File to write.
+    report : Mapping
+        What ``Evaluation.as_dict`` gives, or its JSON file holds.
+    players : Players
+        Audio to embed.
+    title : str
+        What was evaluated.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and may not be replaced.
+    """
+    # a file name that is no Unicode has lone surrogates, which UTF-8 cannot hold
+    page = render_html(report, players, title).encode("utf-8", "xmlcharrefreplace")
+    write_atomically(path, page, overwrite=overwrite)
+
+
+def render_html(report: Mapping[str, Any], players: Players, title: str) -> str:
+    """Lay the page out.
+
+    Parameters
+    ----------
+    report, players, title
+        See :func:`write_html`.
+
+    Returns
+    -------
+    str
+        The page.
+
+    Examples
+    --------
+    >>> from wavcube.metrics.players import Players
+    >>> report = {"metrics": {}, "files": [], "without_reference": []}
+    >>> "<h1>a &lt; b</h1>" in render_html(report, Players(), "a < b")
+    True
+    """
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        _summary(report),
+        _clips(report, players),
+        _failures(report),
+        _definitions(report),
+    ]
+    return "\n".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+            *body,
+            f"<script>{SCRIPT}</script>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def _summary(report: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            _text(heading(key)),
+            _number(metric["mean"]),
+            _text(_interval(metric)),
+            _number(metric["count"], digits=0),
+            _number(len(metric["failed"]), digits=0),
+        ]
+        for key, metric in report["metrics"].items()
+    ]
+    head = map(_heading, ["Metric", "Mean", "95 % interval", "Clips", "Failed"])
+    table = _table("summary", head, rows)
+    return f"<h2>Scores</h2>\n<p>{_BOOTSTRAP}</p>\n{table}"
+
+
+def _clips(report: Mapping[str, Any], players: Players) -> str:
+    metrics = report["metrics"]
+    head = [_sortable("Clip"), *map(_heading, ["Reference", "Generated"])]
+    head += [_sortable(heading(key)) for key in metrics]
+    rows = [
+        [
+            _text(file["name"]),
+            *_player_cells(file["name"], players),
+            *(_score(file, key) for key in metrics),
+        ]
+        for file in report["files"]
+    ]
+    note = "Click on a heading to sort. The players hold 16-bit FLAC, mono."
+    if players.left_out:
+        note += (
+            f" Audio of {len(players.left_out)} of {len(rows)} clips is left out, to keep the "
+            f"page's audio within {players.limit / 1e6:g} MB; their scores are here all the same."
+        )
+    return f"<h2>Clips</h2>\n<p>{note}</p>\n{_table('clips', head, rows)}"
+
+
+def _player_cells(name: str, players: Players) -> list[str]:
+    if name not in players.sources:
+        return [_text("left out")] * 2
+    return [
+        _text("no audio")
+        if uri is None
+        else f'<td><audio controls preload="none" src="{escape(uri)}"></audio></td>'
+        for uri in players.sources[name]
+    ]
+
+
+def _score(file: Mapping[str, Any], key: str) -> str:
+    if key in file["scores"]:
+        return _number(file["scores"][key])
+    return f'<td class="number failed" title="{escape(file["failed"][key])}">failed</td>'
+
+
+def _failures(report: Mapping[str, Any]) -> str:
+    names = {key: metric["name"] for key, metric in report["metrics"].items()}
+    groups = group_failures({file["name"]: file["failed"] for file in report["files"]})
+    parts = []
+    if groups:
+        rows = [
+            [
+                _text(", ".join(clips)),
+                _text(reason),
+                _text(
+                    "every metric"
+                    if len(keys) == len(names)
+                    else ", ".join(names[key] for key in keys)
+                ),
+            ]
+            for (reason, keys), clips in groups.items()
+        ]
+        head = map(_heading, ["Clips", "Reason", "Metrics"])
+        parts.append(f"<h2>Failed</h2>\n{_table('failures', head, rows)}")
+    if report["without_reference"]:
+        listed = escape(", ".join(report["without_reference"]))
+        parts.append(f"<h2>Without a reference, not scored</h2>\n<p>{listed}</p>")
+    return "\n".join(parts)
+
+
+def _definitions(report: Mapping[str, Any]) -> str:
+    names = ["Metric", "Key", "Definition", "Unit", "Better", "Rate", "Computed by"]
+    rows = [
+        [
+            _text(metric["name"]),
+            _text(key),
+            _text(metric["description"]),
+            _text(metric["unit"] or "-"),
+            _text(metric["better"]),
+            _text(f"{metric['sample_rate']} Hz" if metric["sample_rate"] else "the reference's"),
+            _text(f"{metric['package']} {metric['version']}"),
+        ]
+        for key, metric in report["metrics"].items()
+    ]
+    rates = sorted({file["sample_rate"] for file in report["files"] if file["sample_rate"]})
+    note = f"Sample rates of the references: {', '.join(f'{rate} Hz' for rate in rates) or '-'}."
+    return (
+        f"<h2>Definitions</h2>\n<p>{note}</p>\n{_table('definitions', map(_heading, names), rows)}"
+    )
+
+
+def _interval(metric: Mapping[str, Any]) -> str:
+    if metric["low"] is None:
+        return "-"
+    return f"[{metric['low']:.3f}, {metric['high']:.3f}]"
+
+
+def _text(text: str) -> str:
+    return f"<td>{escape(text)}</td>"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    """Lay a number out, with its full value for sorting."""
+    if value is None:
+        return '<td class="number">-</td>'
+    return f'<td class="number" data-value="{float(value)!r}">{value:.{digits}f}</td>'
+
+
+def _heading(text: str) -> str:
+    return f"<th>{escape(text)}</th>"
+
+
+def _sortable(text: str) -> str:
+    return f"<th><button>{escape(text)}</button></th>"
+
+
+def _table(name: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Lay a table out of cells that are HTML already."""
+    lines = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
+    return (
+        f'<div class="wide"><table id="{name}">\n<thead><tr>{"".join(head)}</tr></thead>\n'
+        f"<tbody>\n{lines}\n</tbody></table></div>"
+    )
