@@ -1,6 +1,9 @@
 """`wavcube evaluate`: the table, the files it writes, and what it says about mistakes."""
 
+import io
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -77,6 +80,18 @@ def test_lists_failed_clips_with_reason_and_metrics(folders, tmp_path, capsys):
     assert lines[4] == "without a reference, not scored: 1 (extra)"
 
 
+def test_a_terminal_without_arrows_costs_nothing(folders, tmp_path, monkeypatch):
+    stream = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stream, "ascii"))
+    os.rename(f"{folders[1]}/extra.wav", f"{folders[1]}/caf\udce9.wav")
+    out = tmp_path / "scores.json"
+    assert main(["evaluate", *folders, "--json", str(out), "--metrics", "si_sdr"]) == 0
+    sys.stdout.flush()
+    assert b"SI-SDR [dB] \\u2191" in stream.getvalue()
+    assert b"(caf\\udce9)" in stream.getvalue()
+    assert json.loads(out.read_text())["without_reference"] == ["caf\udce9"]
+
+
 def test_no_score_at_all_is_exit_code_2_with_the_reasons_kept(folders, tmp_path, capsys):
     for name in ("a/one", "a/two"):
         soundfile.write(f"{folders[1]}/{name}.wav", np.zeros(4800), RATE)
@@ -151,6 +166,7 @@ def test_mistakes_are_one_line_and_write_nothing(folders, tmp_path, capsys):
         "both name": [*folders, "--json", new, "--html", new],
         "needs --html": [*folders, "--json", new, "--audio-limit", 3],
         "at least 0": [*folders, "--json", new, "--html", "page.html", "--audio-limit", -1],
+        "got inf": [*folders, "--json", new, "--html", "page.html", "--audio-limit", "inf"],
         "no file of transcripts": [*folders, "--json", new, "--transcripts", "gone.txt"],
         "no transcript belongs": [*folders, "--json", new, "--transcripts", other],
         "no file can be made in": [*folders, "--json", taken / "new.json"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,8 +138,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--json and --html both name {options.json}")
     if options.audio_limit is not None and options.html is None:
         raise ValueError("--audio-limit is about the page: it needs --html")
-    if options.audio_limit is not None and not options.audio_limit >= 0:
-        raise ValueError(f"--audio-limit must be at least 0, got {options.audio_limit:g}")
+    if options.audio_limit is not None and not 0 <= options.audio_limit < math.inf:
+        raise ValueError(f"--audio-limit must be at least 0 MB, got {options.audio_limit:g}")
 
 
 def _write_page(options: argparse.Namespace, evaluation: Evaluation) -> None:
