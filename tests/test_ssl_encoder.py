@@ -1,6 +1,7 @@
 """SSL encoders: equal to transformers', exact in padded batches, strict about their weights."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -102,6 +103,27 @@ def _with(folder, weights):
     return folder
 
 
+class Bomb:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_pickle_that_runs_code_is_refused_by_name(tmp_path):
+    write_encoder(tiny_ssl_encoder(), tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"masked_spec_embed": Bomb(tmp_path / "mark")}, path)
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin .*run code"):
+        SSLEncoder.from_pretrained(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin .*broken"):
+        SSLEncoder.from_pretrained(tmp_path)
+    assert not (tmp_path / "mark").exists()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -126,6 +148,9 @@ def test_wrong_sources_and_settings_are_named(tmp_path):
         SSLEncoder.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(tiny_ssl_config()))
     with pytest.raises(FileNotFoundError, match="safetensors"):
+        SSLEncoder.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{broken")
+    with pytest.raises(ValueError, match=r"config\.json is no JSON"):
         SSLEncoder.from_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match="neither a folder nor"):
         SSLEncoder.from_pretrained("no-such-owner/no-such-model")
@@ -157,6 +182,14 @@ def test_training_is_deterministic_without_dropout():
     encoder = tiny_ssl_encoder().train()
     wav = tone(0.5)[None]
     torch.testing.assert_close(encoder(wav).feature, encoder(wav).feature, atol=0, rtol=0)
+
+
+def test_what_an_evaluation_caches_serves_training():
+    encoder, wavs = tiny_ssl_encoder(), torch.randn(1, 320 * 37)
+    with torch.inference_mode():
+        encoder(wavs)
+    encoder(wavs).feature.square().sum().backward()
+    assert encoder.model.encoder.layers[0].attention.rel_attn_embed.weight.grad.any()
 
 
 def test_frozen_encoder_builds_no_graph():

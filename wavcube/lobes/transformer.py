@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # a tensor made in that mode, kept here, could not serve training
 def _distance_buckets(frames: int, num_buckets: int, max_distance: int) -> Tensor:
     """Buckets of the relative distances -(N-1)..N-1, as T5 and WavLM number them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ def read_source(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], 
     ------
     FileNotFoundError
         If the folder or a file of it is absent.
+    ValueError
+        If a file is broken, or a pickle that is more than tensors.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -53,11 +56,11 @@ def read_source(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], 
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise FileNotFoundError(f"{folder} has no config.json: not a folder of an SSL encoder")
-    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config = _read_json(config_file)
     preprocessor = folder / "preprocessor_config.json"
     do_normalize = None
     if preprocessor.is_file():
-        do_normalize = json.loads(preprocessor.read_text(encoding="utf-8")).get("do_normalize")
+        do_normalize = _read_json(preprocessor).get("do_normalize")
     return config, _read_weights(folder), do_normalize
 
 
@@ -113,7 +116,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     if (folder / "model.safetensors").is_file():
         weights = read_weights(folder / "model.safetensors")
     elif (folder / "pytorch_model.bin").is_file():
-        weights = torch.load(folder / "pytorch_model.bin", weights_only=True, map_location="cpu")
+        weights = _read_pickle(folder / "pytorch_model.bin")
     else:
         raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
     return {
@@ -121,6 +124,24 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         for name, value in weights.items()
         if not _base_name(name).startswith(_FOREIGN)
     }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    """Read tensors and nothing else: what would run code is refused, not run."""
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} is no file of plain tensors (broken, or made to run code; nothing of it was "
+            f"run): {error}"
+        ) from error
 
 
 def _base_name(name: str) -> str:
