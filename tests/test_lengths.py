@@ -72,6 +72,20 @@ def test_random_lengths_in_one_batch():
         assert bool((item[:count] != 0).any())
 
 
+def test_a_batch_that_no_item_fills_comes_back_as_long_as_it_was():
+    model = model_with()
+    wavs, relative = torch.randn(2, 16000), torch.tensor([0.5, 0.6])
+    latents, lens = model.encode_batch(wavs, relative)
+    assert latents.shape == (2, 50, model.latent_dim)
+    assert (lens * 50).round().tolist() == [25, 30]
+    assert not latents[1, 30:].any()
+    audio = model(wavs, relative)
+    assert audio.shape == (2, 16000)
+    alone = model(wavs[1:, :9600])
+    torch.testing.assert_close(audio[1:, :9600], alone, atol=1e-4, rtol=0)
+    assert not audio[1, 9600:].any()
+
+
 def test_a_length_that_the_latents_cannot_have_is_refused():
     model = model_with()
     latents, lens = model.encode_batch(torch.randn(1, 1000))

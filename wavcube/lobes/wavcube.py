@@ -193,8 +193,10 @@ class WavCube(nn.Module):
             See :meth:`features`.
         """
         features = self.features(wavs, wav_lens)
-        latents = self._compress(features)
-        return latents, features.num_frames / latents.shape[1]
+        latents, frames = self._compress(features), self.num_frames(wavs.shape[1])
+        # the batch's own padding counts too, where no item fills it
+        latents = F.pad(latents, (0, 0, 0, frames - latents.shape[1]))
+        return latents, features.num_frames / frames
 
     def _compress(self, features: SSLFeatures) -> Tensor:
         mask = length_mask(features.num_frames, features.feature.shape[1])
@@ -236,16 +238,15 @@ class WavCube(nn.Module):
         wavs = self.decoder(latents, frames)
         if length is None:
             return wavs
-        wanted = [length] * len(latents) if isinstance(length, int) else list(length)
-        return self._fit(wavs, frames, wanted, isinstance(length, int))
+        if isinstance(length, int):
+            return self._fit(wavs, [latents.shape[1]] * len(latents), [length] * len(latents))
+        return self._fit(wavs, frames.tolist(), list(length))
 
-    def _fit(self, wavs: Tensor, frames: Tensor, wanted: list[int], padded: bool) -> Tensor:
-        """Cut or extend decoded waveforms to the samples that were encoded."""
+    def _fit(self, wavs: Tensor, frames: list[int], wanted: list[int]) -> Tensor:
+        """Cut or extend decoded waveforms to the samples that were encoded in so many frames."""
         if len(wanted) != len(wavs):
             raise ValueError(f"{len(wanted)} lengths for a batch of {len(wavs)}")
-        longest = max(frames.tolist())
-        for count, samples in zip(frames.tolist(), wanted, strict=True):
-            expected = longest if padded else count
+        for expected, samples in zip(frames, wanted, strict=True):
             if self.num_frames(samples) != expected:
                 raise ValueError(
                     f"{samples} samples make {self.num_frames(samples)} frames, not {expected}"
