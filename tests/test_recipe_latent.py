@@ -185,6 +185,14 @@ def test_mistakes_end_with_one_line_and_code_2(recipe, speech, capsys, arguments
     assert message in errors[0]
 
 
+def test_speech_too_short_to_score_is_refused_by_the_setting_s_name(recipe, speech, capsys):
+    tiny = [argument for argument in TINY if "shortest_test" not in argument]
+    with pytest.raises(SystemExit) as stop:
+        recipe(f"--data_folder={speech}", "--shortest_test=9", tiny=tiny)
+    assert stop.value.code == 2
+    assert "lower shortest_test" in capsys.readouterr().err
+
+
 def test_every_key_of_the_yaml_is_used(repository):
     text = (repository / "hparams" / "wavcube.yaml").read_text()
     code = (repository / "recipes" / "LibriSpeech" / "train.py").read_text()

@@ -131,7 +131,10 @@ def main(arguments):
         rows = prepare(hparams)
         release = hparams["pretrained"]
         parts = LatentParts.from_block(hparams["model"], release, hparams["reset_discriminators"])
-        test = [row for row in rows["test"] if row.duration >= hparams["shortest_test"]]
+        shortest = hparams["shortest_test"]
+        test = [row for row in rows["test"] if row.duration >= shortest]
+        if not test:
+            raise ValueError(f"no test utterance lasts {shortest} s: lower shortest_test")
         test = spread(test, hparams["test_utterances"])
         test = utterance_dataset(test, parts.model.sample_rate)
     copies, facts = {}, {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
