@@ -305,6 +305,27 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, after):
     assert resumed.guard.skipped == whole.guard.skipped
 
 
+def test_no_checkpoint_between_the_batches_of_an_update(tmp_path):
+    brain = toy(tmp_path, every=3)
+    brain.grad_accumulation_factor, saved = 4, []
+    brain._save_intra_epoch_ckpt = lambda: saved.append(brain.step)
+    train(brain, Numbers(32), Numbers(4))
+    assert saved
+    assert all(step % 4 == 0 for step in saved)
+
+
+def test_the_report_is_of_the_whole_run_not_of_its_best_checkpoint(tmp_path):
+    settings = {"updates": 20, "best_is_highest": True}  # the error falls: the first is "best"
+    brain = train(toy(tmp_path, **settings), Numbers(poison=(2,)), Numbers(4))
+    made = brain.facts()
+    assert brain.load_best()["update"] < 20
+    assert brain.facts() == made
+    assert (made["updates"], made["skipped"]) == (20, 3)
+    again = toy(tmp_path, **settings)
+    again.load_best()
+    assert again.facts() == made
+
+
 def test_a_finished_run_does_nothing_more(tmp_path):
     brain = train(toy(tmp_path, updates=8), valid=Numbers(4))
     again = toy(tmp_path, seed=1, updates=8)

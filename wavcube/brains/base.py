@@ -94,6 +94,7 @@ class GuardedBrain(RunLoop, Brain):
         self.epochs, self.means = UpdateEpochs(self), EpochMeans()
         self.steps: OptimizerSet | None = None
         self.ema: ExponentialMovingAverage | None = None
+        self._run_facts: dict[str, int | str] | None = None
         self._scores: dict[str, list[float]] = {}
         self._noted: dict[str, Tensor] = {}
 
@@ -165,8 +166,11 @@ class GuardedBrain(RunLoop, Brain):
         FileNotFoundError
             If there is no checkpoint with a score.
         """
-        if self.steps is None:
+        if self.steps is None:  # nothing was trained now: the newest knows what the run has done
             self.init_optimizers()
+            if self.checkpointer is not None:
+                self.checkpointer.recover_if_possible()
+        self._run_facts = self.facts()
         metric = self.settings.best_metric
         key = "max_key" if self.settings.best_is_highest else "min_key"
         found = self.checkpointer and self.checkpointer.recover_if_possible(**{key: metric})
@@ -181,7 +185,9 @@ class GuardedBrain(RunLoop, Brain):
         return dict(found.meta)
 
     def facts(self) -> dict[str, int | str]:
-        """Give what a report says of the run: updates made, skipped and taken back."""
+        """Give what a report says of the whole run, also once an earlier checkpoint is loaded."""
+        if self._run_facts is not None:
+            return self._run_facts
         return {"name": self.settings.name, "updates": self.optimizer_step, **self.guard.state()}
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:

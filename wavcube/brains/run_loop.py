@@ -101,7 +101,9 @@ class RunLoop:
             self._advance_bar()
             if self.debug and self.step == self.debug_batches:
                 break
-            if self._should_save_intra_epoch_ckpt(last_checkpoint, since):
+            # not between the batches of one update: their gradients are in no checkpoint
+            complete = self.step % self.grad_accumulation_factor == 0
+            if complete and self._should_save_intra_epoch_ckpt(last_checkpoint, since):
                 self._save_intra_epoch_ckpt()
                 last_checkpoint, since = time.time(), 0
         self.steps.discard()
