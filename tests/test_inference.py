@@ -208,3 +208,10 @@ def test_a_hub_id_is_read_from_its_cache(folder, tmp_path):
     (cache / "refs" / "main").write_text(commit)
     model = WavCube.from_hparams("owner/name", savedir=tmp_path, run_opts=CPU)
     assert model.model_hash == WavCube.from_hparams(folder, run_opts=CPU).model_hash
+
+
+def test_a_slip_in_a_local_path_is_no_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        WavCube.from_hparams("results/typo")

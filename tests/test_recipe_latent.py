@@ -183,6 +183,8 @@ def test_mistakes_end_with_one_line_and_code_2(recipe, speech, capsys, arguments
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(errors) == 1
     assert message in errors[0]
+    if message in ("nowhere", "no audio", "no_such_key"):
+        assert not (speech.parent / "run").exists(), "a mistake leaves nothing behind"
 
 
 def test_speech_too_short_to_score_is_refused_by_the_setting_s_name(recipe, speech, capsys):

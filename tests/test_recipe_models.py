@@ -5,8 +5,9 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 
 from wavcube.brains.latent_parts import LatentParts
+from wavcube.brains.latent_report import Resynthesis, write_samples
 from wavcube.release.ssl_folder import write_encoder
-from wavcube.testing import tiny_ssl_encoder
+from wavcube.testing import tiny_ssl_encoder, tone
 
 
 def load(repository, name, **overrides):
@@ -48,3 +49,23 @@ def test_the_bottleneck_starts_as_a_copy_when_asked(repository, encoder_folder):
         ours = bottleneck.semantic_encoder.layers[0].feed_forward.output_dense.weight
         theirs = parts.teacher.model.encoder.layers[0].feed_forward.output_dense.weight
         assert ours.equal(theirs) is copies
+
+
+def test_a_teacher_of_another_kind_is_refused(tmp_path):
+    from releases import CARD
+
+    from wavcube.export import write_release
+    from wavcube.testing import tiny_ssl_encoder, tiny_wavcube
+
+    write_release(tiny_wavcube(), tmp_path / "release", card=CARD, training_state={})
+    for teacher in (tiny_ssl_encoder("hubert"), tiny_ssl_encoder("wavlm", layer=1)):
+        block = {"lobe": tiny_wavcube(), "discriminators": None, "encoder": teacher}
+        with pytest.raises(ValueError, match="give the encoder that it was made from"):
+            LatentParts.from_block(block, tmp_path / "release")
+
+
+def test_samples_stay_in_their_folder(tmp_path):
+    wave = tone(0.5).numpy()
+    row = Resynthesis(16000, {"../../evil": wave}, {"../../evil": wave})
+    for path in write_samples(tmp_path / "samples", {"stage 1": row}):
+        assert path.resolve().parent == tmp_path / "samples"

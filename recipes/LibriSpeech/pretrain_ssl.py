@@ -102,8 +102,9 @@ def main(arguments):
         sb.utils.distributed.ddp_init_group(run_opts)
         with open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
-        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+        # before anything is written: a mistake leaves no folder behind
         rows, valid_rows = collect_speech(hparams)
+        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
     for settings in hparams["rounds"]:
         train_round(settings, rows, valid_rows, hparams, run_opts)
     write_encoder(hparams["encoder"], Path(hparams["output_folder"]) / "encoder")

@@ -8,7 +8,6 @@ a data folder the package speaks a corpus itself. The same command again resumes
 interrupted, and evaluates one that was finished.
 """
 
-import logging
 import sys
 import time
 from functools import partial
@@ -34,22 +33,31 @@ from wavcube.metrics import format_table
 from wavcube.release.card import ModelCard, Source
 from wavcube.release.ssl_folder import packaged_encoder
 
-logger = logging.getLogger(__name__)
 refuse = partial(usage_errors, "train.py")
+UNKNOWN = "not known to this recipe: see the README.md that came with it"
+PACKAGED = Source(
+    "the SSL encoder of the wavcube package",
+    "Apache-2.0; trained on LibriSpeech and VCTK (CC BY 4.0, to be credited), LJSpeech (public "
+    "domain) and embedded speech",
+    "wavcube/pretrained/encoder",
+)
 
 
 def prepare(hparams):
     """Make the manifests of train, valid and test, and read them."""
     source, out_folder = hparams["data_folder"], Path(hparams["output_folder"]) / "manifests"
     if source is None:
-        logger.info("no --data_folder: training on speech that the package makes itself")
+        show("no --data_folder: training on speech that the package makes itself")
         folder = hparams["embedded_folder"] or default_cache_folder()
         source = make_embedded_corpus(folder, train_minutes=hparams["embedded_minutes"])
+    bad = hparams["max_bad_fraction"]
     if is_librispeech(source):
         held_back = hparams["held_back_speakers"]
-        manifests = prepare_librispeech(source, out_folder, held_back_speakers=held_back)
+        manifests = prepare_librispeech(
+            source, out_folder, held_back_speakers=held_back, max_bad_fraction=bad
+        )
     else:
-        manifests = prepare_own_audio(source, out_folder)
+        manifests = prepare_own_audio(source, out_folder, max_bad_fraction=bad)
     root = Path(source) if Path(source).is_dir() else Path(source).parent
     return {name: read_manifest(path, root) for name, path in manifests.items()}
 
@@ -90,16 +98,17 @@ def describe(hparams, table):
     data = Source("embedded speech", "generated with espeak-ng", "wavcube.data.embedded")
     if own is not None:
         data = Source(Path(own).name, "of the data's owner", "given as --data_folder")
-    upstream = [Source("SSL encoder", "see its folder's README.md", Path(encoder).name)]
+    packaged = Path(encoder) == packaged_encoder()
+    upstream = [PACKAGED if packaged else Source("SSL encoder", UNKNOWN, Path(encoder).name)]
     if release is not None:
-        upstream.append(Source("WavCube", "see its folder's README.md", Path(release).name))
-    packaged = own is None and release is None and Path(encoder) == packaged_encoder()
+        upstream.append(Source("WavCube", UNKNOWN, Path(release).name))
+    free = own is None and release is None and packaged
     columns = {row: {k: s.mean for k, s in cells.items()} for row, cells in table.items()}
     return ModelCard(
         title="WavCube",
         summary="A small model of speech's latent (arXiv 2605.06407), made by the WavCube recipe.",
-        weights_license="Apache-2.0" if own is None else "of the data's owner",
-        commercial_use="yes" if packaged else "unclear",
+        weights_license="Apache-2.0" if free else "as far as all that it was made of allows",
+        commercial_use="yes" if free else "unclear",
         upstream=upstream,
         data=[data],
         command=" ".join(["python", *sys.argv]),
@@ -127,16 +136,17 @@ def main(arguments):
         sb.utils.distributed.ddp_init_group(run_opts)
         with open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
-        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
-        rows = prepare(hparams)
         release = hparams["pretrained"]
         parts = LatentParts.from_block(hparams["model"], release, hparams["reset_discriminators"])
+        # before anything is written: a mistake leaves no folder behind
+        rows = prepare(hparams)
         shortest = hparams["shortest_test"]
         test = [row for row in rows["test"] if row.duration >= shortest]
         if not test:
             raise ValueError(f"no test utterance lasts {shortest} s: lower shortest_test")
         test = spread(test, hparams["test_utterances"])
         test = utterance_dataset(test, parts.model.sample_rate)
+        sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
     copies, facts = {}, {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
     bars = not run_opts["noprogressbar"]
     if release is not None:

@@ -80,11 +80,7 @@ class LatentParts:
                 model.bottleneck.copy_layers_from(model.encoder.model.encoder.layers)
         else:
             model, state = load_for_training(pretrained)
-            if model.encoder.dim != teacher.dim:
-                raise ValueError(
-                    f"the encoder of {pretrained} has {model.encoder.dim} dimensions, the teacher "
-                    f"{teacher.dim}: give the encoder that it was made from as ssl_source"
-                )
+            _check_kind(model.encoder, teacher, pretrained)
             if state and not reset_discriminators:
                 _load_discriminators(discriminators, state, pretrained)
         return cls(model, discriminators, teacher)
@@ -92,6 +88,20 @@ class LatentParts:
     def training_state(self) -> dict[str, Tensor]:
         """Give the discriminators' weights as a release keeps them for fine-tuning."""
         return {PREFIX + name: value for name, value in self.discriminators.state_dict().items()}
+
+
+def _check_kind(encoder: SSLEncoder, teacher: SSLEncoder, source: str | Path) -> None:
+    """Refuse a teacher whose feature means something else: another kind, size, layer or input."""
+    kinds = []
+    for each in (encoder, teacher):
+        sizes = {name: tuple(value.shape) for name, value in each.state_dict().items()}
+        kinds.append((type(each.model).__name__, each.layer, each.do_normalize, each.dim, sizes))
+    if kinds[0] != kinds[1]:
+        own, other = ("{} (layer {}, do_normalize {}, width {})".format(*kind) for kind in kinds)
+        raise ValueError(
+            f"the encoder of {source} is a {own}, the teacher a {other}: give the encoder that it "
+            f"was made from (ssl_source, ssl_layer)"
+        )
 
 
 def _load_discriminators(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,7 +223,9 @@ def write_samples(
     names, paths = spread(list(first.originals), clips), []
     for name in names:
         for label, waves in signals.items():
-            paths.append(folder / f"{name}_{label.replace(' ', '')}.wav")
+            # an ID of the user's own table is no path
+            stem = re.sub(r"[^\w.-]", "-", f"{name}_{label.replace(' ', '')}")
+            paths.append(folder / f"{stem}.wav")
             write_audio(paths[-1], torch.from_numpy(waves[name]), first.sample_rate)
     picture = folder / "spectrograms.png"
     _draw(picture, signals, names, first.sample_rate)

@@ -52,7 +52,9 @@ def resolve_source(source: str | Path | None) -> str:
     name = str(source)
     if Path(name).is_dir():
         return name
-    if isinstance(source, str) and _HUB_ID.fullmatch(name) and not name.startswith("."):
+    # results/typo is a slip in a path of this machine, not somebody's repository
+    local = Path(name).parts[:1] and Path(Path(name).parts[0]).is_dir()
+    if isinstance(source, str) and _HUB_ID.fullmatch(name) and not local:
         return name
     raise FileNotFoundError(
         f"no release at {name!r}: there is no such folder, and a hub id reads owner/name"
