@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 
+import numpy as np
 import pytest
 import torch
 from releases import random_release, random_wavcube, tree
@@ -13,7 +14,7 @@ import wavcube.batch_checks
 from wavcube import WavCube
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.latent_files import Latents
-from wavcube.testing import tone
+from wavcube.testing import tiny_wavcube, tone
 
 CPU = {"device": "cpu"}
 
@@ -215,3 +216,15 @@ def test_a_slip_in_a_local_path_is_no_hub_id(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         WavCube.from_hparams("results/typo")
+
+
+def test_channels_that_come_last_are_refused():
+    model = WavCube({"wavcube": tiny_wavcube()}, run_opts={"device": "cpu"})
+    with pytest.raises(ValueError, match="look like"):
+        model.encode_batch(torch.randn(16000, 2))
+
+
+def test_numpy_s_integers_are_integers():
+    model = WavCube({"wavcube": tiny_wavcube()}, run_opts={"device": "cpu"})
+    latents, lens = model.encode_batch(torch.randn(1, 1000), sample_rate=np.int64(16000))
+    assert model.decode_batch(latents, lens, length=np.int64(1000)).shape == (1, 1000)

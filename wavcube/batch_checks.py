@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 import torchaudio.functional
 from torch import Tensor
@@ -48,6 +50,10 @@ def device_name(device: str | int | torch.device) -> str:
     return str(parsed)
 
 
+# a batch of many waveforms of so few samples is a recording whose channels come last
+MOST_CHANNELS = 8
+
+
 def check_waveforms(
     wavs: Tensor, wav_lens: Tensor | None, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
@@ -87,6 +93,11 @@ def check_waveforms(
         raise ValueError(
             f"waveforms must be [batch, time] (mono), got {list(wavs.shape)}: average the channels "
             "first, as wavs.mean(1)"
+        )
+    if wavs.shape[1] <= MOST_CHANNELS < len(wavs):
+        raise ValueError(
+            f"waveforms {list(wavs.shape)} look like [time, channels], and [batch, time] is meant: "
+            "average the channels first, as wavs.mean(1)"
         )
     if not wavs.is_floating_point():
         raise ValueError(
@@ -167,7 +178,7 @@ def resample_batch(
     >>> wavs.shape, lens
     (torch.Size([2, 160]), tensor([1.0000, 0.5000]))
     """
-    if not isinstance(rate, int) or rate < 1:
+    if not isinstance(rate, Integral) or rate < 1:
         raise ValueError(f"sample rate {rate!r} is no positive whole number of Hz")
     samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device).tolist()
     parts = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -238,7 +239,7 @@ class WavCube(nn.Module):
         wavs = self.decoder(latents, frames)
         if length is None:
             return wavs
-        if isinstance(length, int):
+        if isinstance(length, Integral):
             return self._fit(wavs, [latents.shape[1]] * len(latents), [length] * len(latents))
         return self._fit(wavs, frames.tolist(), list(length))
 
