@@ -140,7 +140,7 @@ train.main({arguments!r})
 
 def test_a_run_killed_in_stage_2_ends_as_one_that_was_not(speech, repository, tmp_path):
     def run(out, before=""):
-        """Run the recipe in a process of its own: what other tests left in this one can't matter."""
+        """Run the recipe in a process of its own, whatever other tests left in this one."""
         yaml = repository / "hparams" / "wavcube.yaml"
         arguments = [str(yaml), f"--output_folder={out}", *TINY, f"--data_folder={speech}"]
         code = RUN.format(recipes=str(repository / "recipes" / "LibriSpeech"), arguments=arguments)
