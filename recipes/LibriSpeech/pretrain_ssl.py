@@ -10,6 +10,7 @@ import logging
 import random
 import sys
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import speechbrain as sb
@@ -59,7 +60,7 @@ def find_clusters(hparams, settings, crops):
     targets = ClusterTargets(features, settings.clusters)
     loader = SaveableDataLoader(crops, hparams["batch_size"], collate_fn=crops.collate)
     batches = []
-    for batch, _ in zip(loader, range(hparams["cluster_batches"]), strict=False):
+    for batch in islice(loader, hparams["cluster_batches"]):
         wavs, lens = batch.wav
         batches.append((wavs, to_absolute(lens, wavs.shape[1], len(wavs), wavs.device)))
     targets.fit(batches, hparams["seed"])

@@ -141,7 +141,8 @@ class SemanticBottleneck(nn.Module):
         """
         for side in (self.semantic_encoder, self.semantic_decoder):
             if side is not None:
-                for ours, theirs in zip(side.layers, stack, strict=False):
+                first = list(stack)[: len(side.layers)]
+                for ours, theirs in zip(side.layers, first, strict=True):
                     ours.load_state_dict(theirs.state_dict())
 
     def encode(self, feature: Tensor, mask: Tensor | None = None) -> Tensor:
