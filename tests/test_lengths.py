@@ -18,7 +18,7 @@ def model_with(**parts):
     return WavCube({"wavcube": tiny_wavcube(**parts)}, run_opts={"device": "cpu"})
 
 
-def check(model, samples):
+def check_round_trip(model, samples):
     latents, lens = model.encode_batch(torch.randn(1, samples))
     frames = -(-samples // model.hop)
     assert latents.shape == (1, frames, model.latent_dim)
@@ -31,7 +31,7 @@ def test_every_length_up_to_three_frames(backbone, step):
     model = model_with(encoder="filterbank_wavlm", backbone=backbone)
     assert model.hop == 320
     for samples in range(step, 961, step):
-        check(model, samples)
+        check_round_trip(model, samples)
 
 
 def test_without_a_length_whole_frames_come_back():
@@ -46,15 +46,15 @@ def test_lengths_around_the_borders_of_every_encoder(encoder):
     model = model_with(encoder=encoder)
     for frame in (1, 2, 3):
         for samples in (320 * frame - 1, 320 * frame, 320 * frame + 1, 320 * frame + 80):
-            check(model, samples)
+            check_round_trip(model, samples)
     for samples in (1, 2, 10, 399, 400, 401):
-        check(model, samples)
+        check_round_trip(model, samples)
 
 
 def test_random_lengths_up_to_twenty_seconds():
     model = model_with(encoder="filterbank_wavlm")
     for samples in random_lengths(200):
-        check(model, samples)
+        check_round_trip(model, samples)
 
 
 def test_random_lengths_in_one_batch():

@@ -105,6 +105,21 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
         raise
 
 
+def give_default_mode(path: str | Path) -> None:
+    """Give a file the permissions of one that was opened for writing.
+
+    mkstemp and safetensors make files that nobody but their owner may read.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(path, 0o666 & ~umask)
+
+
 def _check_replaceable(target: Path, overwrite: bool, marker: str | None) -> None:
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target} is a file, a folder is needed")

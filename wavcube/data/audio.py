@@ -15,6 +15,8 @@ from speechbrain.dataio import audio_io
 from speechbrain.dataio.audio_io import AudioInfo
 from torch import Tensor
 
+from wavcube.atomic import give_default_mode
+
 __all__ = ["check_waveform", "inspect_audio", "read_audio", "write_audio"]
 
 logger = logging.getLogger(__name__)
@@ -204,10 +206,7 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
     os.close(handle)
     try:
         _save(temporary, path, wav, sample_rate)
-        # mkstemp makes files that nobody else may read
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        give_default_mode(temporary)
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)

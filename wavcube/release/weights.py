@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from wavcube.atomic import give_default_mode
 
 # an error names so many keys of a kind, and counts the rest
 NAMED_KEYS = 6
@@ -91,10 +92,7 @@ def write_weights(
         save_file(stored, path, metadata={"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
-    # safetensors makes files that only their owner may read; a release is there to be shared
-    umask = os.umask(0)
-    os.umask(umask)
-    Path(path).chmod(0o666 & ~umask)
+    give_default_mode(path)
     return stored
 
 
