@@ -21,6 +21,7 @@ from wavcube.official_config import bottleneck_config, decoder_config, encoder_c
 from wavcube.official_names import TRAINED_ENCODER, translate
 from wavcube.release.build import build
 from wavcube.release.card import ModelCard, Source
+from wavcube.release.ssl_folder import CONFIGURATION, fetch_encoder
 from wavcube.release.weights import load_strictly
 
 logger = logging.getLogger(__name__)
@@ -175,21 +176,7 @@ def _encoder_folder(encoder: str | Path | None, model_id: str, beside: Path) -> 
             f"no folder {name} beside the configuration to describe the WavLM: give the folder "
             "that holds its config.json, or a hub id, as the encoder"
         )
-    return _fetch(name)
-
-
-def _fetch(hub_id: str) -> Path:
-    """Download an encoder's two configuration files, or find them in the hub's cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        patterns = ["config.json", "preprocessor_config.json"]
-        return Path(snapshot_download(hub_id, allow_patterns=patterns))
-    except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise FileNotFoundError(
-            f"{hub_id!r} is neither a folder nor a hub repository that can be reached: {error}"
-        ) from error
+    return fetch_encoder(name, CONFIGURATION)
 
 
 def _card(checkpoint: Path, config: Path, features: Mapping[str, Any]) -> ModelCard:

@@ -16,6 +16,8 @@ from wavcube.release.weights import load_strictly, read_weights, write_weights
 if TYPE_CHECKING:
     from wavcube.lobes.ssl_encoder import SSLEncoder
 
+CONFIGURATION = ("config.json", "preprocessor_config.json")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # heads and quantisers of pretraining, and layers above the chosen one: never part of an encoder
 _PREFIXES = ("wavlm.", "hubert.", "wav2vec2.", "model.")
 _FOREIGN = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "adapter.")
@@ -52,7 +54,7 @@ def read_source(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], 
     """
     folder = Path(source)
     if not folder.is_dir():
-        folder = _fetch(str(source))
+        folder = fetch_encoder(str(source), (*CONFIGURATION, *WEIGHTS))
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise FileNotFoundError(f"{folder} has no config.json: not a folder of an SSL encoder")
@@ -156,14 +158,31 @@ def _base_name(name: str) -> str:
 _PARAMETRISED = "pos_conv_embed.conv.parametrizations.weight."
 
 
-def _fetch(hub_id: str) -> Path:
-    """Download an encoder's three small files and its weights, or find them in the hub's cache."""
+def fetch_encoder(hub_id: str, files: tuple[str, ...]) -> Path:
+    """Download files of an encoder, or find them in the hub's cache.
+
+    Parameters
+    ----------
+    hub_id : str
+        Of the form owner/name.
+    files : tuple of str
+        Which of its files.
+
+    Returns
+    -------
+    Path
+        Their folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such repository, or no network.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin"]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
     except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(
             f"{hub_id!r} is neither a folder nor a hub repository that can be reached: {error}"
