@@ -153,6 +153,36 @@ def test_mistakes_are_one_line_and_write_nothing(source, corpus, tmp_path, capsy
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "out"),
+    [
+        ("resynth", ".wav", "copy.wav"),
+        ("resynth", ".wav", "copy.MP3"),
+        ("encode", ".wav", "copy.safetensors"),
+        ("decode", ".safetensors", "copy.flac"),
+    ],
+)
+def test_several_inputs_make_no_folder_that_is_called_like_a_file(
+    source, tmp_path, capsys, command, name, out
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    inputs = [folder / f"{stem}{name}" for stem in "ab"]
+    for path in inputs:
+        path.touch()
+    for several in (inputs, [folder], [folder / "*"]):
+        options = ["--source", source, "--out", tmp_path / out]
+        assert "several inputs need a folder" in fails(capsys, command, *several, *options)
+    assert sorted(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_may_have_a_dot_or_be_there_under_a_file_s_name(source, corpus, tmp_path):
+    (tmp_path / "kept.wav").mkdir()
+    for out in ("latents.v2", "kept.wav"):
+        assert main(["encode", str(corpus), "--source", source, "--out", str(tmp_path / out)]) == 0
+        assert (tmp_path / out / "a.safetensors").is_file()
+
+
 def test_nothing_is_overwritten_unasked(source, corpus, tmp_path, capsys):
     command = ["encode", str(corpus / "a.wav"), "--source", source]
     assert main(command) == 0

@@ -63,7 +63,8 @@ def plan_jobs(
     FileExistsError
         If an output exists.
     ValueError
-        If two inputs would give one output, an output is an input, or ends in something else.
+        If two inputs would give one output, an output is an input, or ends in something else; if
+        several inputs are given one file name.
 
     Examples
     --------
@@ -93,8 +94,8 @@ def _names_file(inputs: Sequence[str], out: Path, suffixes: Sequence[str]) -> bo
     if out.is_dir() or (not out.suffix and not out.is_file()):
         return False
     if len(inputs) > 1 or not Path(inputs[0]).is_file():
-        if out.is_file():
-            raise ValueError(f"{out} is a file; several inputs need a folder")
+        if out.is_file() or out.suffix.lower() in (*AUDIO_SUFFIXES, *LATENT_SUFFIXES):
+            raise ValueError(f"{out} names a file; several inputs need a folder")
         return False
     if out.suffix.lower() not in suffixes:
         raise ValueError(f"{out} must end in {' or '.join(suffixes)}, or be a folder")
