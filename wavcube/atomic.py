@@ -55,7 +55,7 @@ def atomic_folder(
         yield draft
         _sync_tree(draft)
         _swap(draft, target)
-        _sync(target.parent)
+        sync(target.parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         _remove_empty(made)
@@ -120,6 +120,21 @@ def give_default_mode(path: str | Path) -> None:
     os.chmod(path, 0o666 & ~umask)
 
 
+def sync(path: Path) -> None:
+    """Force a file, or a folder's list of names, to the disk.
+
+    Parameters
+    ----------
+    path : Path
+        Must exist.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _check_replaceable(target: Path, overwrite: bool, marker: str | None) -> None:
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target} is a file, a folder is needed")
@@ -163,14 +178,5 @@ def _swap(draft: Path, target: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    """Force a file or a folder's list of names to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+    sync(folder)

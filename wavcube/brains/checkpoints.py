@@ -20,6 +20,8 @@ import yaml
 from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer, ckpt_recency
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
+from wavcube.atomic import sync
+
 logger = logging.getLogger(__name__)
 
 SAVING, DELETING, REPLACED = "saving-", "deleting-", "replaced-"
@@ -242,16 +244,16 @@ class AtomicCheckpointer(Checkpointer):
         """Sync the files, write the marker, and move the folder to its place."""
         sizes = {}
         for path in sorted(staging.iterdir()):
-            _sync(path)
+            sync(path)
             sizes[path.name] = path.stat().st_size
         marker = staging / METAFNAME
         marker.write_text(yaml.safe_dump({**self._marker, FILES_KEY: sizes}), encoding="utf-8")
-        _sync(marker)
-        _sync(staging)
+        sync(marker)
+        sync(staging)
         if final.exists():  # a folder cannot be renamed over another
             os.replace(final, final.with_name(REPLACED + final.name))
         os.replace(staging, final)
-        _sync(self.checkpoints_dir)
+        sync(self.checkpoints_dir)
         shutil.rmtree(final.with_name(REPLACED + final.name), ignore_errors=True)
 
     def _remove_staging(self) -> None:
@@ -288,12 +290,3 @@ def _remove(path: Path) -> None:
     doomed = path.with_name(DELETING + path.name)
     os.replace(path, doomed)
     shutil.rmtree(doomed)
-
-
-def _sync(path: Path) -> None:
-    """Have the operating system put a file or a folder's entries on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
