@@ -121,6 +121,21 @@ def test_a_run_is_exported(tmp_path, capsys):
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "out"), "--overwrite"]) == 0
 
 
+def test_a_run_is_not_exported_into_itself(tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    random_release(run / "release")
+    (run / "config.json").touch()  # all that --overwrite asks of a folder to replace
+    (tmp_path / "link").symlink_to(run / "release")
+    before = tree(tmp_path)
+    monkeypatch.chdir(run)
+    for out in ("release/sub", "release", tmp_path / "link" / "sub", run, tmp_path):
+        said = fails(capsys, "export", run, out, "--overwrite")
+        assert f"{out} " in said
+        assert "name a folder apart" in said
+    assert tree(tmp_path) == before
+    assert main(["export", ".", "copy"]) == 0
+
+
 def test_mistakes_are_one_line_and_write_nothing(source, corpus, tmp_path, capsys):
     taken = tmp_path / "taken.safetensors"
     taken.write_bytes(b"mine")

@@ -105,6 +105,37 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
         raise
 
 
+def check_apart(source: str | Path, target: str | Path) -> None:
+    """Refuse to copy a folder into itself, or over a folder that it is in.
+
+    Parameters
+    ----------
+    source : str or Path
+        The folder to copy.
+    target : str or Path
+        Its copy's name.
+
+    Raises
+    ------
+    ValueError
+        If one of them is the other, or within the other.
+
+    Examples
+    --------
+    >>> check_apart("run/release", "run/copy")
+    >>> check_apart("run/release", "run/release/copy")
+    Traceback (most recent call last):
+    ...
+    ValueError: run/release/copy is within run/release, which would be copied: name a folder apart
+    """
+    inner, outer = Path(target).resolve(), Path(source).resolve()
+    if inner.is_relative_to(outer):
+        place = "is" if inner == outer else "is within"
+        raise ValueError(f"{target} {place} {source}, which would be copied: name a folder apart")
+    if outer.is_relative_to(inner):
+        raise ValueError(f"{target} holds {source}, which would be copied: name a folder apart")
+
+
 def give_default_mode(path: str | Path) -> None:
     """Give a file the permissions of one that was opened for writing.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wavcube.atomic import atomic_folder
+from wavcube.atomic import atomic_folder, check_apart
 from wavcube.release.build import ALLOWED_CLASSES, build
 from wavcube.release.card import ModelCard, library_versions, render_card
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, hyperparams_yaml
@@ -276,6 +276,8 @@ def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> 
     ------
     FileNotFoundError
         If the run has no release.
+    ValueError
+        If ``out`` is that release, in it or around it.
     """
     source = Path(run) / "release"
     if not source.is_dir():
@@ -283,6 +285,7 @@ def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> 
             f"{run} holds no finished run: it has no release folder. A run that was interrupted "
             "goes on when its command is given again"
         )
+    check_apart(source, out)
     load_release(source)
     with atomic_folder(out, overwrite=overwrite, marker=CONFIG_FILE) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)
