@@ -35,6 +35,8 @@ class SemanticEncoder(nn.Module):
         Widths of the feature and of the latent.
     num_layers, num_heads, ffn_dim : int
         Of the transformer before the projection.
+    window : int, optional
+        See :class:`~wavcube.lobes.transformer.RelativeTransformer`.
 
     Examples
     --------
@@ -43,10 +45,16 @@ class SemanticEncoder(nn.Module):
     """
 
     def __init__(
-        self, dim: int, latent_dim: int, num_layers: int, num_heads: int, ffn_dim: int
+        self,
+        dim: int,
+        latent_dim: int,
+        num_layers: int,
+        num_heads: int,
+        ffn_dim: int,
+        window: int | None = None,
     ) -> None:
         super().__init__()
-        self.layers = RelativeTransformer(dim, num_layers, num_heads, ffn_dim)
+        self.layers = RelativeTransformer(dim, num_layers, num_heads, ffn_dim, window=window)
         self.projection = _Projection(dim, latent_dim)
 
     def forward(self, feature: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -59,7 +67,7 @@ class SemanticDecoder(nn.Module):
 
     Parameters
     ----------
-    dim, latent_dim, num_layers, num_heads, ffn_dim : int
+    dim, latent_dim, num_layers, num_heads, ffn_dim, window
         See :class:`SemanticEncoder`.
 
     Examples
@@ -69,11 +77,17 @@ class SemanticDecoder(nn.Module):
     """
 
     def __init__(
-        self, dim: int, latent_dim: int, num_layers: int, num_heads: int, ffn_dim: int
+        self,
+        dim: int,
+        latent_dim: int,
+        num_layers: int,
+        num_heads: int,
+        ffn_dim: int,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         self.projection = _Projection(latent_dim, dim)
-        self.layers = RelativeTransformer(dim, num_layers, num_heads, ffn_dim)
+        self.layers = RelativeTransformer(dim, num_layers, num_heads, ffn_dim, window=window)
 
     def forward(self, latent: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map `[B, N, D]` to `[B, N, C]` under a mask `[B, N]` (True is valid)."""
@@ -93,6 +107,8 @@ class SemanticBottleneck(nn.Module):
         Of the transformer on each side: layers of WavLM's kind.
     with_decoder : bool
         Keep the side that restores the feature. Releases do without.
+    window : int, optional
+        Frames that attention sees to each side; by default all.
 
     Examples
     --------
@@ -110,6 +126,7 @@ class SemanticBottleneck(nn.Module):
         num_heads: int = 16,
         ffn_dim: int = 4096,
         with_decoder: bool = True,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         self._sizes = {
@@ -118,6 +135,7 @@ class SemanticBottleneck(nn.Module):
             "num_layers": num_layers,
             "num_heads": num_heads,
             "ffn_dim": ffn_dim,
+            "window": window,
         }
         self.semantic_encoder = SemanticEncoder(**self._sizes)
         self.semantic_decoder = SemanticDecoder(**self._sizes) if with_decoder else None
@@ -194,7 +212,7 @@ class VariationalBottleneck(SemanticBottleneck):
 
     Parameters
     ----------
-    dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder
+    dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder, window
         See :class:`SemanticBottleneck`.
 
     Examples
@@ -213,8 +231,9 @@ class VariationalBottleneck(SemanticBottleneck):
         num_heads: int = 16,
         ffn_dim: int = 4096,
         with_decoder: bool = True,
+        window: int | None = None,
     ) -> None:
-        super().__init__(dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder)
+        super().__init__(dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder, window)
         self.mean = nn.Linear(latent_dim, latent_dim)
         self.log_variance = nn.Linear(latent_dim, latent_dim)
 

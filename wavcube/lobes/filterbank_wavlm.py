@@ -22,6 +22,8 @@ class FilterBankWavLMConfig(WavLMConfig):
         Mel bands of one 10 ms frame.
     stacked_frames : int
         10 ms frames in one frame of the encoder.
+    attention_window : int, optional
+        Frames that attention sees to each side; by default all, as WavLM.
     **kwargs
         transformers' WavLMConfig.
 
@@ -33,7 +35,13 @@ class FilterBankWavLMConfig(WavLMConfig):
 
     model_type = "filterbank_wavlm"
 
-    def __init__(self, num_mel_bins: int = 100, stacked_frames: int = 2, **kwargs: object) -> None:
+    def __init__(
+        self,
+        num_mel_bins: int = 100,
+        stacked_frames: int = 2,
+        attention_window: int | None = None,
+        **kwargs: object,
+    ) -> None:
         # the front end stands where WavLM has convolutions: one "layer" of this width and stride
         kwargs.update(
             conv_dim=[num_mel_bins * stacked_frames],
@@ -45,6 +53,7 @@ class FilterBankWavLMConfig(WavLMConfig):
         )
         super().__init__(**kwargs)
         self.num_mel_bins, self.stacked_frames = num_mel_bins, stacked_frames
+        self.attention_window = attention_window
 
 
 class LogMelFrontEnd(nn.Module):

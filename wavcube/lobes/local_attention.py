@@ -16,8 +16,8 @@ MIN_BLOCK = 64
 class LocalAttention:
     """Attention in which frame t sees the frames t - left to t + right of its own item.
 
-    Queries are cut into blocks; a block sees itself, the last `left` frames of the block before
-    and the first `right` of the block after, with a mask that cuts the exact window. The result
+    Queries are cut into blocks; a block sees itself, `left` frames before it and `right` frames
+    after it, with a mask that cuts the exact window. The result
     equals attention under a full T x T mask, at a cost and memory linear in T. One instance
     serves all layers of a forward pass, so that the mask is made once.
 
@@ -54,17 +54,29 @@ class LocalAttention:
     ) -> None:
         self.left, self.right = check_window(window)
         self.length = length
-        self.block = max(self.left, self.right, MIN_BLOCK)
+        self.block = max((self.left + self.right) // 4, MIN_BLOCK)
         self.blocks = -(-length // self.block)
         self.mask = self._mask(lengths, device)
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None = None,
+        gate: Tensor | None = None,
+    ) -> Tensor:
         """Attend.
 
         Parameters
         ----------
         query, key, value : Tensor
             Heads `[B, H, T, D]`, positions already applied.
+        bias : Tensor, optional
+            Added to the scores of a block, `[H, block, left + block + right]`; every block has
+            the same :meth:`distances`.
+        gate : Tensor, optional
+            Factor of each query's biases, `[B, H, T, 1]`.
 
         Returns
         -------
@@ -73,12 +85,21 @@ class LocalAttention:
         """
         batch, heads, _, width = query.shape
         mask = self.mask.expand(batch, -1, -1, -1).flatten(0, 1)[:, None]
+        if bias is not None:
+            if gate is not None:
+                bias = self._in_blocks(gate).transpose(1, 2).flatten(0, 1) * bias
+            mask = bias.masked_fill(~mask, float("-inf")).to(query.dtype)
         query = self._in_blocks(query).transpose(1, 2).flatten(0, 1)
         key, value = (self._with_neighbours(x).transpose(1, 2).flatten(0, 1) for x in (key, value))
         # [B * blocks, H, block, D] against [B * blocks, H, left + block + right, D]
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         out = out.unflatten(0, (batch, self.blocks)).transpose(1, 2)
         return out.reshape(batch, heads, self.blocks * self.block, width)[:, :, : self.length]
+
+    def distances(self, device: torch.device | None = None) -> Tensor:
+        """Key position minus query position within a block: `[block, left + block + right]`."""
+        query = torch.arange(self.block, device=device)[:, None]
+        return torch.arange(-self.left, self.block + self.right, device=device)[None, :] - query
 
     def _in_blocks(self, x: Tensor) -> Tensor:
         """Cut `[B, H, T, D]` into `[B, H, blocks, block, D]`, with zeros at the end."""
@@ -87,23 +108,20 @@ class LocalAttention:
 
     def _with_neighbours(self, x: Tensor) -> Tensor:
         """Give each block its window's frames: `[B, H, blocks, left + block + right, D]`."""
-        x = F.pad(self._in_blocks(x), (0, 0, 0, 0, 1, 1))
-        before, after = x[:, :, :-2, self.block - self.left :], x[:, :, 2:, : self.right]
-        return torch.cat((before, x[:, :, 1:-1], after), dim=3)
+        after = self.blocks * self.block - self.length + self.right
+        x = F.pad(x, (0, 0, self.left, after))
+        return x.unfold(2, self.left + self.block + self.right, self.block).transpose(-1, -2)
 
     def _mask(self, lengths: Tensor | None, device: torch.device | None) -> Tensor:
         """Tell which keys a query sees: `[B or 1, blocks, block, left + block + right]`."""
         padded = self.blocks * self.block
         if lengths is None:
             lengths = torch.full((1,), self.length, device=device)
-        query = torch.arange(self.block, device=device)[:, None]
-        key = torch.arange(-self.left, self.block + self.right, device=device)[None, :]
-        band = (key >= query - self.left) & (key <= query + self.right)
+        distance = self.distances(device)
+        band = (distance >= -self.left) & (distance <= self.right)
         valid = length_mask(lengths, padded).unflatten(1, (self.blocks, self.block))
-        around = F.pad(valid, (0, 0, 1, 1))
-        keys = torch.cat(
-            (around[:, :-2, self.block - self.left :], valid, around[:, 2:, : self.right]), dim=2
-        )
+        around = F.pad(valid.flatten(1), (self.left, self.right))
+        keys = around.unfold(1, distance.shape[1], self.block)
         # queries of the padding see their whole band: a row without any key would give NaN
         return band & (keys[:, :, None, :] | ~valid[:, :, :, None])
 

@@ -62,6 +62,7 @@ def build_model(
             config.max_bucket_distance,
             config.layer_norm_eps,
             config.do_stable_layer_norm,
+            getattr(config, "attention_window", None),
         )
         model.encoder.layers.apply(model._init_weights)
     return model

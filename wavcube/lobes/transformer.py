@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.relative_attention import Attend, GlobalAttention, RelativeLocalAttention
+
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # a tensor made in that mode, kept here, could not serve training
@@ -49,7 +51,7 @@ class GatedRelativeAttention(nn.Module):
     Examples
     --------
     >>> attention = GatedRelativeAttention(8, 2)
-    >>> attention(torch.randn(3, 5, 8), attention.position_bias(5)).shape
+    >>> attention(torch.randn(3, 5, 8), attention.plan(5)).shape
     torch.Size([3, 5, 8])
     """
 
@@ -74,36 +76,41 @@ class GatedRelativeAttention(nn.Module):
         if owns_table:
             self.rel_attn_embed = nn.Embedding(num_buckets, num_heads)
 
-    def position_bias(self, frames: int) -> Tensor:
-        """Bias of every pair of positions, before the gate.
+    def plan(self, frames: int, mask: Tensor | None = None, window: int | None = None) -> Attend:
+        """Lay out the positions of a forward pass, once for all layers of a stack.
 
         Parameters
         ----------
         frames : int
             Number of positions N.
+        mask : Tensor, optional
+            `[B, N]`, True where a key may be attended to.
+        window : int, optional
+            Frames seen to each side; by default all. The cost is then O(N x window).
 
         Returns
         -------
-        Tensor
-            `[H, N, N]`, queries before keys.
+        callable
+            For :meth:`forward`.
         """
-        buckets = _distance_buckets(frames, self.num_buckets, self.max_distance)
-        table = self.rel_attn_embed(buckets.to(self.rel_attn_embed.weight.device)).t()
-        # row q of the Toeplitz matrix holds the distances k - q, a window into the 2N-1 of them
-        position = torch.arange(frames, device=table.device)
-        return table[:, position[None, :] - position[:, None] + frames - 1]
+        if window is None or frames <= window + 1:
+            return GlobalAttention(self._biases(frames), mask)
+        return RelativeLocalAttention(self._biases, window, frames, mask)
 
-    def forward(self, x: Tensor, position_bias: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _biases(self, reach: int) -> Tensor:
+        """Biases, before the gate, of the distances -(R - 1)..R - 1 of a reach R: `[H, 2R - 1]`."""
+        buckets = _distance_buckets(reach, self.num_buckets, self.max_distance)
+        return self.rel_attn_embed(buckets.to(self.rel_attn_embed.weight.device)).t()
+
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
         """Attend.
 
         Parameters
         ----------
         x : Tensor
             `[B, N, C]`.
-        position_bias : Tensor
-            `[H, N, N]`, of the stack's first layer.
-        mask : Tensor, optional
-            `[B, N]`, True where a key may be attended to.
+        attend : callable
+            Of the stack's first layer; see :meth:`plan`.
 
         Returns
         -------
@@ -114,14 +121,11 @@ class GatedRelativeAttention(nn.Module):
         heads = x.view(batch, frames, self.num_heads, -1).transpose(1, 2)
         gates = torch.sigmoid(self.gru_rel_pos_linear(heads).unflatten(-1, (2, 4)).sum(-1))
         gate = gates[..., :1] * (gates[..., 1:] * self.gru_rel_pos_const - 1.0) + 2.0
-        bias = gate * position_bias
-        if mask is not None:
-            bias = bias.masked_fill(~mask[:, None, None, :], float("-inf"))
         query, key, value = (
             proj(x).view(batch, frames, self.num_heads, -1).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        out = attend(query, key, value, gate)
         return self.out_proj(out.transpose(1, 2).reshape(batch, frames, dim))
 
 
@@ -168,7 +172,7 @@ class RelativeTransformerLayer(nn.Module):
     Examples
     --------
     >>> layer = RelativeTransformerLayer(8, 2, 16)
-    >>> layer(torch.randn(2, 5, 8), layer.attention.position_bias(5)).shape
+    >>> layer(torch.randn(2, 5, 8), layer.attention.plan(5)).shape
     torch.Size([2, 5, 8])
     """
 
@@ -192,12 +196,12 @@ class RelativeTransformerLayer(nn.Module):
         self.feed_forward = FeedForward(dim, ffn_dim)
         self.final_layer_norm = nn.LayerNorm(dim, eps=eps)
 
-    def forward(self, x: Tensor, position_bias: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
         """Transform `[B, N, C]`; see :meth:`GatedRelativeAttention.forward`."""
         if self.pre_norm:
-            x = x + self.attention(self.layer_norm(x), position_bias, mask)
+            x = x + self.attention(self.layer_norm(x), attend)
             return x + self.feed_forward(self.final_layer_norm(x))
-        x = self.layer_norm(x + self.attention(x, position_bias, mask))
+        x = self.layer_norm(x + self.attention(x, attend))
         return self.final_layer_norm(x + self.feed_forward(x))
 
 
@@ -214,6 +218,9 @@ class RelativeTransformer(nn.ModuleList):
         Of the LayerNorms.
     pre_norm : bool
         See :class:`RelativeTransformerLayer`.
+    window : int, optional
+        Frames that attention sees to each side, for a cost linear in the length; by default all,
+        as WavLM. What is shorter than the window gives the same either way.
 
     Examples
     --------
@@ -231,21 +238,25 @@ class RelativeTransformer(nn.ModuleList):
         max_distance: int = 800,
         eps: float = 1e-5,
         pre_norm: bool = True,
+        window: int | None = None,
     ) -> None:
+        if window is not None and window < 0:
+            raise ValueError(f"a window of {window} frames; it must be at least 0, or None for all")
         super().__init__(
             RelativeTransformerLayer(
                 dim, num_heads, ffn_dim, num_buckets, max_distance, eps, pre_norm, index == 0
             )
             for index in range(num_layers)
         )
+        self.window = window
 
     def hidden_states(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """Input and output of every layer: a list of `[B, N, C]`, one longer than the stack."""
         states = [x]
         if len(self):
-            bias = self[0].attention.position_bias(x.shape[1])
+            attend = self[0].attention.plan(x.shape[1], mask, self.window)
             for layer in self:
-                states.append(layer(states[-1], bias, mask))
+                states.append(layer(states[-1], attend))
         return states
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
