@@ -113,6 +113,34 @@ def test_info_describes_everything(source, corpus, tmp_path, capsys):
         assert word in said
 
 
+def test_info_says_what_it_was_given_instead(corpus, tmp_path, repository, capsys):
+    encoder, run = repository / "wavcube" / "pretrained" / "encoder", tmp_path / "run"
+    release = random_release(run / "release")
+    (tmp_path / "empty").mkdir()
+    halved = random_release(tmp_path / "halved")
+    (halved / "hyperparams.yaml").unlink()
+    calls = {
+        encoder: "is the folder of an SSL encoder (filterbank_wavlm)",
+        encoder / "config.json": "is the configuration of an SSL encoder (filterbank_wavlm)",
+        release / "config.json": "is the configuration of a WavCube release",
+        halved: "is the folder of a WavCube release, without hyperparams.yaml",
+        tmp_path / "empty": "holds no file",
+        tmp_path / "gone": "there is no file or folder",
+    }
+    for path, words in calls.items():
+        said = fails(capsys, "info", path)
+        assert f"{path}" in said
+        assert words in said
+        assert "info describes releases" in said
+    assert f"its release is {release}" in fails(capsys, "info", run)
+    # the others are described all the same
+    assert main(["info", str(encoder), str(corpus / "a.wav")]) == 2
+    assert "0.200 s" in capsys.readouterr().out
+    # data that are called like a run are data
+    (corpus / "deep").rename(corpus / "release")
+    assert main(["info", str(corpus)]) == 0
+
+
 def test_a_run_is_exported(tmp_path, capsys):
     random_release(tmp_path / "run" / "release")
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 0

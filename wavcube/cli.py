@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from wavcube import cli_evaluate, cli_inspect
-from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, Job, find_files, plan_jobs
+from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, Job, plan_jobs
 from wavcube.cli_output import USER_ERROR, complain, say
 
 if TYPE_CHECKING:
@@ -164,13 +164,9 @@ def _run_all(items: Mapping[Path, T], work: Callable[[T], object]) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from wavcube.cli_info import describe, is_release
+    from wavcube.cli_info import describe, find_described
 
-    paths: list[Path] = []
-    for text in options.inputs:
-        whole = is_release(Path(text))
-        suffixes = (*AUDIO_SUFFIXES, *LATENT_SUFFIXES)
-        paths += [Path(text)] if whole else [path for path, _ in find_files(text, suffixes)]
+    paths = [path for text in options.inputs for path in find_described(text)]
     descriptions: list[str] = []
     failures = _run_all({path: path for path in paths}, lambda p: descriptions.append(describe(p)))
     if descriptions:

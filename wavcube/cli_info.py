@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-CONFIG_FILE = "config.json"
+from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, find_files
+
+CONFIG_FILE, YAML_FILE = "config.json", "hyperparams.yaml"
+EXPECTED = (
+    f"info describes releases (folders with {YAML_FILE} and weights), files of latents "
+    f"({', '.join(LATENT_SUFFIXES)}) and audio"
+)
 
 
-def is_release(path: Path) -> bool:
-    """Tell a release's folder from any other path."""
-    return (path / CONFIG_FILE).is_file()
+def find_described(text: str) -> list[Path]:
+    """List what one argument of the command line names: a model's folder, or files.
+
+    Parameters
+    ----------
+    text : str
+        A file, a folder or a glob.
+
+    Returns
+    -------
+    list of Path
+        For :func:`describe`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    path = Path(text)
+    if any((folder / CONFIG_FILE).is_file() for folder in (path, _release_of_run(path))):
+        return [path]
+    try:
+        return [found for found, _ in find_files(text, (*AUDIO_SUFFIXES, *LATENT_SUFFIXES))]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}: {EXPECTED}") from error
 
 
 def describe(path: Path) -> str:
@@ -28,18 +57,49 @@ def describe(path: Path) -> str:
     Raises
     ------
     FileNotFoundError
-        If there is nothing, or the folder is no release.
+        If there is nothing, or the release lacks its weights.
     ValueError
-        If the file is broken.
+        If it is something else, as the folder of an SSL encoder, or broken.
     """
     if path.is_dir():
+        _check_release(path)
         facts = _describe_release(path)
+    elif path.name == CONFIG_FILE:
+        raise ValueError(f"{path} is the configuration of {_configured(path)}: {EXPECTED}")
     elif path.suffix == ".safetensors":
         facts = _describe_latents(path)
     else:
         facts = _describe_audio(path)
     width = max(len(name) for name in facts)
     return "\n".join([str(path), *(f"  {name:<{width}}  {value}" for name, value in facts.items())])
+
+
+def _release_of_run(folder: Path) -> Path:
+    return folder / "release"
+
+
+def _check_release(folder: Path) -> None:
+    """Say what a folder is that is no release."""
+    if not (folder / CONFIG_FILE).is_file():
+        raise ValueError(
+            f"{folder} is the output of a recipe: its release is {_release_of_run(folder)}"
+        )
+    if not (folder / YAML_FILE).is_file():
+        whose = _configured(folder / CONFIG_FILE)
+        raise ValueError(f"{folder} is the folder of {whose}, without {YAML_FILE}: {EXPECTED}")
+
+
+def _configured(config_file: Path) -> str:
+    """Say whose configuration a config.json is."""
+    try:
+        content = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        return "nothing known"
+    if "model_type" in content:
+        return f"an SSL encoder ({content['model_type']})"
+    return "a WavCube release" if "model" in content else "another model"
 
 
 def _describe_release(folder: Path) -> dict[str, object]:
