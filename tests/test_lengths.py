@@ -7,6 +7,10 @@ from wavcube import WavCube
 from wavcube.testing import tiny_wavcube
 
 LONGEST = 20 * 16000
+# both front ends, spectral and convolutional, and both decoders
+MODELS = pytest.mark.parametrize(
+    ("encoder", "backbone"), [("filterbank_wavlm", "convnext"), ("wavlm", "transformer")]
+)
 
 
 def random_lengths(count, seed=0):
@@ -26,11 +30,11 @@ def check_round_trip(model, samples):
     assert model.decode_batch(latents, lens, length=samples).shape == (1, samples)
 
 
-@pytest.mark.parametrize(("backbone", "step"), [("convnext", 1), ("transformer", 8)])
-def test_every_length_up_to_three_frames(backbone, step):
-    model = model_with(encoder="filterbank_wavlm", backbone=backbone)
+@MODELS
+def test_every_length_up_to_three_frames(encoder, backbone):
+    model = model_with(encoder=encoder, backbone=backbone)
     assert model.hop == 320
-    for samples in range(step, 961, step):
+    for samples in range(1, 961):
         check_round_trip(model, samples)
 
 
@@ -41,8 +45,8 @@ def test_without_a_length_whole_frames_come_back():
         assert model.decode_batch(latents, lens).shape == (1, latents.shape[1] * model.hop)
 
 
-@pytest.mark.parametrize("encoder", ["wavlm", "hubert", "wav2vec2"])
-def test_lengths_around_the_borders_of_every_encoder(encoder):
+@pytest.mark.parametrize("encoder", ["hubert", "wav2vec2"])
+def test_lengths_around_the_borders_of_the_other_encoders(encoder):
     model = model_with(encoder=encoder)
     for frame in (1, 2, 3):
         for samples in (320 * frame - 1, 320 * frame, 320 * frame + 1, 320 * frame + 80):
@@ -51,8 +55,9 @@ def test_lengths_around_the_borders_of_every_encoder(encoder):
         check_round_trip(model, samples)
 
 
-def test_random_lengths_up_to_twenty_seconds():
-    model = model_with(encoder="filterbank_wavlm")
+@MODELS
+def test_random_lengths_up_to_twenty_seconds(encoder, backbone):
+    model = model_with(encoder=encoder, backbone=backbone)
     for samples in random_lengths(200):
         check_round_trip(model, samples)
 
