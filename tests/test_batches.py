@@ -5,7 +5,13 @@ import torch
 
 from wavcube import WavCube
 from wavcube.lobes.wavcube import WavCube as Lobe
-from wavcube.testing import tiny_decoder, tiny_ssl_config, tiny_wavcube, tone
+from wavcube.testing import (
+    tiny_acoustic_codec,
+    tiny_decoder,
+    tiny_ssl_config,
+    tiny_wavcube,
+    tone,
+)
 
 SECONDS = (0.05, 0.5, 1.3, 4.0, 9.7)
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
@@ -27,6 +33,7 @@ MODELS = {
     "filter bank": lambda: tiny_wavcube(encoder="filterbank_wavlm", with_layer_mix=True),
     "hubert": lambda: tiny_wavcube(encoder="hubert", variational=True),
     "group norm": group_norm_model,
+    "acoustic codec": tiny_acoustic_codec,
 }
 
 

@@ -18,7 +18,7 @@ from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, hyperparams_yaml
 from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
 
 if TYPE_CHECKING:
-    from wavcube.lobes.wavcube import WavCube
+    from wavcube.lobes.latent_codec import LatentCodec
 
 CONFIG_FILE = "config.json"
 YAML_FILE = "hyperparams.yaml"
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def write_release(
-    model: WavCube,
+    model: LatentCodec,
     folder: str | Path,
     *,
     card: ModelCard,
@@ -58,8 +58,8 @@ def write_release(
 
     Parameters
     ----------
-    model : WavCube
-        The lobe.
+    model : LatentCodec
+        The lobe: a WavCube, or an AcousticCodec.
     folder : str or Path
         A new or empty folder.
     card : ModelCard
@@ -118,7 +118,7 @@ def write_release(
     return Path(folder)
 
 
-def load_release(folder: str | Path) -> WavCube:
+def load_release(folder: str | Path) -> LatentCodec:
     """Load a release's model, in eval mode and float32.
 
     Parameters
@@ -128,8 +128,8 @@ def load_release(folder: str | Path) -> WavCube:
 
     Returns
     -------
-    WavCube
-        The lobe, without its semantic decoder.
+    LatentCodec
+        The lobe; a WavCube without its semantic decoder.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def load_release(folder: str | Path) -> WavCube:
     return model.eval()
 
 
-def load_for_training(folder: str | Path) -> tuple[WavCube, dict[str, Tensor]]:
+def load_for_training(folder: str | Path) -> tuple[LatentCodec, dict[str, Tensor]]:
     """Load a release to train on from it.
 
     Parameters
@@ -155,8 +155,8 @@ def load_for_training(folder: str | Path) -> tuple[WavCube, dict[str, Tensor]]:
 
     Returns
     -------
-    WavCube
-        The lobe with its semantic decoder.
+    LatentCodec
+        The lobe; a WavCube with its semantic decoder.
     dict of str to Tensor
         `discriminators.*`; empty if the release has none.
 
@@ -175,7 +175,7 @@ def load_for_training(folder: str | Path) -> tuple[WavCube, dict[str, Tensor]]:
             f"{folder} has no {TRAINING_FILE} with the semantic decoder, so it cannot be trained "
             "on: take a release that was written with its training state"
         )
-    config["bottleneck"]["with_decoder"] = True
+    _set_semantic_decoder(config, True)
     model = build(config)
     training = read_weights(path)
     _check_training_keys(training)
@@ -184,12 +184,12 @@ def load_for_training(folder: str | Path) -> tuple[WavCube, dict[str, Tensor]]:
     return model, {k: v for k, v in training.items() if k.startswith(DISCRIMINATORS)}
 
 
-def release_config(model: WavCube) -> dict[str, Any]:
+def release_config(model: LatentCodec) -> dict[str, Any]:
     """Describe a model as its release would: no semantic decoder, plain data.
 
     Parameters
     ----------
-    model : WavCube
+    model : LatentCodec
         The lobe.
 
     Returns
@@ -206,16 +206,21 @@ def release_config(model: WavCube) -> dict[str, Any]:
     kind = type(model)
     config = {"class": f"{kind.__module__}.{kind.__qualname__}", **model.config()}
     config = json.loads(json.dumps(config))
-    config["bottleneck"]["with_decoder"] = False
+    _set_semantic_decoder(config, False)
     return config
 
 
-def release_hash(model: WavCube) -> str:
+def _set_semantic_decoder(config: dict[str, Any], wanted: bool) -> None:
+    if "bottleneck" in config:  # an acoustic codec has none
+        config["bottleneck"]["with_decoder"] = wanted
+
+
+def release_hash(model: LatentCodec) -> str:
     """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`."""
     return model_hash(release_config(model), _inference_state(model))
 
 
-def _inference_state(model: WavCube) -> dict[str, Tensor]:
+def _inference_state(model: LatentCodec) -> dict[str, Tensor]:
     state = model.state_dict()
     return {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
 

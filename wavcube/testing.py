@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from wavcube.lobes.acoustic_codec import AcousticCodec
+from wavcube.lobes.acoustic_encoder import AcousticEncoder
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
 from wavcube.lobes.causal_transformer import CausalTransformerBackbone
 from wavcube.lobes.convnext import ConvNeXtBackbone
@@ -99,6 +101,18 @@ def tiny_wavcube(
     bottleneck = bottleneck_class(ssl.dim, latent_dim=8, num_layers=1, num_heads=2, ffn_dim=32)
     mix = LayerMix(ssl.num_layers + 1) if with_layer_mix else None
     return WavCube(ssl, bottleneck, tiny_decoder(backbone), mix).eval()
+
+
+def tiny_acoustic_codec() -> AcousticCodec:
+    """Random :class:`~wavcube.lobes.acoustic_codec.AcousticCodec` of a few thousand parameters.
+
+    Examples
+    --------
+    >>> tiny_acoustic_codec().encode(torch.randn(2, 1600))[0].shape
+    torch.Size([2, 5, 8])
+    """
+    body = ConvNeXtBackbone(16, dim=16, intermediate_dim=32, num_layers=2, upsampling=1)
+    return AcousticCodec(AcousticEncoder(body, latent_dim=8, num_mel_bins=8), tiny_decoder()).eval()
 
 
 def tiny_decoder(backbone: Literal["convnext", "transformer"] = "convnext") -> AcousticDecoder:

@@ -1,11 +1,13 @@
 """Train WavCube's latent in two stages, evaluate both, and write a folder that loads.
 
     python recipes/LibriSpeech/train.py hparams/wavcube.yaml [--data_folder FOLDER_OR_CSV]
+    python recipes/LibriSpeech/train.py hparams/acoustic_codec.yaml [--data_folder FOLDER_OR_CSV]
     python recipes/LibriSpeech/train.py hparams/wavcube.yaml --pretrained RELEASE --data_folder ...
 
 The data are LibriSpeech, any folder of wav and flac files, or a CSV with the column "wav"; without
 a data folder the package speaks a corpus itself. The same command again resumes a run that was
-interrupted, and evaluates one that was finished.
+interrupted, and evaluates one that was finished. The acoustic codec has one stage; where there are
+several, each but the last leaves a folder that loads too.
 """
 
 import sys
@@ -34,6 +36,11 @@ from wavcube.release.card import ModelCard, Source
 from wavcube.release.ssl_folder import packaged_encoder
 
 refuse = partial(usage_errors, "train.py")
+SUMMARIES = {
+    "WavCube": "A small model of speech's latent (arXiv 2605.06407), made by the WavCube recipe.",
+    "AcousticCodec": "A small acoustic codec, made by the WavCube recipe to compare WavCube with: "
+    "its latent, decoder and losses without any semantic part.",
+}
 UNKNOWN = "not known to this recipe: see the README.md that came with it"
 PACKAGED = Source(
     "the SSL encoder of the wavcube package",
@@ -92,21 +99,24 @@ def train_stage(name, seed, parts, rows, hparams, run_opts):
     return brain
 
 
-def describe(hparams, table):
-    """Say where the model comes from."""
+def describe(model, hparams, table):
+    """Say what the model is and where it comes from."""
     own, encoder, release = (hparams[k] for k in ("data_folder", "ssl_source", "pretrained"))
     data = Source("embedded speech", "generated with espeak-ng", "wavcube.data.embedded")
     if own is not None:
         data = Source(Path(own).name, "of the data's owner", "given as --data_folder")
-    packaged = Path(encoder) == packaged_encoder()
-    upstream = [PACKAGED if packaged else Source("SSL encoder", UNKNOWN, Path(encoder).name)]
+    title, upstream = type(model).__name__, []
+    known = encoder is None or Path(encoder) == packaged_encoder()
+    if encoder is not None:
+        other = Source("SSL encoder", UNKNOWN, Path(encoder).name)
+        upstream.append(PACKAGED if known else other)
     if release is not None:
-        upstream.append(Source("WavCube", UNKNOWN, Path(release).name))
-    free = own is None and release is None and packaged
+        upstream.append(Source(title, UNKNOWN, Path(release).name))
+    free = own is None and release is None and known
     columns = {row: {k: s.mean for k, s in cells.items()} for row, cells in table.items()}
     return ModelCard(
-        title="WavCube",
-        summary="A small model of speech's latent (arXiv 2605.06407), made by the WavCube recipe.",
+        title=title,
+        summary=SUMMARIES[title],
         weights_license="Apache-2.0" if free else "as far as all that it was made of allows",
         commercial_use="yes" if free else "unclear",
         upstream=upstream,
@@ -123,7 +133,7 @@ def finish(rows, parts, hparams, facts, bars):
     scored = latent_report.score_rows(rows, hparams["metrics"], processes, bars)
     latent_report.write_samples(folder / "samples", rows, hparams["sample_clips"])
     latent_report.write_metrics(folder / "metrics.json", scored, facts)
-    card, state = describe(hparams, scored), parts.training_state()
+    card, state = describe(parts.model, hparams, scored), parts.training_state()
     write_release(parts.model, folder / "release", card=card, training_state=state, overwrite=True)
     show(format_table(scored))
 
@@ -152,11 +162,15 @@ def main(arguments):
     if release is not None:
         made = latent_report.resynthesize(parts.model, parts.teacher, test, progress=bars)
         copies["as released"] = made
-    for index, name in enumerate(hparams["fine_tune_stages" if release else "stages"]):
+    stages = hparams["fine_tune_stages" if release else "stages"]
+    for index, name in enumerate(stages):
         brain = train_stage(name, hparams["seed"] + index, parts, rows, hparams, run_opts)
         made = latent_report.resynthesize(parts.model, parts.teacher, test, brain.device, bars)
         copies[brain.settings.name] = made
         facts["stages"][name] = brain.facts()
+        if name != stages[-1] and sb.utils.distributed.if_main_process():
+            folder, card = Path(hparams["output_folder"]), describe(parts.model, hparams, {})
+            write_release(parts.model, folder / name / "release", card=card, overwrite=True)
     facts["seconds"] = round(time.monotonic() - started, 1)
     if sb.utils.distributed.if_main_process():
         finish(copies, parts, hparams, facts, bars)

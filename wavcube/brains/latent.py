@@ -1,7 +1,8 @@
 """Training of the latent, both stages (arXiv 2605.06407, section 3).
 
 Stage 1 trains bottleneck and decoder behind a frozen SSL encoder, stage 2 all of it against a
-frozen copy of that encoder. They are one class: what differs is in :class:`LatentSettings`.
+frozen copy of that encoder. They are one class: what differs is in :class:`LatentSettings`. So is
+the single stage of an acoustic codec, which has no semantic terms (:class:`AcousticSettings`).
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from wavcube.brains.adversarial import Discriminators
 from wavcube.brains.base import GuardedBrain, unwrap
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent_report import compare_features
-from wavcube.brains.latent_settings import LatentSettings
+from wavcube.brains.latent_settings import AcousticSettings, LatentSettings
 from wavcube.lobes.bottleneck import VariationalBottleneck
+from wavcube.lobes.latent_codec import CodecOutput, LatentCodec
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.ssl_encoder import SSLEncoder
-from wavcube.lobes.wavcube import WavCube, WavCubeOutput
+from wavcube.lobes.wavcube import WavCube
 from wavcube.losses import MelLoss, kl_divergence, semantic_loss, weighted_sum
 
 LOGGED_CLIPS = 2
 
 
 class LatentBrain(GuardedBrain):
-    """Train a WavCube.
+    """Train a WavCube, or an acoustic codec.
 
     One pass of the generator and one of the discriminators serve the updates of both. The teacher
     is a frozen copy that belongs to the Brain: it is in no checkpoint and no optimizer. Where the
@@ -40,15 +42,15 @@ class LatentBrain(GuardedBrain):
 
     Parameters
     ----------
-    model : WavCube
-        With its semantic decoder.
+    model : LatentCodec
+        A WavCube with its semantic decoder, or an AcousticCodec.
     settings : LatentSettings
-        The stage.
+        The stage; AcousticSettings for an AcousticCodec.
     discriminators : Discriminators, optional
         The discriminators, for stages with adversarial terms.
     teacher : SSLEncoder, optional
         Source of the target where the encoder trains, frozen here; by default a copy of the model's
-        encoder as it is now.
+        encoder as it is now. An AcousticCodec has none.
     mel_loss : MelLoss, optional
         Reconstruction term; by default at the model's sample rate.
     opt_class, hparams, run_opts, checkpointer, journal
@@ -57,7 +59,8 @@ class LatentBrain(GuardedBrain):
     Raises
     ------
     ValueError
-        If the settings name terms for which the model or the discriminators are missing.
+        If the settings name terms for which the model or the discriminators are missing, or
+        settings and model are of different kinds.
 
     Examples
     --------
@@ -73,7 +76,7 @@ class LatentBrain(GuardedBrain):
 
     def __init__(
         self,
-        model: WavCube,
+        model: LatentCodec,
         settings: LatentSettings,
         discriminators: Discriminators | None = None,
         teacher: SSLEncoder | None = None,
@@ -97,18 +100,18 @@ class LatentBrain(GuardedBrain):
             modules, opt_class, hparams, run_opts, checkpointer, settings=settings, journal=journal
         )
         self.teacher: SSLEncoder | None = None
-        if settings.train_encoder != "none":
+        if settings.train_encoder != "none" and isinstance(model, WavCube):
             teacher = copy.deepcopy(model.encoder) if teacher is None else teacher
             self.teacher = teacher.to(self.device).eval().requires_grad_(False)
         self.mel_loss = (mel_loss or MelLoss(model.sample_rate)).to(self.device)
 
     @property
-    def model(self) -> WavCube:
-        """The WavCube without a wrapper."""
+    def model(self) -> LatentCodec:
+        """The model without a wrapper."""
         return unwrap(self.modules.wavcube)
 
     def averaged_module(self) -> nn.Module:
-        """Average the WavCube, not the discriminators."""
+        """Average the model, not the discriminators."""
         return self.model
 
     def trainable(self) -> dict[str, list[dict[str, Any]]]:
@@ -131,7 +134,7 @@ class LatentBrain(GuardedBrain):
         late = self.settings.adversarial_start if name == "discriminator" else 0
         return self.settings.updates - late
 
-    def compute_forward(self, batch: PaddedBatch, stage: Stage) -> WavCubeOutput:
+    def compute_forward(self, batch: PaddedBatch, stage: Stage) -> CodecOutput:
         """Encode and decode.
 
         Parameters
@@ -146,13 +149,13 @@ class LatentBrain(GuardedBrain):
         return self.modules.wavcube(wavs, lens, detach_latent=self.settings.detach_latent)
 
     def compute_objectives(
-        self, predictions: WavCubeOutput, batch: PaddedBatch, stage: Stage
+        self, predictions: CodecOutput, batch: PaddedBatch, stage: Stage
     ) -> dict[str, Tensor] | Tensor:
         """Give the loss of each optimizer in training, the log-mel distance otherwise.
 
         Parameters
         ----------
-        predictions : WavCubeOutput
+        predictions : CodecOutput
             Of :meth:`compute_forward`.
         batch : PaddedBatch
             See there.
@@ -177,31 +180,32 @@ class LatentBrain(GuardedBrain):
         return {**losses, "generator": weighted_sum(terms, weights)}
 
     @torch.no_grad()
-    def target(self, predictions: WavCubeOutput, wavs: Tensor, samples: Tensor) -> Tensor:
-        """Give the feature `[B, N, C]` that the semantic terms aim at.
+    def target(self, predictions: CodecOutput, wavs: Tensor, samples: Tensor) -> Tensor | None:
+        """Give the feature `[B, N, C]` that the semantic terms aim at; None without such terms.
 
         Parameters
         ----------
-        predictions : WavCubeOutput
+        predictions : CodecOutput
             Of the same batch.
         wavs : Tensor
             `[B, T]`.
         samples : Tensor
             Their lengths `[B]`.
         """
+        if "semantic" not in self.settings.weights:
+            return None
         if self.teacher is None:
             return predictions.feature.detach()
         return self.teacher(wavs, samples, predictions.mask.sum(1)).feature
 
     def _terms(
-        self, predictions: WavCubeOutput, wavs: Tensor, samples: Tensor, target: Tensor
+        self, predictions: CodecOutput, wavs: Tensor, samples: Tensor, target: Tensor | None
     ) -> dict[str, Tensor]:
         """Every loss term that needs no discriminator and is on."""
         mask = predictions.mask
-        terms = {
-            "mel": self.mel_loss(predictions.audio, wavs, samples),
-            "semantic": semantic_loss(predictions.feature_hat, target, mask),
-        }
+        terms = {"mel": self.mel_loss(predictions.audio, wavs, samples)}
+        if "semantic" in self.settings.weights:
+            terms["semantic"] = semantic_loss(predictions.feature_hat, target, mask)
         if "anchoring" in self.settings.weights:
             terms["anchoring"] = semantic_loss(predictions.feature, target, mask)
         if "kl" in self.settings.weights:
@@ -209,15 +213,16 @@ class LatentBrain(GuardedBrain):
         return terms
 
     def _score(
-        self, predictions: WavCubeOutput, wavs: Tensor, samples: Tensor, target: Tensor
+        self, predictions: CodecOutput, wavs: Tensor, samples: Tensor, target: Tensor | None
     ) -> Tensor:
         """Score each utterance on its own, so that batches do not matter; their mean distance."""
-        distances = []
+        distances, closeness = [], {}
         for index, (size, mask) in enumerate(zip(samples.tolist(), predictions.mask, strict=True)):
             pair = predictions.audio[index : index + 1, :size], wavs[index : index + 1, :size]
             distances.append(self.mel_loss(*pair))
-            features = predictions.feature_hat, predictions.feature, target
-            closeness = compare_features(*(feature[index][mask] for feature in features))
+            if target is not None:
+                features = predictions.feature_hat, predictions.feature, target
+                closeness = compare_features(*(feature[index][mask] for feature in features))
             self.score({"mel": float(distances[-1]), **closeness})
             self._show(*pair)
         return torch.stack(distances).mean()
@@ -236,13 +241,23 @@ class LatentBrain(GuardedBrain):
 
 def _check(
     settings: LatentSettings,
-    model: WavCube,
+    model: LatentCodec,
     discriminators: Discriminators | None,
     teacher: SSLEncoder | None,
 ) -> None:
     where = f"stage {settings.name!r}"
+    if isinstance(model, WavCube) == isinstance(settings, AcousticSettings):
+        pair = f"{type(settings).__name__} and a {type(model).__name__}"
+        raise ValueError(f"{where}: {pair} do not go together")
     if settings.is_adversarial and discriminators is None:
         raise ValueError(f"{where} has adversarial loss terms but no discriminators")
+    if isinstance(model, WavCube):
+        _check_semantic(settings, model, teacher, where)
+
+
+def _check_semantic(
+    settings: LatentSettings, model: WavCube, teacher: SSLEncoder | None, where: str
+) -> None:
     if model.bottleneck.semantic_decoder is None:
         raise ValueError(f"{where}: the model has no semantic decoder, which training needs")
     if teacher is model.encoder:

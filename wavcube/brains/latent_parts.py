@@ -12,8 +12,8 @@ from torch import Tensor
 
 from wavcube.brains.adversarial import Discriminators
 from wavcube.export import load_for_training
+from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.ssl_encoder import SSLEncoder
-from wavcube.lobes.wavcube import WavCube
 
 PREFIX = "discriminators."
 Item = TypeVar("Item")
@@ -25,17 +25,17 @@ class LatentParts:
 
     Parameters
     ----------
-    model : WavCube
-        In training.
+    model : LatentCodec
+        In training: a WavCube, or an AcousticCodec.
     discriminators : Discriminators
         Its discriminators.
-    teacher : SSLEncoder
-        The SSL encoder as it was before any training here, frozen.
+    teacher : SSLEncoder, optional
+        The SSL encoder as it was before any training here, frozen; an AcousticCodec has none.
     """
 
-    model: WavCube
+    model: LatentCodec
     discriminators: Discriminators
-    teacher: SSLEncoder
+    teacher: SSLEncoder | None
 
     @classmethod
     def from_block(
@@ -49,9 +49,9 @@ class LatentParts:
         Parameters
         ----------
         block : Mapping
-            With "lobe" (WavCube), "discriminators" (Discriminators) and "encoder" (SSLEncoder);
-            "copy_layers" says whether the bottleneck's transformers start as copies of the
-            encoder's first layers.
+            With "lobe" (WavCube or AcousticCodec), "discriminators" (Discriminators) and, for a
+            WavCube, "encoder" (SSLEncoder); "copy_layers" says whether the bottleneck's
+            transformers start as copies of the encoder's first layers.
         pretrained : str or Path, optional
             A release with its training state. Its sizes replace the YAML's.
         reset_discriminators : bool
@@ -73,14 +73,23 @@ class LatentParts:
         >>> parts.teacher is lobe.encoder
         False
         """
-        teacher = copy.deepcopy(block["encoder"]).eval().requires_grad_(False)
+        teacher = copy.deepcopy(block.get("encoder"))
+        if teacher is not None:
+            teacher.eval().requires_grad_(False)
         model, discriminators = block["lobe"], block["discriminators"]
         if pretrained is None:
             if block.get("copy_layers", False):
                 model.bottleneck.copy_layers_from(model.encoder.model.encoder.layers)
         else:
+            kind = type(model)
             model, state = load_for_training(pretrained)
-            _check_kind(model.encoder, teacher, pretrained)
+            if type(model) is not kind:
+                raise ValueError(
+                    f"{pretrained} holds a {type(model).__name__}, the configuration trains a "
+                    f"{kind.__name__}: take the one that it was made with"
+                )
+            if teacher is not None:
+                _check_kind(model.encoder, teacher, pretrained)
             if state and not reset_discriminators:
                 _load_discriminators(discriminators, state, pretrained)
         return cls(model, discriminators, teacher)

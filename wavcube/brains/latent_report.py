@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from wavcube.brains.latent_parts import spread
 from wavcube.data.audio import write_audio
+from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.ssl_encoder import SSLEncoder
-from wavcube.lobes.wavcube import WavCube
 from wavcube.losses import LogMelSpectrogram
 from wavcube.metrics import DEFAULT_METRICS, METRICS, SignalPair, Summary, aggregate, score_many
 
@@ -42,12 +42,16 @@ class Resynthesis:
         Waveforms `[T]` by utterance.
     features : dict of str to dict
         Closeness of the features to the teacher's by utterance; see :func:`compare_features`.
+        Empty for a model without a teacher.
+    transcripts : dict of str to str
+        What is said, by utterance, where it is known.
     """
 
     sample_rate: int
     originals: dict[str, np.ndarray] = field(default_factory=dict)
     copies: dict[str, np.ndarray] = field(default_factory=dict)
     features: dict[str, dict[str, float]] = field(default_factory=dict)
+    transcripts: dict[str, str] = field(default_factory=dict)
 
 
 def compare_features(feature_hat: Tensor, own: Tensor, target: Tensor) -> dict[str, float]:
@@ -82,8 +86,8 @@ def compare_features(feature_hat: Tensor, own: Tensor, target: Tensor) -> dict[s
 
 @torch.inference_mode()
 def resynthesize(
-    model: WavCube,
-    teacher: SSLEncoder,
+    model: LatentCodec,
+    teacher: SSLEncoder | None,
     utterances: Dataset,
     device: str | torch.device = "cpu",
     progress: bool = True,
@@ -92,10 +96,10 @@ def resynthesize(
 
     Parameters
     ----------
-    model : WavCube
-        With its semantic decoder.
-    teacher : SSLEncoder
-        The encoder before it was trained on.
+    model : LatentCodec
+        A WavCube with its semantic decoder, or an AcousticCodec.
+    teacher : SSLEncoder, optional
+        The encoder before it was trained on; None for an AcousticCodec.
     utterances : Dataset
         Items with "id" and "wav" `[T]`.
     device : str or torch.device
@@ -108,21 +112,23 @@ def resynthesize(
     Resynthesis
         Waveforms of the original lengths, and the features' closeness.
     """
-    model, teacher = model.to(device).eval(), teacher.to(device)
+    model = model.to(device).eval()
+    if teacher is not None:
+        teacher.to(device)
     result = Resynthesis(model.sample_rate)
     bar = tqdm(range(len(utterances)), desc="resynthesis", unit="clip", disable=not progress)
     for index in bar:
         item = utterances[index]
         wav = item["wav"].to(device)[None]
         output = model(wav)
-        samples = torch.tensor([wav.shape[1]], device=wav.device)
-        target = teacher(wav, samples, output.mask.sum(1)).feature
         name = str(item["id"])
         result.originals[name] = wav[0].cpu().numpy()
         result.copies[name] = output.audio[0].float().cpu().numpy()
-        result.features[name] = compare_features(
-            output.feature_hat[0], output.feature[0], target[0]
-        )
+        if teacher is not None:
+            samples = torch.tensor([wav.shape[1]], device=wav.device)
+            target = teacher(wav, samples, output.mask.sum(1)).feature
+            features = output.feature_hat, output.feature, target
+            result.features[name] = compare_features(*(feature[0] for feature in features))
     return result
 
 
@@ -148,10 +154,17 @@ def score_rows(
     Returns
     -------
     dict of str to dict
-        By row and column; the columns are the metrics and ``FEATURE_COLUMNS``.
+        By row and column; the columns are the metrics and, where there was a teacher,
+        ``FEATURE_COLUMNS``.
     """
     pairs = [
-        SignalPair(f"{label}/{name}", result.originals[name], copy, result.sample_rate)
+        SignalPair(
+            f"{label}/{name}",
+            result.originals[name],
+            copy,
+            result.sample_rate,
+            result.transcripts.get(name),
+        )
         for label, result in rows.items()
         for name, copy in result.copies.items()
     ]
@@ -164,7 +177,9 @@ def score_rows(
 
 
 def _feature_summaries(result: Resynthesis) -> dict[str, Summary]:
-    summaries = {}
+    summaries: dict[str, Summary] = {}
+    if not result.features:
+        return summaries
     for key, column in FEATURE_COLUMNS.items():
         values = [closeness[key] for closeness in result.features.values()]
         summaries[column] = Summary(float(np.mean(values)), None, None, len(values))
@@ -187,14 +202,30 @@ def write_metrics(
     facts : Mapping of str
         Plain data about the run.
     """
+    content = {**facts, **table_as_dict(table)}
+    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def table_as_dict(table: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:
+    """Give a table as plain data, with what each number means.
+
+    Parameters
+    ----------
+    table : Mapping
+        Of :func:`score_rows`.
+
+    Returns
+    -------
+    dict
+        "scores" by row and column, and "metrics", the definitions of the columns.
+    """
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     meanings = {key: METRICS[key].info.as_dict() for key in columns if key in METRICS}
     scores = {
         label: {column: summary.as_dict() for column, summary in row.items()}
         for label, row in table.items()
     }
-    content = {**facts, "scores": scores, "metrics": meanings}
-    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return {"scores": scores, "metrics": meanings}
 
 
 def write_samples(

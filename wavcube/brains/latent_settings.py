@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from wavcube.brains.settings import TrainingSettings
 
 ADVERSARIAL = frozenset({"adversarial", "feature_matching"})
-TERMS = frozenset({"mel", "semantic", "anchoring", "kl"}) | ADVERSARIAL
-REQUIRED = frozenset({"mel", "semantic"})
+SEMANTIC = frozenset({"semantic", "anchoring", "kl"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +54,9 @@ class LatentSettings(TrainingSettings):
     ValueError: stage 'training': the loss terms ['semantic'] need a weight
     """
 
+    terms: ClassVar[frozenset[str]] = frozenset({"mel"}) | SEMANTIC | ADVERSARIAL
+    required: ClassVar[frozenset[str]] = frozenset({"mel", "semantic"})
+
     weights: Mapping[str, float]
     lr: float
     encoder_lr: float = 0.0
@@ -66,9 +68,9 @@ class LatentSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         names, where = set(self.weights), f"stage {self.name!r}"
-        if unknown := sorted(names - TERMS):
-            raise ValueError(f"{where}: no loss terms {unknown}; there are {sorted(TERMS)}")
-        missing = REQUIRED - names
+        if unknown := sorted(names - self.terms):
+            raise ValueError(f"{where}: no loss terms {unknown}; there are {sorted(self.terms)}")
+        missing = self.required - names
         if names & ADVERSARIAL:
             missing |= ADVERSARIAL - names
         if missing:
@@ -101,3 +103,46 @@ class LatentSettings(TrainingSettings):
         """
         off = ADVERSARIAL if update < self.adversarial_start else frozenset()
         return {name: weight for name, weight in self.weights.items() if name not in off}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcousticSettings(LatentSettings):
+    """The one stage of a codec without semantic part: reconstruction shapes all of it.
+
+    Parameters
+    ----------
+    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
+        See :class:`~wavcube.brains.settings.TrainingSettings`.
+    weights, lr, discriminator_lr, discriminator_weight, adversarial_start
+        See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones exist.
+    encoder_lr : float
+        Peak learning rate of the encoder.
+    train_encoder : {"all"}
+        Nothing else teaches the encoder.
+    detach_latent : bool
+        False, for the same reason.
+
+    Raises
+    ------
+    ValueError
+        If terms are unknown, missing, or do not go together, or the encoder would not train.
+
+    Examples
+    --------
+    >>> AcousticSettings(updates=10, weights={"mel": 45}, lr=1e-3, encoder_lr=1e-3).train_encoder
+    'all'
+    """
+
+    terms: ClassVar[frozenset[str]] = frozenset({"mel"}) | ADVERSARIAL
+    required: ClassVar[frozenset[str]] = frozenset({"mel"})
+
+    train_encoder: Literal["all"] = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train_encoder != "all" or self.detach_latent or self.encoder_lr <= 0:
+            raise ValueError(
+                f"stage {self.name!r}: an acoustic codec's encoder learns from reconstruction "
+                f"alone: train_encoder must be 'all' (it is {self.train_encoder!r}), detach_latent "
+                f"False (it is {self.detach_latent}) and encoder_lr above 0 ({self.encoder_lr})"
+            )

@@ -6,17 +6,14 @@ item does not depend on its batch. Method: arXiv 2605.06407.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
 from wavcube.lobes.decoder import AcousticDecoder
+from wavcube.lobes.latent_codec import CodecOutput, LatentCodec, fit_samples
 from wavcube.lobes.layer_mix import LayerMix
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.nested_config import nested_config
@@ -24,34 +21,27 @@ from wavcube.lobes.ssl_encoder import SSLEncoder, SSLFeatures
 
 
 @dataclass
-class WavCubeOutput:
+class WavCubeOutput(CodecOutput):
     """Everything that training needs of one pass.
 
     Attributes
     ----------
-    latents : Tensor
-        `[B, N, D]`.
+    latents, audio, mask : Tensor
+        See :class:`~wavcube.lobes.latent_codec.CodecOutput`.
     feature : Tensor
         Of the SSL encoder, `[B, N, C]`.
     feature_hat : Tensor
         The same, restored from the latent, `[B, N, C]`.
-    audio : Tensor
-        Decoded waveforms `[B, T]`, zero in the padding.
-    mask : Tensor
-        Valid frames `[B, N]`.
     posterior : tuple of Tensor, optional
         Mean and log-variance `[B, N, D]` of a variational bottleneck.
     """
 
-    latents: Tensor
     feature: Tensor
     feature_hat: Tensor
-    audio: Tensor
-    mask: Tensor
     posterior: tuple[Tensor, Tensor] | None
 
 
-class WavCube(nn.Module):
+class WavCube(LatentCodec):
     """One continuous latent of speech.
 
     Parameters
@@ -75,6 +65,7 @@ class WavCube(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> from wavcube.testing import tiny_wavcube
     >>> model = tiny_wavcube()
     >>> latents, lens = model.encode(torch.randn(2, 16000), torch.ones(2))
@@ -93,15 +84,12 @@ class WavCube(nn.Module):
         official_framing: bool = False,
     ) -> None:
         super().__init__()
-        if encoder.hop != decoder.hop:
-            raise ValueError(
-                f"the encoder makes a frame of {encoder.hop} samples, the decoder of {decoder.hop}"
-            )
         self.encoder = encoder
         self.bottleneck = bottleneck
         self.decoder = decoder
         self.layer_mix = layer_mix
         self.official_framing = official_framing
+        self.check_hops()
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data, parts included."""
@@ -112,33 +100,11 @@ class WavCube(nn.Module):
         }
         return {**described, "official_framing": self.official_framing}
 
-    @property
-    def sample_rate(self) -> int:
-        """Of the waveforms, in Hz."""
-        return self.encoder.sample_rate
-
-    @property
-    def hop(self) -> int:
-        """Samples per latent frame."""
-        return self.encoder.hop
-
-    @property
-    def frame_rate(self) -> float:
-        """Latent frames per second."""
-        return self.sample_rate / self.hop
-
-    @property
-    def latent_dim(self) -> int:
-        """Width D of the latent."""
-        return self.bottleneck.latent_dim
-
     def num_frames(self, samples: int) -> int:
         """Latent frames of a waveform of so many samples: ceil(samples / hop)."""
-        if samples < 1:
-            raise ValueError(f"a waveform of {samples} samples has nothing to encode")
-        if self.official_framing:
+        if self.official_framing and samples >= 1:
             return max(1, (samples - self.encoder.num_samples_for(1)) // self.hop + 1)
-        return -(-samples // self.hop)
+        return super().num_frames(samples)
 
     def features(self, wavs: Tensor, wav_lens: Tensor | None = None) -> SSLFeatures:
         """Run the SSL encoder under the length contract.
@@ -158,103 +124,21 @@ class WavCube(nn.Module):
         Raises
         ------
         ValueError
-            If the batch is not `[B, T]` or empty, or a length leaves (0, 1].
+            See :meth:`lengths_of`.
         """
-        if wavs.dim() != 2:
-            raise ValueError(f"waveforms must be [batch, time], got {tuple(wavs.shape)}")
-        if not wavs.numel():
-            raise ValueError(f"nothing to encode in a batch of shape {tuple(wavs.shape)}")
-        samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device)
-        frames = torch.tensor([self.num_frames(n) for n in samples.tolist()], device=wavs.device)
-        return self.encoder(wavs, samples, frames)
+        return self.encoder(wavs, *self.lengths_of(wavs, wav_lens))
 
     def _bottleneck_input(self, features: SSLFeatures) -> Tensor:
         return features.feature if self.layer_mix is None else self.layer_mix(features.states)
 
-    def encode(self, wavs: Tensor, wav_lens: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Encode a batch.
-
-        Parameters
-        ----------
-        wavs : Tensor
-            `[B, T]` at `sample_rate`. What lies beyond an item's length is ignored.
-        wav_lens : Tensor, optional
-            Relative lengths `[B]` in (0, 1]; by default every item fills the batch.
-
-        Returns
-        -------
-        latents : Tensor
-            `[B, N, D]`, zero in the padding.
-        lens : Tensor
-            Relative lengths `[B]` of the latents.
-
-        Raises
-        ------
-        ValueError
-            See :meth:`features`.
-        """
-        features = self.features(wavs, wav_lens)
-        latents, frames = self._compress(features), self.num_frames(wavs.shape[1])
-        # the batch's own padding counts too, where no item fills it
-        latents = F.pad(latents, (0, 0, 0, frames - latents.shape[1]))
-        return latents, features.num_frames / frames
+    def latents_of(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
+        """Encode a batch whose lengths are counted; see the base class."""
+        return self._compress(self.encoder(wavs, samples, frames))
 
     def _compress(self, features: SSLFeatures) -> Tensor:
         mask = length_mask(features.num_frames, features.feature.shape[1])
         latents = self.bottleneck.encode(self._bottleneck_input(features), _unless_full(mask))
         return latents.masked_fill(~mask[..., None], 0.0)
-
-    def decode(
-        self,
-        latents: Tensor,
-        lens: Tensor | None = None,
-        length: int | Sequence[int] | None = None,
-    ) -> Tensor:
-        """Decode a batch.
-
-        Parameters
-        ----------
-        latents : Tensor
-            `[B, N, D]`.
-        lens : Tensor, optional
-            Relative lengths `[B]` of the latents.
-        length : int or sequence of int, optional
-            Samples wanted, of the padded batch or of each item. Frames times hop by default.
-
-        Returns
-        -------
-        Tensor
-            `[B, length]`, zero beyond an item's own end.
-
-        Raises
-        ------
-        ValueError
-            If the latents have another width, or a length cannot belong to them.
-        """
-        if latents.dim() != 3 or latents.shape[2] != self.latent_dim:
-            raise ValueError(
-                f"latents must be [batch, frames, {self.latent_dim}], got {tuple(latents.shape)}"
-            )
-        frames = to_absolute(lens, latents.shape[1], len(latents), latents.device)
-        wavs = self.decoder(latents, frames)
-        if length is None:
-            return wavs
-        if isinstance(length, Integral):
-            return self._fit(wavs, [latents.shape[1]] * len(latents), [length] * len(latents))
-        return self._fit(wavs, frames.tolist(), list(length))
-
-    def _fit(self, wavs: Tensor, frames: list[int], wanted: list[int]) -> Tensor:
-        """Cut or extend decoded waveforms to the samples that were encoded in so many frames."""
-        if len(wanted) != len(wavs):
-            raise ValueError(f"{len(wanted)} lengths for a batch of {len(wavs)}")
-        for expected, samples in zip(frames, wanted, strict=True):
-            if self.num_frames(samples) != expected:
-                raise ValueError(
-                    f"{samples} samples make {self.num_frames(samples)} frames, not {expected}"
-                )
-        size = max(wanted)
-        fitted = F.pad(wavs, (0, size - wavs.shape[1]))
-        return fitted * length_mask(torch.tensor(wanted, device=wavs.device), size)
 
     def semantic(self, latents: Tensor, lens: Tensor | None = None) -> Tensor:
         """Restore the SSL feature `[B, N, C]` from latents `[B, N, D]`; training models only."""
@@ -280,8 +164,9 @@ class WavCube(nn.Module):
         WavCubeOutput
             See there.
         """
-        features = self.features(wavs, wav_lens)
-        mask = length_mask(features.num_frames, features.feature.shape[1])
+        samples, frames = self.lengths_of(wavs, wav_lens)
+        features = self.encoder(wavs, samples, frames)
+        mask = length_mask(frames, features.feature.shape[1])
         keys = _unless_full(mask)
         posterior = None
         if isinstance(self.bottleneck, VariationalBottleneck):
@@ -290,12 +175,9 @@ class WavCube(nn.Module):
         else:
             latents = self._compress(features)
         feature_hat = self.bottleneck.decode(latents, keys)
-        heard = latents.detach() if detach_latent else latents
-        audio = self.decoder(heard, features.num_frames)
-        size = wavs.shape[1]
-        samples = to_absolute(wav_lens, size, len(wavs), wavs.device)
-        audio = F.pad(audio, (0, size - audio.shape[1])) * length_mask(samples, size)
-        return WavCubeOutput(latents, features.feature, feature_hat, audio, mask, posterior)
+        audio = self.decoder(latents.detach() if detach_latent else latents, frames)
+        audio = fit_samples(audio, samples, wavs.shape[1])
+        return WavCubeOutput(latents, audio, mask, features.feature, feature_hat, posterior)
 
 
 def _unless_full(mask: Tensor) -> Tensor | None:

@@ -12,6 +12,8 @@ from torch import nn
 ALLOWED_CLASSES = frozenset(
     {
         "wavcube.lobes.wavcube.WavCube",
+        "wavcube.lobes.acoustic_codec.AcousticCodec",
+        "wavcube.lobes.acoustic_encoder.AcousticEncoder",
         "wavcube.lobes.ssl_encoder.SSLEncoder",
         "wavcube.lobes.layer_mix.LayerMix",
         "wavcube.lobes.bottleneck.SemanticBottleneck",

@@ -1,0 +1,59 @@
+"""A codec with WavCube's latent and decoder and no semantic part: what WavCube is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from wavcube.lobes.acoustic_encoder import AcousticEncoder
+from wavcube.lobes.decoder import AcousticDecoder
+from wavcube.lobes.latent_codec import LatentCodec
+from wavcube.lobes.nested_config import nested_config
+
+
+class AcousticCodec(LatentCodec):
+    """A latent of speech that is made for reconstruction alone.
+
+    Parameters
+    ----------
+    encoder : AcousticEncoder
+        Waveform to latent.
+    decoder : AcousticDecoder
+        Latent to waveform.
+
+    Raises
+    ------
+    ValueError
+        If the parts' hops or latents differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from wavcube.testing import tiny_acoustic_codec
+    >>> model = tiny_acoustic_codec()
+    >>> latents, lens = model.encode(torch.randn(2, 16000), torch.ones(2))
+    >>> latents.shape
+    torch.Size([2, 50, 8])
+    >>> model.decode(latents, lens, length=16000).shape
+    torch.Size([2, 16000])
+    """
+
+    def __init__(self, encoder: AcousticEncoder, decoder: AcousticDecoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.check_hops()
+        if encoder.latent_dim != decoder.latent_dim:
+            raise ValueError(
+                f"the encoder's latent has {encoder.latent_dim} dimensions, the decoder's "
+                f"{decoder.latent_dim}"
+            )
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor arguments as plain data, parts included."""
+        return {"encoder": nested_config(self.encoder), "decoder": nested_config(self.decoder)}
+
+    def latents_of(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
+        """Encode a batch whose lengths are counted; see the base class."""
+        return self.encoder(wavs, samples, frames)
