@@ -62,8 +62,57 @@ def atomic_folder(
         raise
 
 
+@contextmanager
+def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Write a file under a name of the same suffix beside it, then rename it.
+
+    When the body raises, nothing is left, missing folders included.
+
+    Parameters
+    ----------
+    path : str or Path
+        The final name. Missing parents are made.
+    overwrite : bool
+        Replace an existing file.
+
+    Yields
+    ------
+    Path
+        The file to write.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and ``overwrite`` is false.
+    IsADirectoryError
+        If there is a folder of that name.
+
+    Examples
+    --------
+    >>> tmp = getfixture("tmp_path")
+    >>> with atomic_file(tmp / "note.txt") as draft:
+    ...     _ = draft.write_text("1")
+    >>> sorted(path.name for path in tmp.iterdir())
+    ['note.txt']
+    """
+    path = Path(path).absolute()
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, a file name is needed")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: choose another name, or allow overwriting")
+    made = _make_parents(path)
+    draft = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        yield draft
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        _remove_empty(made)
+        raise
+
+
 def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Write a whole file under a temporary name, then rename it.
+    """Write a whole file, synced to the disk, or nothing.
 
     Parameters
     ----------
@@ -86,23 +135,10 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
     >>> path.read_bytes()
     b'text'
     """
-    path = Path(path).absolute()
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, a file name is needed")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or allow overwriting")
-    made = _make_parents(path)
-    draft = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        _remove_empty(made)
-        raise
+    with atomic_file(path, overwrite=overwrite) as draft, draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def check_apart(source: str | Path, target: str | Path) -> None:

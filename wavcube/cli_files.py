@@ -62,6 +62,8 @@ def plan_jobs(
         If an input does not exist, or a folder or glob holds nothing to read.
     FileExistsError
         If an output exists.
+    PermissionError
+        If an output cannot be written.
     ValueError
         If two inputs would give one output, an output is an input, or ends in something else; if
         several inputs are given one file name.
@@ -182,6 +184,5 @@ def _check(jobs: Sequence[Job], overwrite: bool) -> None:
             raise ValueError(f"{owners[target]} and {job.source} would both give {job.target}")
         if target in sources:
             raise ValueError(f"{job.target} is an input: name another output")
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"{job.target} exists: pass --overwrite, or another --out")
+        check_output(job.target, overwrite)
         owners[target] = job.source

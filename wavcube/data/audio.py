@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from speechbrain.dataio import audio_io
 from speechbrain.dataio.audio_io import AudioInfo
 from torch import Tensor
 
-from wavcube.atomic import give_default_mode
+from wavcube.atomic import atomic_file
 
 __all__ = ["check_waveform", "inspect_audio", "read_audio", "write_audio"]
 
@@ -201,26 +199,22 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
     clipped = int((wav.abs() > 1).sum())
     if clipped:
         logger.info("%s: %d samples clipped", path, clipped)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(path.suffix, f".{path.stem}.", path.parent)
-    os.close(handle)
-    try:
-        _save(temporary, path, wav, sample_rate)
-        give_default_mode(temporary)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with atomic_file(path, overwrite=True) as draft:
+        _save(draft, path, wav, sample_rate)
 
 
-def _save(temporary: str, path: Path, wav: Tensor, sample_rate: int) -> None:
+def _save(draft: Path, path: Path, wav: Tensor, sample_rate: int) -> None:
     """Write under the temporary name; errors name the final one."""
     subtype = "PCM_16" if path.suffix.lower() in (".wav", ".flac") else None
+    draft.touch()  # libsndfile hides why a file cannot be made
     try:
-        audio_io.save(temporary, wav, sample_rate, subtype=subtype)
+        audio_io.save(draft, wav, sample_rate, subtype=subtype)
     except RuntimeError as error:
         cause = error.__cause__
         if isinstance(cause, TypeError):  # a format that soundfile cannot write by name alone
             raise ValueError(f"cannot write {path}: {cause}") from error
+        if isinstance(cause, OSError):
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
         if not isinstance(cause, soundfile.LibsndfileError):
             raise
         if cause.code == _SYSTEM_ERROR:  # libsndfile's only word on a full disk
