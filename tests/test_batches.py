@@ -30,7 +30,9 @@ def group_norm_model():
 MODELS = {
     "wavlm": lambda: tiny_wavcube(),
     "transformer decoder": lambda: tiny_wavcube("transformer"),
-    "filter bank": lambda: tiny_wavcube(encoder="filterbank_wavlm", with_layer_mix=True),
+    "filter bank": lambda: tiny_wavcube(
+        encoder="filterbank_wavlm", with_layer_mix=True, with_skip=True
+    ),
     "hubert": lambda: tiny_wavcube(encoder="hubert", variational=True),
     "group norm": group_norm_model,
     "acoustic codec": tiny_acoustic_codec,

@@ -52,7 +52,9 @@ def tiny_discriminators():
 
 def build(settings, folder=None, variational=False, seed=0, **options):
     torch.manual_seed(seed)
-    model = tiny_wavcube(encoder="filterbank_wavlm", variational=variational, with_layer_mix=True)
+    model = tiny_wavcube(
+        encoder="filterbank_wavlm", variational=variational, with_layer_mix=True, with_skip=True
+    )
     return LatentBrain(
         model,
         settings,
@@ -372,7 +374,7 @@ def one_of_two(rank, folder, discriminators, results):
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
     torch.manual_seed(0)
-    model = tiny_wavcube(encoder="filterbank_wavlm", with_layer_mix=True)
+    model = tiny_wavcube(encoder="filterbank_wavlm", with_layer_mix=True, with_skip=True)
     for name in STAGES:
         brain = LatentBrain(
             model,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wavcube.lobes.acoustic_codec import AcousticCodec
 from wavcube.lobes.acoustic_encoder import AcousticEncoder
+from wavcube.lobes.acoustic_skip import AcousticSkip
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
 from wavcube.lobes.causal_transformer import CausalTransformerBackbone
 from wavcube.lobes.convnext import ConvNeXtBackbone
@@ -75,6 +76,7 @@ def tiny_wavcube(
     encoder: EncoderType = "wavlm",
     variational: bool = False,
     with_layer_mix: bool = False,
+    with_skip: bool = False,
 ) -> WavCube:
     """Random model of a few ten thousand parameters with every part of the real one.
 
@@ -88,6 +90,8 @@ def tiny_wavcube(
         Take the variational bottleneck.
     with_layer_mix : bool
         Feed the bottleneck a mix of all layers.
+    with_skip : bool
+        Add an acoustic skip, of random weights.
 
     Examples
     --------
@@ -100,7 +104,10 @@ def tiny_wavcube(
     bottleneck_class = VariationalBottleneck if variational else SemanticBottleneck
     bottleneck = bottleneck_class(ssl.dim, latent_dim=8, num_layers=1, num_heads=2, ffn_dim=32)
     mix = LayerMix(ssl.num_layers + 1) if with_layer_mix else None
-    return WavCube(ssl, bottleneck, tiny_decoder(backbone), mix).eval()
+    skip = AcousticSkip(ssl.dim, 8) if with_skip else None
+    if skip is not None:
+        skip.linear.reset_parameters()  # not zero, that tests may see it
+    return WavCube(ssl, bottleneck, tiny_decoder(backbone), mix, skip).eval()
 
 
 def tiny_acoustic_codec() -> AcousticCodec:

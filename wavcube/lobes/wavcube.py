@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wavcube.lobes.acoustic_skip import AcousticSkip
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
 from wavcube.lobes.decoder import AcousticDecoder
 from wavcube.lobes.latent_codec import CodecOutput, LatentCodec, fit_samples
@@ -54,6 +55,8 @@ class WavCube(LatentCodec):
         Latent to waveform.
     layer_mix : LayerMix, optional
         Feed the bottleneck a mix of the encoder's layers instead of the last one.
+    acoustic_skip : AcousticSkip, optional
+        Add a linear map of the encoder's input embedding to the latent.
     official_framing : bool
         Frame as the research code does: no padding, hence floor((T - 400) / 320) + 1 frames, and
         silence in the tail that they do not reach. For models converted from its checkpoints.
@@ -81,6 +84,7 @@ class WavCube(LatentCodec):
         bottleneck: SemanticBottleneck,
         decoder: AcousticDecoder,
         layer_mix: LayerMix | None = None,
+        acoustic_skip: AcousticSkip | None = None,
         official_framing: bool = False,
     ) -> None:
         super().__init__()
@@ -88,12 +92,13 @@ class WavCube(LatentCodec):
         self.bottleneck = bottleneck
         self.decoder = decoder
         self.layer_mix = layer_mix
+        self.acoustic_skip = acoustic_skip
         self.official_framing = official_framing
         self.check_hops()
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data, parts included."""
-        names = ("encoder", "bottleneck", "decoder", "layer_mix")
+        names = ("encoder", "bottleneck", "decoder", "layer_mix", "acoustic_skip")
         parts = {name: getattr(self, name) for name in names}
         described = {
             name: nested_config(part) if part is not None else None for name, part in parts.items()
@@ -138,6 +143,12 @@ class WavCube(LatentCodec):
     def _compress(self, features: SSLFeatures) -> Tensor:
         mask = length_mask(features.num_frames, features.feature.shape[1])
         latents = self.bottleneck.encode(self._bottleneck_input(features), _unless_full(mask))
+        return self._complete(latents, features, mask)
+
+    def _complete(self, latents: Tensor, features: SSLFeatures, mask: Tensor) -> Tensor:
+        """Add what goes around the bottleneck, and silence the padding."""
+        if self.acoustic_skip is not None:
+            latents = latents + self.acoustic_skip(features.states[0])
         return latents.masked_fill(~mask[..., None], 0.0)
 
     def semantic(self, latents: Tensor, lens: Tensor | None = None) -> Tensor:
@@ -171,7 +182,7 @@ class WavCube(LatentCodec):
         posterior = None
         if isinstance(self.bottleneck, VariationalBottleneck):
             posterior = self.bottleneck.posterior(self._bottleneck_input(features), keys)
-            latents = self.bottleneck.sample(*posterior).masked_fill(~mask[..., None], 0.0)
+            latents = self._complete(self.bottleneck.sample(*posterior), features, mask)
         else:
             latents = self._compress(features)
         feature_hat = self.bottleneck.decode(latents, keys)

@@ -16,6 +16,7 @@ ALLOWED_CLASSES = frozenset(
         "wavcube.lobes.acoustic_encoder.AcousticEncoder",
         "wavcube.lobes.ssl_encoder.SSLEncoder",
         "wavcube.lobes.layer_mix.LayerMix",
+        "wavcube.lobes.acoustic_skip.AcousticSkip",
         "wavcube.lobes.bottleneck.SemanticBottleneck",
         "wavcube.lobes.bottleneck.VariationalBottleneck",
         "wavcube.lobes.decoder.AcousticDecoder",
