@@ -29,10 +29,16 @@ def repository() -> Path:
     return REPOSITORY
 
 
+def find_shared() -> Path:
+    """Folder of the shared data; without it a test is skipped, or fails where it is required."""
+    folder = Path(os.environ.get("WAVCUBE_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        give_up = pytest.fail if os.environ.get("WAVCUBE_REQUIRE_SHARED") == "1" else pytest.skip
+        give_up(f"no shared data at {folder} (set WAVCUBE_SHARED)")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real speech and golden numbers, kept beside the repository; absent for most users."""
-    folder = Path(os.environ.get("WAVCUBE_SHARED", REPOSITORY.parent / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"no shared data at {folder} (set WAVCUBE_SHARED)")
-    return folder
+    return find_shared()
