@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -292,6 +293,32 @@ def test_preparation_is_done_once(folder, tmp_path, monkeypatch):
     audio(folder / "dora" / "new.wav")
     prepare()
     assert len(read_manifest(manifests["train"], folder)) == 11
+
+
+def test_changed_audio_of_the_same_size_is_noticed(folder, tmp_path):
+    def prepare():
+        manifests = prepare_own_audio(folder, tmp_path / "out", max_bad_fraction=1, progress=False)
+        return sum(len(read_manifest(path, folder)) for path in manifests.values())
+
+    assert prepare() == 12
+    path = folder / "ann" / "0.wav"
+    size = path.stat().st_size
+    path.write_bytes(bytes(size))
+    assert prepare() == 11
+    (folder / "bob").rename(folder / "bea")
+    assert prepare() == 11
+    assert "bea/" in (tmp_path / "out" / "train.csv").read_text()
+
+
+def test_a_copy_that_lost_its_times_gives_the_same_manifests(folder, tmp_path):
+    def prepare():
+        manifests = prepare_own_audio(folder, tmp_path / "out", progress=False)
+        return {name: path.read_bytes() for name, path in manifests.items()}
+
+    first = prepare()
+    for path in folder.rglob("*.*"):
+        os.utime(path, (1, 1))
+    assert prepare() == first
 
 
 def test_bad_files_of_own_audio_are_listed(tmp_path):

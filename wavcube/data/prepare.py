@@ -102,11 +102,16 @@ def prepare_own_audio(
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """Digest of the names and sizes of some files, to notice that a corpus has changed."""
+    """Digest of some files' paths, sizes and times of change, to notice that a corpus has changed.
+
+    It reads no file. A copy that did not keep the times counts as changed: it is checked once
+    more, and the same manifests come out.
+    """
     digest = hashlib.sha256()
     for path in files:
-        size = path.stat().st_size if path.is_file() else -1
-        digest.update(f"{path.name} {size}\n".encode())
+        found = path.stat() if path.is_file() else None
+        state = f"{found.st_size} {found.st_mtime_ns}" if found else "missing"
+        digest.update(f"{path.absolute()} {state}\n".encode())
     return digest.hexdigest()
 
 
