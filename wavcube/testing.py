@@ -104,7 +104,7 @@ def tiny_wavcube(
     bottleneck_class = VariationalBottleneck if variational else SemanticBottleneck
     bottleneck = bottleneck_class(ssl.dim, latent_dim=8, num_layers=1, num_heads=2, ffn_dim=32)
     mix = LayerMix(ssl.num_layers + 1) if with_layer_mix else None
-    skip = AcousticSkip(ssl.dim, 8) if with_skip else None
+    skip = AcousticSkip(ssl.front_dim, 8) if with_skip else None
     if skip is not None:
         skip.linear.reset_parameters()  # not zero, that tests may see it
     return WavCube(ssl, bottleneck, tiny_decoder(backbone), mix, skip).eval()

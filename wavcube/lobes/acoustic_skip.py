@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 
 class AcousticSkip(nn.Module):
-    """Linear map of the encoder's input embedding that is added to the latent.
+    """Linear map of the encoder's front end that is added to the latent.
 
     An SSL encoder's layers keep what is said; level, pitch and voice must be carved out of them
-    again. The input embedding still has all of it, linearly. At a small size that is what
-    reconstruction is short of. It starts at zero: the latent is the bottleneck's alone until
-    training says otherwise.
+    again. The front end still has all of it, and a linear map is learned fast: at a small size
+    this is what reconstruction is short of. It starts at zero: the latent is the bottleneck's alone
+    until training says otherwise.
 
     Parameters
     ----------
-    dim : int
-        Width C of the encoder.
+    front_dim : int
+        Width F of the front end.
     latent_dim : int
         Width D of the latent.
 
@@ -29,16 +29,16 @@ class AcousticSkip(nn.Module):
     0.0
     """
 
-    def __init__(self, dim: int, latent_dim: int) -> None:
+    def __init__(self, front_dim: int, latent_dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(dim, latent_dim)
+        self.linear = nn.Linear(front_dim, latent_dim)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data."""
-        return {"dim": self.linear.in_features, "latent_dim": self.linear.out_features}
+        return {"front_dim": self.linear.in_features, "latent_dim": self.linear.out_features}
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Map `[B, N, C]` to `[B, N, D]`."""
-        return self.linear(embedding)
+    def forward(self, front: Tensor) -> Tensor:
+        """Map `[B, N, F]` to `[B, N, D]`."""
+        return self.linear(front)

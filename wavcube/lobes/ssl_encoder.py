@@ -33,11 +33,14 @@ class SSLFeatures:
         Input embedding and every layer to the chosen one, `[B, N, C]` each; `feature` is the last.
     num_frames : Tensor
         Valid frames of each item, `[B]`.
+    front : Tensor
+        What the front end made of the waveform, `[B, N, F]`: log-mel energies or convolutions.
     """
 
     feature: Tensor
     states: list[Tensor]
     num_frames: Tensor
+    front: Tensor
 
 
 class SSLEncoder(nn.Module):
@@ -134,6 +137,11 @@ class SSLEncoder(nn.Module):
     def dim(self) -> int:
         """Width C of the feature."""
         return self.model.config.hidden_size
+
+    @property
+    def front_dim(self) -> int:
+        """Width F of the front end."""
+        return self.model.config.conv_dim[-1]
 
     @property
     def num_layers(self) -> int:
@@ -242,7 +250,7 @@ class SSLEncoder(nn.Module):
         self, wavs: Tensor, num_samples: Tensor, num_frames: Tensor, span_mask: Tensor | None
     ) -> SSLFeatures:
         """Run items of equal length together: GroupNorm over time forbids padding."""
-        size, states = int(num_frames.max()), None
+        size, everything = int(num_frames.max()), None
         for samples in num_samples.unique().tolist():
             rows = (num_samples == samples).nonzero().squeeze(1)
             frames = int(num_frames[rows[0]])
@@ -251,11 +259,13 @@ class SSLEncoder(nn.Module):
                 num_frames[rows],
                 None if span_mask is None else span_mask[rows, :frames],
             )
-            if states is None:
-                states = [s.new_zeros(len(wavs), size, s.shape[2]) for s in part.states]
-            padded = [F.pad(s, (0, 0, 0, size - frames)) for s in part.states]
-            states = [s.index_copy(0, rows, p) for s, p in zip(states, padded, strict=True)]
-        return SSLFeatures(states[-1], states, num_frames)
+            made = [part.front, *part.states]
+            if everything is None:
+                everything = [x.new_zeros(len(wavs), size, x.shape[2]) for x in made]
+            padded = [F.pad(x, (0, 0, 0, size - frames)) for x in made]
+            everything = [x.index_copy(0, rows, p) for x, p in zip(everything, padded, strict=True)]
+        front, *states = everything
+        return SSLFeatures(states[-1], states, num_frames, front)
 
     def _run(self, wavs: Tensor, num_frames: Tensor, span_mask: Tensor | None) -> SSLFeatures:
         """Run a batch whose padding is silent already."""
@@ -280,7 +290,7 @@ class SSLEncoder(nn.Module):
         else:
             last = self.post_norm(states[-1])
         states = [state.masked_fill(padding, 0.0) for state in [*states[:-1], last]]
-        return SSLFeatures(states[-1], states, num_frames)
+        return SSLFeatures(states[-1], states, num_frames, front.masked_fill(padding, 0.0))
 
     def _front_end(self, wavs: Tensor) -> Tensor:
         """Map `[B, T]` to `[B, N, F]`."""

@@ -56,7 +56,7 @@ class WavCube(LatentCodec):
     layer_mix : LayerMix, optional
         Feed the bottleneck a mix of the encoder's layers instead of the last one.
     acoustic_skip : AcousticSkip, optional
-        Add a linear map of the encoder's input embedding to the latent.
+        Add a linear map of the encoder's front end to the latent.
     official_framing : bool
         Frame as the research code does: no padding, hence floor((T - 400) / 320) + 1 frames, and
         silence in the tail that they do not reach. For models converted from its checkpoints.
@@ -148,7 +148,7 @@ class WavCube(LatentCodec):
     def _complete(self, latents: Tensor, features: SSLFeatures, mask: Tensor) -> Tensor:
         """Add what goes around the bottleneck, and silence the padding."""
         if self.acoustic_skip is not None:
-            latents = latents + self.acoustic_skip(features.states[0])
+            latents = latents + self.acoustic_skip(features.front)
         return latents.masked_fill(~mask[..., None], 0.0)
 
     def semantic(self, latents: Tensor, lens: Tensor | None = None) -> Tensor:
