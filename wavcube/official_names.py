@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from wavcube.release.weights import current_name
+
 FEATURES = "feature_extractor."
 TEACHER, TRAINED_ENCODER = FEATURES + "model.", FEATURES + "rep_model."
 POST_NORM = FEATURES + "post_wavlm_layer_norm."
@@ -48,11 +50,6 @@ _DECODER_LAYER = (
     (".final_layer_norm.", ".ffn_norm."),
     (".fc1.", ".ffn_in."),
     (".fc2.", ".ffn_out."),
-)
-# weight_norm's two spellings: the hook of older torch, and the parametrisation
-_WEIGHT_NORM = (
-    (r"\.weight_g$", ".parametrizations.weight.original0"),
-    (r"\.weight_v$", ".parametrizations.weight.original1"),
 )
 
 
@@ -136,10 +133,7 @@ def translate(state: Mapping[str, Tensor], stage: int, layer: int, num_layers: i
 def _our_name(name: str, encoder: str) -> str | None:
     """Translate one name; None if it is unknown."""
     if name.startswith(encoder):
-        ours = "encoder.model." + name.removeprefix(encoder)
-        for pattern, spelling in _WEIGHT_NORM:
-            ours = re.sub(pattern, spelling, ours)
-        return ours
+        return "encoder.model." + current_name(name.removeprefix(encoder))
     if name.startswith(POST_NORM):
         return "encoder.post_norm." + name.removeprefix(POST_NORM)
     for pattern, start in _FAMILIES:

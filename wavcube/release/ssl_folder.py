@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from wavcube.release.weights import load_strictly, read_weights, write_weights
+from wavcube.release.weights import (
+    current_name,
+    load_strictly,
+    read_weights,
+    write_weights,
+)
 
 if TYPE_CHECKING:
     from wavcube.lobes.ssl_encoder import SSLEncoder
@@ -150,12 +155,7 @@ def _base_name(name: str) -> str:
     """Spell a name as the base model of this torch does."""
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
-    # weight_norm's two spellings: hook (older torch) and parametrisation
-    name = name.replace("pos_conv_embed.conv.weight_g", _PARAMETRISED + "original0")
-    return name.replace("pos_conv_embed.conv.weight_v", _PARAMETRISED + "original1")
-
-
-_PARAMETRISED = "pos_conv_embed.conv.parametrizations.weight."
+    return current_name(name)
 
 
 def fetch_encoder(hub_id: str, files: tuple[str, ...]) -> Path:

@@ -17,6 +17,35 @@ from wavcube.atomic import give_default_mode
 
 # an error names so many keys of a kind, and counts the rest
 NAMED_KEYS = 6
+# weight normalisation's parts: the hook of older torch and its parametrisation
+_WEIGHT_NORM = {
+    "weight_g": "parametrizations.weight.original0",
+    "weight_v": "parametrizations.weight.original1",
+}
+
+
+def current_name(name: str) -> str:
+    """Spell a weight's name as this torch does.
+
+    Parameters
+    ----------
+    name : str
+        As some torch wrote it.
+
+    Returns
+    -------
+    str
+        The same but for weight normalisation, which older versions spelt otherwise.
+
+    Examples
+    --------
+    >>> current_name("conv.weight_g")
+    'conv.parametrizations.weight.original0'
+    >>> current_name("conv.bias")
+    'conv.bias'
+    """
+    module, dot, last = name.rpartition(".")
+    return module + dot + _WEIGHT_NORM.get(last, last)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
