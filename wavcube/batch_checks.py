@@ -1,4 +1,4 @@
-"""What users may pass to the inference class, checked with messages that name value and remedy."""
+"""What users may pass, checked with messages that name value and remedy."""
 
 from __future__ import annotations
 

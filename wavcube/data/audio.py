@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
 import soundfile
 import torch
 import torchaudio
@@ -14,8 +13,9 @@ from speechbrain.dataio.audio_io import AudioInfo
 from torch import Tensor
 
 from wavcube.atomic import atomic_file
+from wavcube.batch_checks import check_waveforms
 
-__all__ = ["check_waveform", "inspect_audio", "read_audio", "write_audio"]
+__all__ = ["inspect_audio", "read_audio", "write_audio"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,69 +108,6 @@ def read_audio(path: str | Path, sample_rate: int) -> Tensor:
     return wav.contiguous()
 
 
-def check_waveform(
-    wav: Tensor | np.ndarray,
-    sample_rate: int | None,
-    expected: int,
-    *,
-    batched: bool = False,
-) -> Tensor:
-    """Check a waveform that a user passes as an array; resample it when its rate is given.
-
-    Arguments
-    ---------
-    wav : Tensor | np.ndarray
-        Floating-point samples, `[T]`; `[B, T]` when `batched`.
-    sample_rate : int | None
-        Of `wav`, in Hz. None says that it is `expected`.
-    expected : int
-        The rate that the caller needs, in Hz.
-    batched : bool
-        Whether a batch is wanted.
-
-    Returns
-    -------
-    Tensor
-        Of the same shape, except for T when resampled; float32.
-
-    Raises
-    ------
-    ValueError
-        When the number of dimensions or the type of the samples is another, when there is no
-        sample, or when one is NaN or infinite.
-
-    Example
-    -------
-    >>> check_waveform(torch.zeros(8000), 8000, expected=16000).shape
-    torch.Size([16000])
-    >>> check_waveform(torch.zeros(2, 8000), None, expected=16000)
-    Traceback (most recent call last):
-    ...
-    ValueError: a mono waveform has shape [T], not [2, 8000]: average the channels first
-    """
-    wav = torch.as_tensor(wav)
-    shape = list(wav.shape)
-    if batched and wav.ndim != 2:
-        raise ValueError(f"a batch of mono waveforms has shape [B, T], not {shape}")
-    if not batched and wav.ndim != 1:
-        raise ValueError(f"a mono waveform has shape [T], not {shape}: average the channels first")
-    if not wav.is_floating_point():
-        raise ValueError(
-            f"waveforms are floating-point numbers from -1 to 1, not {wav.dtype}: "
-            "divide 16-bit integers by 32768"
-        )
-    if wav.numel() == 0:
-        raise ValueError(f"a waveform of shape {shape} holds no samples")
-    if sample_rate is not None and sample_rate <= 0:
-        raise ValueError(f"sample_rate must be positive, not {sample_rate}")
-    wav = wav.to(torch.float32)
-    _check_finite("the waveform", wav)
-    if sample_rate is not None and sample_rate != expected:
-        logger.info("resampled from %d to %d Hz", sample_rate, expected)
-        wav = torchaudio.functional.resample(wav, sample_rate, expected)
-    return wav
-
-
 def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
     """Write a mono waveform; the file appears under its name only when it is complete.
 
@@ -193,7 +130,9 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
         When the file cannot be written, for example on a full disk.
     """
     path = Path(path)
-    wav = check_waveform(wav.detach().cpu(), None, sample_rate)
+    if wav.dim() != 1:
+        raise ValueError(f"a mono waveform has shape [T], not {list(wav.shape)}")
+    wav = check_waveforms(wav.detach(), None, torch.device("cpu"))[0][0]
     if path.suffix[1:].upper() not in soundfile.available_formats():
         raise ValueError(f"{path}: no format is known for the suffix {path.suffix!r}; use .wav")
     clipped = int((wav.abs() > 1).sum())
