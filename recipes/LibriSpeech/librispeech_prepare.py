@@ -37,8 +37,8 @@ def prepare_librispeech(
 ) -> dict[str, Path]:
     """Write the manifests of train, valid and test; at once when an earlier call has.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     data_folder : str | Path
         The folder that holds `train-clean-100` and its like.
     out_folder : str | Path

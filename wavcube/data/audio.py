@@ -28,8 +28,8 @@ _SYSTEM_ERROR = 2
 def inspect_audio(path: str | Path) -> AudioInfo:
     """Read a file's header and prove that its last sample is there, without decoding the rest.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     path : str | Path
         An audio file of any format that libsndfile reads.
 
@@ -66,8 +66,8 @@ def read_audio(path: str | Path, sample_rate: int) -> Tensor:
 
     Several channels are averaged and other rates resampled, which is logged at level INFO.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     path : str | Path
         An audio file.
     sample_rate : int
@@ -83,8 +83,8 @@ def read_audio(path: str | Path, sample_rate: int) -> Tensor:
     FileNotFoundError, ValueError
         As in `inspect_audio`; NaN and infinite samples are always found.
 
-    Example
-    -------
+    Examples
+    --------
     >>> path = getfixture("tmp_path") / "stereo.wav"
     >>> audio_io.save(path, torch.zeros(2, 8000), 8000)
     >>> read_audio(path, 16000).shape
@@ -111,8 +111,8 @@ def read_audio(path: str | Path, sample_rate: int) -> Tensor:
 def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
     """Write a mono waveform; the file appears under its name only when it is complete.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     path : str | Path
         Its suffix chooses the format, for example ".wav" or ".flac" (16 bits). Missing folders
         are made.

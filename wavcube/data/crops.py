@@ -28,8 +28,8 @@ class CropDataset(Dataset):
     so that every second of speech is equally likely; then each crop's peak is set. An utterance
     shorter than a crop is taken whole.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     utterances : Sequence[Mapping[str, Any]]
         Rows with "wav" (path of an audio file) and "duration" (seconds), optionally "ID":
         dictionaries, or what `wavcube.data.manifest.Utterance.as_dict` returns.
@@ -49,8 +49,8 @@ class CropDataset(Dataset):
     ValueError
         When there is no utterance or a number is out of range.
 
-    Example
-    -------
+    Examples
+    --------
     >>> from speechbrain.dataio import audio_io
     >>> path = getfixture("tmp_path") / "a.wav"
     >>> audio_io.save(path, 0.1 * torch.randn(1, 16000), 16000)

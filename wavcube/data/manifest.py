@@ -52,8 +52,8 @@ def write_manifest(
 ) -> None:
     """Write a CSV manifest that SpeechBrain's `DynamicItemDataset.from_csv` reads.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     path : str | Path
         Of the CSV file, which appears only when complete.
     utterances : Sequence[Utterance]
@@ -91,8 +91,8 @@ def read_manifest(path: str | Path, data_root: str | Path | None = None) -> list
     without "duration" 0 (`wavcube.data.scan.check_files` fills it in); other columns are passed
     over. Relative paths are relative to `data_root`, or to the CSV file's folder without one.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     path : str | Path
         CSV file, UTF-8.
     data_root : str | Path | None

@@ -40,8 +40,8 @@ def prepare_own_audio(
 
     Utterances for validation and test are drawn at random, whoever speaks them.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     source : str | Path
         Folder, or CSV file with at least the column "wav".
     out_folder : str | Path
@@ -144,8 +144,8 @@ def write_prepared(
 ) -> dict[str, Path]:
     """Write manifests and, last, the marker that says how they were made.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     out_folder : str | Path
         Made if missing.
     manifests : Mapping[str, Sequence[Utterance]]

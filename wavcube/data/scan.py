@@ -50,8 +50,8 @@ def check_files(
 
     A bad file is logged with its reason, counted and left out.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     utterances : Iterable[Utterance]
         To check.
     max_bad_fraction : float
@@ -102,8 +102,8 @@ def scan_audio_folder(
     The ID is the path within the folder without its suffix, joined by "-"; the speaker is the
     first subfolder, empty for files at the top. Hidden files and folders are passed over.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     folder : str | Path
         To search.
     max_bad_fraction, progress

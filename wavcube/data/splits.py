@@ -17,8 +17,8 @@ def hold_back_speakers(
 ) -> tuple[list[Utterance], list[Utterance]]:
     """Hold back all utterances of some speakers.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     utterances : Sequence[Utterance]
         All of them, with speakers.
     count : int
@@ -36,8 +36,8 @@ def hold_back_speakers(
     ValueError
         When a speaker is unknown, or no speaker would be left on either side.
 
-    Example
-    -------
+    Examples
+    --------
     >>> rows = [Utterance(f"{s}-{i}", 1.0, "a.wav", s) for s in "abc" for i in range(2)]
     >>> kept, held_back = hold_back_speakers(rows, 1, seed=0)
     >>> len(kept), len(held_back), len({row.spk_id for row in held_back})
@@ -62,8 +62,8 @@ def hold_back_utterances(
 ) -> tuple[list[Utterance], list[Utterance]]:
     """Hold back a share of the utterances, whoever speaks them, and at least one.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     utterances : Sequence[Utterance]
         All of them.
     fraction : float

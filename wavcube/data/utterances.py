@@ -23,8 +23,8 @@ def utterance_dataset(
     With SpeechBrain's default collation `batch.wav` is then data `[B, T]` and relative lengths
     `[B]`, for crops and whole utterances alike.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     utterances : Sequence[Utterance]
         Rows of a manifest.
     sample_rate : int
@@ -37,8 +37,8 @@ def utterance_dataset(
     ValueError
         When there is no utterance.
 
-    Example
-    -------
+    Examples
+    --------
     >>> import torch
     >>> from wavcube.data.audio import write_audio
     >>> path = getfixture("tmp_path") / "a.wav"

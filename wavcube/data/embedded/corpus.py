@@ -57,8 +57,8 @@ class _Plan:
 def default_cache_folder() -> Path:
     """Return the folder for things made once: `$XDG_CACHE_HOME/wavcube` or `~/.cache/wavcube`.
 
-    Example
-    -------
+    Examples
+    --------
     >>> default_cache_folder().name
     'wavcube'
     """
@@ -85,8 +85,8 @@ def make_embedded_corpus(
     appears under its final name only when complete, and calls that run at the same time wait for
     each other.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     folder : str | Path
         Where corpora are kept, for example `default_cache_folder()`; one subfolder for each set
         of arguments.

@@ -72,8 +72,8 @@ class Espeak:
     ImportError
         When the `espeakng-loader` package is missing or its library cannot be loaded.
 
-    Example
-    -------
+    Examples
+    --------
     >>> with Espeak() as espeak:
     ...     samples, rate = espeak.speak("Hello.", Voice("gmw/en-US", "f2", "F"))
     >>> samples.dtype, rate
@@ -109,8 +109,8 @@ class Espeak:
     def speak(self, text: str, voice: Voice, seed: int = 1) -> tuple[np.ndarray, int]:
         """Synthesise one utterance.
 
-        Arguments
-        ---------
+        Parameters
+        ----------
         text : str
             What to say.
         voice : Voice

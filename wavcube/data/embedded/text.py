@@ -118,8 +118,8 @@ _SYMBOL = re.compile(r"\{([^}]+)\}")
 def draw_text(rng: random.Random) -> str:
     """Draw one utterance: a sentence (80 %), a digit string (10 %) or a word or digit alone (10 %).
 
-    Example
-    -------
+    Examples
+    --------
     >>> text = draw_text(random.Random(3))
     >>> VOCABULARY.issuperset(transcript(text).split())
     True
@@ -138,8 +138,8 @@ def draw_text(rng: random.Random) -> str:
 def transcript(text: str) -> str:
     """Write a text the way LibriSpeech does: upper case, letters, apostrophes and single spaces.
 
-    Example
-    -------
+    Examples
+    --------
     >>> transcript("At noon, the baker's wife left.")
     "AT NOON THE BAKER'S WIFE LEFT"
     """

@@ -41,8 +41,8 @@ _VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
 def make_voices(split: str, count: int, seed: int) -> list[Voice]:
     """List `count` different voices, female and male in turn, shared with no other split.
 
-    Arguments
-    ---------
+    Parameters
+    ----------
     split : str
         "train", "dev" or "test".
     count : int
@@ -55,8 +55,8 @@ def make_voices(split: str, count: int, seed: int) -> list[Voice]:
     ValueError
         When the split has fewer voices than that.
 
-    Example
-    -------
+    Examples
+    --------
     >>> [voice.sex for voice in make_voices("dev", 3, seed=1)]
     ['F', 'M', 'F']
     """
