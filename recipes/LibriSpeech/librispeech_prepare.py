@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wavcube.data.manifest import Utterance
@@ -72,9 +72,7 @@ def prepare_librispeech(
     data_folder = Path(data_folder)
     asked = {"train": train_splits, "valid": valid_splits, "test": test_splits}
     splits = choose_splits(data_folder, asked)
-    listing = {name: find_audio(data_folder / name) for names in splits.values() for name in names}
-    sources = [path for paths in listing.values() for path in paths]
-    sources += [path for name in listing for path in find_transcripts(data_folder / name)]
+    files = {name: find_audio(data_folder / name) for names in splits.values() for name in names}
     arguments = {
         "data_folder": str(data_folder.resolve()),
         "splits": splits,
@@ -82,18 +80,37 @@ def prepare_librispeech(
         "limit": limit,
         "seed": seed,
         "max_bad_fraction": max_bad_fraction,
-        "files": fingerprint(sources),
+        "files": fingerprint(list_sources(data_folder, files)),
     }
     done = prepared_manifests(out_folder, arguments)
     if done is not None:
         return done
-
-    rows = {name: list_utterances(data_folder / name, listing[name]) for name in sorted(listing)}
+    rows = {name: list_utterances(data_folder / name, files[name]) for name in sorted(files)}
     everything = [row for name in rows for row in rows[name]]
     scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
-    good = {row.wav: row for row in scan.utterances}
+    manifests = assign_roles(rows, scan.utterances, splits, held_back_speakers, seed)
+    if limit is not None:
+        manifests = {role: draw(found, limit, seed) for role, found in manifests.items()}
+    return write_prepared(out_folder, manifests, arguments, data_root=data_folder, bad=scan.bad)
+
+
+def list_sources(data_folder: Path, files: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """List all that the manifests depend on: the splits' audio files and transcripts."""
+    sources = [path for name in files for path in files[name]]
+    return sources + [path for name in files for path in find_transcripts(data_folder / name)]
+
+
+def assign_roles(
+    rows: Mapping[str, Sequence[Utterance]],
+    good: Sequence[Utterance],
+    splits: Mapping[str, Sequence[str]],
+    held_back_speakers: int,
+    seed: int,
+) -> dict[str, list[Utterance]]:
+    """Give the good ones of each split's rows to train, valid and test, which share no speaker."""
+    checked = {row.wav: row for row in good}
     manifests = {
-        role: [good[row.wav] for name in names for row in rows[name] if row.wav in good]
+        role: [checked[row.wav] for name in names for row in rows[name] if row.wav in checked]
         for role, names in splits.items()
     }
     if not splits["valid"]:
@@ -102,9 +119,7 @@ def prepare_librispeech(
         )
         logger.info("validation: %d speakers held back from training", held_back_speakers)
     require_disjoint_speakers(manifests)
-    if limit is not None:
-        manifests = {role: draw(found, limit, seed) for role, found in manifests.items()}
-    return write_prepared(out_folder, manifests, arguments, data_root=data_folder, bad=scan.bad)
+    return manifests
 
 
 def is_librispeech(folder: str | Path) -> bool:
