@@ -24,7 +24,7 @@ def test_stage_1_trains_all_but_the_encoder():
     for _ in range(2):
         brain.fit_batch(batch(3200, 4800))
     parts = {name.split(".")[0] for name in changed(before, brain.model)}
-    assert parts == {"bottleneck", "decoder", "layer_mix"}
+    assert parts == {"bottleneck", "decoder", "layer_mix", "acoustic_skip"}
     assert brain.teacher is None
 
 
@@ -34,7 +34,7 @@ def test_stage_2_trains_everything_but_the_teacher():
     for _ in range(2):
         brain.fit_batch(batch(3200, 4800))
     parts = {name.split(".")[0] for name in changed(before, brain.model)}
-    assert parts == {"encoder", "bottleneck", "decoder", "layer_mix"}
+    assert parts == {"encoder", "bottleneck", "decoder", "layer_mix", "acoustic_skip"}
     assert changed(teacher, brain.teacher) == set()
 
 
