@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,8 +11,43 @@ import numpy as np
 INVERSE_PENALTY = 0.1
 
 
+def hold_out(groups: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Hold out every group in turn.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        What must not be shared by training and test, such as the speaker of each item.
+
+    Yields
+    ------
+    name : str
+        The group that is held out; they come sorted.
+    train, test : np.ndarray
+        Indices of the items to learn from and of those to test on.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two groups.
+
+    Examples
+    --------
+    >>> for name, train, test in hold_out(["a", "b", "a"]):
+    ...     print(name, train, test)
+    a [1] [0 2]
+    b [0 2] [1]
+    """
+    groups = np.asarray(groups)
+    names = sorted(set(groups.tolist()))
+    if len(names) < 2:
+        raise ValueError(f"nothing to hold out: the only group is {names}")
+    for name in names:
+        yield name, np.flatnonzero(groups != name), np.flatnonzero(groups == name)
+
+
 def leave_one_group_out(
-    features: np.ndarray, labels: Sequence[int], groups: Sequence[str]
+    features: np.ndarray, labels: Sequence[Hashable], groups: Sequence[str]
 ) -> dict[str, float]:
     """Accuracy on each group of a logistic regression trained on all the others.
 
@@ -20,10 +55,10 @@ def leave_one_group_out(
     ----------
     features : np.ndarray
         `[items, dimensions]`.
-    labels : sequence of int
+    labels : sequence of int or str
         Class of each item.
     groups : sequence of str
-        What must not be shared by training and test, such as the speaker.
+        See :func:`hold_out`.
 
     Returns
     -------
@@ -45,16 +80,12 @@ def leave_one_group_out(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    labels, groups = np.asarray(labels), np.asarray(groups)
+    labels = np.asarray(labels)
     if not len(features) == len(labels) == len(groups):
         raise ValueError(f"{len(features)} features, {len(labels)} labels, {len(groups)} groups")
-    names = sorted(set(groups.tolist()))
-    if len(names) < 2:
-        raise ValueError(f"nothing to hold out: the only group is {names}")
     accuracy = {}
-    for name in names:
-        test = groups == name
+    for name, train, test in hold_out(groups):
         classifier = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
-        probe = make_pipeline(StandardScaler(), classifier).fit(features[~test], labels[~test])
+        probe = make_pipeline(StandardScaler(), classifier).fit(features[train], labels[train])
         accuracy[name] = float(probe.score(features[test], labels[test]))
     return accuracy

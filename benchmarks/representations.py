@@ -1,0 +1,231 @@
+"""What each representation keeps of speech and what it knows: WavCube beside its neighbours.
+
+    python -m benchmarks.representations --acoustic RELEASE --stage1 RELEASE --stage2 RELEASE
+        [--speech embedded LibriSpeech/test-other VCTK-Corpus-0.92/wav48_silence_trimmed/p227]
+        [--digits FSDD_FOLDER] [--utterances 50] [--processes 2] --json OUT
+
+Prints one table of scores for each set of speech, and one of linear probes on FSDD. A release that
+is not given has no row. Whole recordings are resynthesised one by one, and scored unpadded at the
+models' rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.features import (
+    latent_frames,
+    log_mel_frames,
+    mfcc_statistics,
+    pooled,
+    ssl_frames,
+)
+from benchmarks.fsdd import digit_accuracy, read_takes, speaker_accuracy
+from benchmarks.griffin_lim import ITERATIONS, griffin_lim
+from benchmarks.speech_sets import EMBEDDED, SpeechSet, read_sets
+from wavcube import WavCube
+from wavcube.atomic import write_atomically
+from wavcube.brains.latent_report import Resynthesis, score_rows, table_as_dict
+from wavcube.brains.usage import usage_errors
+from wavcube.cli_files import check_output
+from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
+from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.metrics import Summary, format_table
+from wavcube.metrics.linear_probe import INVERSE_PENALTY
+from wavcube.metrics.registry import select_metrics
+from wavcube.release.card import library_versions
+from wavcube.release.ssl_folder import packaged_encoder
+
+METRICS = (
+    "pesq_wb", "stoi", "estoi", "si_sdr", "mel_distance", "mel_cepstral_distortion",
+    "f0_correlation", "voicing_error", "speaker_similarity", "wer",
+)  # fmt: skip
+ORIGINAL, GRIFFIN_LIM = "original", "log-mel, Griffin-Lim"
+MODELS = {
+    "acoustic": "acoustic-only codec",
+    "stage1": "WavCube, stage 1",
+    "stage2": "WavCube, stage 2",
+}
+SSL_FEATURE, LOG_MEL, MFCC = "SSL feature", "log-mel", "MFCC, mean and deviation"
+MEL_BINS, MEL_RATE, MFCC_COEFFICIENTS, MFCC_RATE = 100, 100, 13, 100
+DIGITS, SPEAKERS = "digits, unseen speakers [%] ↑", "speakers, unseen takes [%] ↑"
+
+
+def copy_set(speech: SpeechSet, models: Mapping[str, WavCube], rate: int) -> dict[str, Resynthesis]:
+    """Make every row's copies of a set."""
+    makers: dict[str, Callable[[Tensor], Tensor]] = {
+        ORIGINAL: lambda wav: wav,
+        GRIFFIN_LIM: lambda wav: griffin_lim(wav, rate, MEL_BINS),
+        **{label: lambda wav, model=model: model(wav)[0] for label, model in models.items()},
+    }
+    originals = {name: wav.numpy() for name, wav in speech.clips.items()}
+    rows = {}
+    for label, make in makers.items():
+        bar = tqdm(speech.clips.items(), desc=f"{speech.name}: {label}", unit="clip")
+        copies = {name: make(wav).cpu().numpy() for name, wav in bar}
+        rows[label] = Resynthesis(rate, originals, copies, transcripts=speech.transcripts)
+    return rows
+
+
+def print_scores(name: str, clips: int, table: Mapping[str, Mapping[str, Summary]]) -> None:
+    """Print the table of one set, its columns in the order of ``METRICS``."""
+    rows: dict[str, dict[str, Summary | str]] = {
+        label: {key: row[key] for key in METRICS if key in row} for label, row in table.items()
+    }
+    if "si_sdr" in rows[ORIGINAL]:
+        rows[ORIGINAL]["si_sdr"] = "∞"
+    print(f"\n{name}, {clips} clips\n\n{format_table(rows)}", flush=True)
+
+
+def probe(
+    folder: Path, models: Mapping[str, WavCube], encoder: SSLEncoder
+) -> dict[str, dict[str, Any]]:
+    """Say of each representation what a linear classifier of its time average gets right."""
+    rate = encoder.sample_rate
+    takes = read_takes(folder, rate)
+    wavs = [take.wav for take in takes]
+    front_end = LogMelFrontEnd(MEL_BINS, stacked_frames=1, sample_rate=rate)
+    # features, and numbers that the representation has for a second of speech
+    rows: dict[str, tuple[Callable[[], np.ndarray], float]] = {
+        label: (
+            lambda model=model: pooled(latent_frames(model), wavs),
+            model.latent_dim * model.frame_rate,
+        )
+        for label, model in models.items()
+    }
+    rows[SSL_FEATURE] = (
+        lambda: pooled(ssl_frames(encoder), wavs),
+        encoder.dim * rate / encoder.hop,
+    )
+    rows[LOG_MEL] = (lambda: pooled(log_mel_frames(front_end), wavs), MEL_BINS * MEL_RATE)
+    rows[MFCC] = (lambda: mfcc_statistics(wavs, rate), MFCC_COEFFICIENTS * MFCC_RATE)
+    results = {}
+    for label, (features, values) in rows.items():
+        averages = features()
+        results[label] = {
+            "digits": _with_mean(digit_accuracy(averages, takes)),
+            "speakers": _with_mean(speaker_accuracy(averages, takes)),
+            "values_per_second": values,
+        }
+    return results
+
+
+def _with_mean(accuracy: dict[str, float]) -> dict[str, Any]:
+    return {"mean": float(np.mean(list(accuracy.values()))), "held_out": accuracy}
+
+
+def print_knowledge(results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the table of the probes."""
+    rows = {
+        label: {
+            DIGITS: 100 * row["digits"]["mean"],
+            SPEAKERS: 100 * row["speakers"]["mean"],
+            "values a second": f"{row['values_per_second']:.0f}",
+        }
+        for label, row in results.items()
+    }
+    print(f"\nLinear probes of time averages\n\n{format_table(rows, digits=1)}", flush=True)
+
+
+def describe_models(models: Mapping[str, WavCube]) -> dict[str, dict[str, Any]]:
+    """Name each model by what it is."""
+    return {
+        label: {
+            "class": type(model.mods.wavcube).__name__,
+            "parameters": sum(p.numel() for p in model.mods.parameters()),
+            "latent_dim": model.latent_dim,
+            "frame_rate": model.frame_rate,
+            "model_hash": model.model_hash,
+        }
+        for label, model in models.items()
+    }
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="representations", description=(__doc__ or "").split("\n")[0]
+    )
+    for name, label in MODELS.items():
+        parser.add_argument(f"--{name}", metavar="RELEASE", help=f"row {label!r}")
+    text = f"folders of recordings, or {EMBEDDED!r} (the default): the embedded test voices"
+    parser.add_argument("--speech", nargs="*", default=[EMBEDDED], metavar="FOLDER", help=text)
+    parser.add_argument("--utterances", type=int, default=50, help="of a set at most; default 50")
+    text = "seconds of an utterance at least; default 1, since STOI needs 0.4 s of speech"
+    parser.add_argument("--shortest", type=float, default=1.0, help=text)
+    parser.add_argument("--digits", type=Path, metavar="FOLDER", help="FSDD, for the probes")
+    parser.add_argument("--encoder", type=Path, default=packaged_encoder(), metavar="FOLDER")
+    parser.add_argument("--metrics", default=",".join(METRICS), metavar="A,B")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="to score with")
+    parser.add_argument("--device", default="cpu", help="of the models; default cpu")
+    parser.add_argument("--json", required=True, type=Path, metavar="OUT")
+    parser.add_argument("--overwrite", action="store_true", help="replace the JSON file")
+    return parser.parse_args(arguments)
+
+
+def load(options: argparse.Namespace, rate: int) -> dict[str, WavCube]:
+    """Load the releases that were given, by their rows' labels."""
+    given = {label: getattr(options, name) for name, label in MODELS.items()}
+    models = {
+        label: WavCube.from_hparams(source, run_opts={"device": options.device})
+        for label, source in given.items()
+        if source is not None
+    }
+    for label, model in models.items():
+        if model.sample_rate != rate:
+            raise ValueError(f"{label} works at {model.sample_rate} Hz, the SSL encoder at {rate}")
+    return models
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the tables and write the figures behind them."""
+    options = parse(arguments)
+    metrics = options.metrics.split(",")
+    with usage_errors("representations"):
+        check_output(options.json, options.overwrite)
+        select_metrics(metrics)
+        encoder = SSLEncoder.from_pretrained(options.encoder)
+        rate = encoder.sample_rate
+        models = load(options, rate)
+        sets = read_sets(options.speech, rate, options.utterances, options.shortest)
+    content: dict[str, Any] = {
+        "command": " ".join(["python -m benchmarks.representations", *(arguments or sys.argv[1:])]),
+        "sample_rate": rate,
+        "griffin_lim_iterations": ITERATIONS,
+        "models": describe_models(models),
+        "versions": {**library_versions(), "scikit-learn": version("scikit-learn")},
+        "sets": {},
+    }
+    for label, facts in content["models"].items():
+        print(f"{label}: {facts['class']}, {facts['parameters'] / 1e6:.2f} M parameters")
+    for speech in sets:
+        table = score_rows(copy_set(speech, models, rate), metrics, options.processes)
+        print_scores(speech.name, len(speech.clips), table)
+        facts = {"clips": list(speech.clips), "with_transcript": sorted(speech.transcripts)}
+        content["sets"][speech.name] = {**facts, **table_as_dict(table)}
+        write(options.json, content)
+    if options.digits is not None:
+        content["probe"] = {"classifier": "logistic regression", "C": INVERSE_PENALTY}
+        content["knowledge"] = probe(options.digits, models, encoder)
+        print_knowledge(content["knowledge"])
+        write(options.json, content)
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write what is known so far; that the file may be replaced is checked at the start."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, text.encode(), overwrite=True)
+
+
+if __name__ == "__main__":
+    main()
