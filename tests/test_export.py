@@ -16,6 +16,7 @@ from wavcube.export import (
     export_run,
     load_for_training,
     load_release,
+    read_card,
     read_config,
     release_hash,
     write_release,
@@ -150,6 +151,19 @@ def test_another_config_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json"):
         read_config(tmp_path)
+
+
+def test_a_release_says_again_what_its_makers_said(tmp_path):
+    folder = random_release(tmp_path / "model")
+    assert read_card(folder) == CARD
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    card = content.pop("card")
+    path.write_text(json.dumps(content))
+    assert read_card(folder) is None, "an older release"
+    path.write_text(json.dumps({**content, "card": {**card, "data": [{"name": "speech"}]}}))
+    with pytest.raises(ValueError, match=r"config\.json holds a broken card: .*license"):
+        read_card(folder)
 
 
 def test_weights_that_are_not_finite_are_not_released(tmp_path):

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, find_files
+from wavcube.release.config_file import CONFIG_FILE
 
-CONFIG_FILE, YAML_FILE = "config.json", "hyperparams.yaml"
+YAML_FILE = "hyperparams.yaml"
 EXPECTED = (
     f"info describes releases (folders with {YAML_FILE} and weights), files of latents "
     f"({', '.join(LATENT_SUFFIXES)}) and audio"

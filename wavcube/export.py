@@ -13,19 +13,18 @@ from torch import Tensor
 
 from wavcube.atomic import atomic_folder, check_apart
 from wavcube.release.build import ALLOWED_CLASSES, build
-from wavcube.release.card import ModelCard, library_versions, render_card
+from wavcube.release.card import ModelCard, render_card
+from wavcube.release.config_file import CONFIG_FILE, read_card, read_config, write_config
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, hyperparams_yaml
 from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
 
 if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec
 
-CONFIG_FILE = "config.json"
 YAML_FILE = "hyperparams.yaml"
 CARD_FILE = "README.md"
 TRAINING_FILE = "training.safetensors"
 
-FORMAT, FORMAT_VERSION = "wavcube-release", 1
 SEMANTIC_DECODER = "bottleneck.semantic_decoder."
 DISCRIMINATORS = "discriminators."
 
@@ -35,6 +34,7 @@ __all__ = [
     "export_run",
     "load_for_training",
     "load_release",
+    "read_card",
     "read_config",
     "release_config",
     "release_hash",
@@ -98,13 +98,7 @@ def write_release(
             training = {**decoder, **training_state}
             _check_training_keys(training)
             write_weights(draft / TRAINING_FILE, training, dtype)
-        content = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "model": config,
-            "versions": library_versions(),
-        }
-        (draft / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_config(draft, config, card)
         (draft / YAML_FILE).write_text(hyperparams_yaml(config), encoding="utf-8")
         facts = {
             "sample rate": f"{model.sample_rate} Hz",
@@ -223,41 +217,6 @@ def release_hash(model: LatentCodec) -> str:
 def _inference_state(model: LatentCodec) -> dict[str, Tensor]:
     state = model.state_dict()
     return {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
-
-
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """Read a release's config.json.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The release.
-
-    Returns
-    -------
-    dict
-        The lobe's configuration, for :func:`build`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder is missing or no release.
-    ValueError
-        If the file is broken or of another format.
-    """
-    path = Path(folder) / CONFIG_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} is no WavCube release: it has no {CONFIG_FILE}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    found = (
-        [content.get(k) for k in ("format", "format_version")] if isinstance(content, dict) else []
-    )
-    if found != [FORMAT, FORMAT_VERSION] or not isinstance(content.get("model"), dict):
-        raise ValueError(f"{path} is not of the format {FORMAT} {FORMAT_VERSION}: {found}")
-    return content["model"]
 
 
 def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> Path:

@@ -1,0 +1,103 @@
+"""A release's config.json: the model as plain data, and what it was made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wavcube.release.card import ModelCard, Source, library_versions
+
+CONFIG_FILE = "config.json"
+FORMAT, FORMAT_VERSION = "wavcube-release", 1
+
+
+def write_config(folder: Path, model: Mapping[str, Any], card: ModelCard) -> None:
+    """Write a release's config.json.
+
+    Parameters
+    ----------
+    folder : Path
+        The release.
+    model : mapping
+        The lobe's configuration.
+    card : ModelCard
+        Of the release; a model that is tuned from it names the same sources.
+    """
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": model,
+        "versions": library_versions(),
+        "card": asdict(card),
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Read a release's config.json.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The release.
+
+    Returns
+    -------
+    dict
+        The lobe's configuration, for :func:`build`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is missing or no release.
+    ValueError
+        If the file is broken or of another format.
+    """
+    return _read(folder)["model"]
+
+
+def read_card(folder: str | Path) -> ModelCard | None:
+    """Read what a release's makers said of it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The release.
+
+    Returns
+    -------
+    ModelCard or None
+        None if the release is older than this part of its config.json.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See :func:`read_config`.
+    """
+    said = _read(folder).get("card")
+    if said is None:
+        return None
+    try:
+        sources = {key: [Source(**item) for item in said[key]] for key in ("upstream", "data")}
+        return ModelCard(**{**said, **sources})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{Path(folder) / CONFIG_FILE} holds a broken card: {error}") from error
+
+
+def _read(folder: str | Path) -> dict[str, Any]:
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is no WavCube release: it has no {CONFIG_FILE}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    found = (
+        [content.get(k) for k in ("format", "format_version")] if isinstance(content, dict) else []
+    )
+    if found != [FORMAT, FORMAT_VERSION] or not isinstance(content.get("model"), dict):
+        raise ValueError(f"{path} is not of the format {FORMAT} {FORMAT_VERSION}: {found}")
+    return content
