@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from wavcube.brains.latent import LatentBrain
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.export import load_release
+from wavcube.export import load_release, read_card
 from wavcube.testing import tone
 
 TINY = [
@@ -168,6 +168,9 @@ def test_a_release_is_fine_tuned_on_a_csv(recipe, speech, monkeypatch):
     assert before.keys() == after.keys()
     assert any(not before[name].equal(after[name]) for name in before)
     assert (out / "release" / "training.safetensors").is_file(), "it can be tuned again"
+    made, tuned = read_card(source), read_card(out / "release")
+    assert set(made.upstream) < set(tuned.upstream), "what it was made of goes with it"
+    assert [data.name for data in tuned.data] == ["mine.csv", "speech"]
 
 
 @pytest.mark.parametrize(

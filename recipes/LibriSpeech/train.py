@@ -30,7 +30,7 @@ from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
 from wavcube.data.manifest import read_manifest
 from wavcube.data.prepare import prepare_own_audio
 from wavcube.data.utterances import utterance_dataset
-from wavcube.export import write_release
+from wavcube.export import read_card, write_release
 from wavcube.metrics import format_table
 from wavcube.release.card import ModelCard, Source
 from wavcube.release.ssl_folder import packaged_encoder
@@ -102,16 +102,20 @@ def train_stage(name, seed, parts, rows, hparams, run_opts):
 def describe(model, hparams, table):
     """Say what the model is and where it comes from."""
     own, encoder, release = (hparams[k] for k in ("data_folder", "ssl_source", "pretrained"))
-    data = Source("embedded speech", "generated with espeak-ng", "wavcube.data.embedded")
+    data = [Source("embedded speech", "generated with espeak-ng", "wavcube.data.embedded")]
     if own is not None:
-        data = Source(Path(own).name, "of the data's owner", "given as --data_folder")
+        data = [Source(Path(own).name, "of the data's owner", "given as --data_folder")]
     title, upstream = type(model).__name__, []
     known = encoder is None or Path(encoder) == packaged_encoder()
     if encoder is not None:
         other = Source("SSL encoder", UNKNOWN, Path(encoder).name)
         upstream.append(PACKAGED if known else other)
     if release is not None:
-        upstream.append(Source(title, UNKNOWN, Path(release).name))
+        made = read_card(release)
+        licence = made.weights_license if made else UNKNOWN
+        upstream.append(Source(title, licence, Path(release).name))
+        if made:  # what it was made of, this model is made of too
+            upstream, data = [*upstream, *made.upstream], [*data, *made.data]
     free = own is None and release is None and known
     columns = {row: {k: s.mean for k, s in cells.items()} for row, cells in table.items()}
     return ModelCard(
@@ -119,8 +123,8 @@ def describe(model, hparams, table):
         summary=SUMMARIES[title],
         weights_license="Apache-2.0" if free else "as far as all that it was made of allows",
         commercial_use="yes" if free else "unclear",
-        upstream=upstream,
-        data=[data],
+        upstream=list(dict.fromkeys(upstream)),
+        data=list(dict.fromkeys(data)),
         command=" ".join(["python", *sys.argv]),
         results={r: {k: v for k, v in c.items() if v is not None} for r, c in columns.items()},
     )
