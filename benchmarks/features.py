@@ -15,10 +15,11 @@ from wavcube import WavCube
 from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
 from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.wavcube import WavCube as LobeWavCube
 
 BATCH = 50
 NARROW_BAND = 8000  # FSDD's own rate: above 4 kHz there is nothing for MFCC to see
-MFCC_HOP = 80
+MFCC_COEFFICIENTS, MFCC_HOP = 13, 80
 
 # from waveforms [B, T] and their samples [B] to frames [B, N, C] and their counts [B]
 Frames = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -41,6 +42,17 @@ def latent_frames(model: WavCube) -> Frames:
     def frames(wavs: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
         latents, lens = model.encode_batch(wavs, samples / wavs.shape[1])
         return latents.cpu(), (lens.cpu() * latents.shape[1]).round().long()
+
+    return frames
+
+
+def restored_frames(model: LobeWavCube) -> Frames:
+    """SSL feature that a model's semantic decoder restores from its latent."""
+    model.eval()
+
+    def frames(wavs: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        latents, lens = model.encode(wavs, samples / wavs.shape[1])
+        return model.semantic(latents, lens), (lens * latents.shape[1]).round().long()
 
     return frames
 
@@ -76,6 +88,6 @@ def pooled(frames: Frames, wavs: Sequence[Tensor], progress: bool = True) -> np.
 def mfcc_statistics(wavs: Sequence[Tensor], sample_rate: int) -> np.ndarray:
     """Mean and deviation of 13 cepstra at the recordings' own band: `[items, 26]`."""
     options = {"n_fft": 256, "win_length": 200, "hop_length": MFCC_HOP, "n_mels": 40}
-    mfcc = MFCC(NARROW_BAND, 13, melkwargs=options)
+    mfcc = MFCC(NARROW_BAND, MFCC_COEFFICIENTS, melkwargs=options)
     cepstra = [mfcc(resample(wav, sample_rate, NARROW_BAND)) for wav in wavs]
     return torch.stack([torch.cat([c.mean(1), c.std(1)]) for c in cepstra]).numpy()

@@ -5,8 +5,9 @@
         [--digits FSDD_FOLDER] [--utterances 50] [--processes 2] --json OUT
 
 Prints one table of scores for each set of speech, and one of linear probes on FSDD. A release that
-is not given has no row. Whole recordings are resynthesised one by one, and scored unpadded at the
-models' rate.
+is not given has no row; one with its training state has another for the SSL feature that its
+semantic decoder restores from the latent. Whole recordings are resynthesised one by one and scored
+unpadded, at the models' rate.
 """
 
 from __future__ import annotations
@@ -19,29 +20,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.features import (
-    latent_frames,
-    log_mel_frames,
-    mfcc_statistics,
-    pooled,
-    ssl_frames,
-)
-from benchmarks.fsdd import digit_accuracy, read_takes, speaker_accuracy
 from benchmarks.griffin_lim import ITERATIONS, griffin_lim
+from benchmarks.knowledge import PROBE, knowledge_table, probe
 from benchmarks.speech_sets import EMBEDDED, SpeechSet, read_sets
 from wavcube import WavCube
 from wavcube.atomic import write_atomically
 from wavcube.brains.latent_report import Resynthesis, score_rows, table_as_dict
 from wavcube.brains.usage import usage_errors
 from wavcube.cli_files import check_output
-from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
+from wavcube.export import TRAINING_FILE, load_for_training
 from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.wavcube import WavCube as LobeWavCube
 from wavcube.metrics import Summary, format_table
-from wavcube.metrics.linear_probe import INVERSE_PENALTY
 from wavcube.metrics.registry import select_metrics
 from wavcube.release.card import library_versions
 from wavcube.release.ssl_folder import packaged_encoder
@@ -56,16 +49,13 @@ MODELS = {
     "stage1": "WavCube, stage 1",
     "stage2": "WavCube, stage 2",
 }
-SSL_FEATURE, LOG_MEL, MFCC = "SSL feature", "log-mel", "MFCC, mean and deviation"
-MEL_BINS, MEL_RATE, MFCC_COEFFICIENTS, MFCC_RATE = 100, 100, 13, 100
-DIGITS, SPEAKERS = "digits, unseen speakers [%] ↑", "speakers, unseen takes [%] ↑"
 
 
 def copy_set(speech: SpeechSet, models: Mapping[str, WavCube], rate: int) -> dict[str, Resynthesis]:
     """Make every row's copies of a set."""
     makers: dict[str, Callable[[Tensor], Tensor]] = {
         ORIGINAL: lambda wav: wav,
-        GRIFFIN_LIM: lambda wav: griffin_lim(wav, rate, MEL_BINS),
+        GRIFFIN_LIM: lambda wav: griffin_lim(wav, rate),
         **{label: lambda wav, model=model: model(wav)[0] for label, model in models.items()},
     }
     originals = {name: wav.numpy() for name, wav in speech.clips.items()}
@@ -85,56 +75,6 @@ def print_scores(name: str, clips: int, table: Mapping[str, Mapping[str, Summary
     if "si_sdr" in rows[ORIGINAL]:
         rows[ORIGINAL]["si_sdr"] = "∞"
     print(f"\n{name}, {clips} clips\n\n{format_table(rows)}", flush=True)
-
-
-def probe(
-    folder: Path, models: Mapping[str, WavCube], encoder: SSLEncoder
-) -> dict[str, dict[str, Any]]:
-    """Say of each representation what a linear classifier of its time average gets right."""
-    rate = encoder.sample_rate
-    takes = read_takes(folder, rate)
-    wavs = [take.wav for take in takes]
-    front_end = LogMelFrontEnd(MEL_BINS, stacked_frames=1, sample_rate=rate)
-    # features, and numbers that the representation has for a second of speech
-    rows: dict[str, tuple[Callable[[], np.ndarray], float]] = {
-        label: (
-            lambda model=model: pooled(latent_frames(model), wavs),
-            model.latent_dim * model.frame_rate,
-        )
-        for label, model in models.items()
-    }
-    rows[SSL_FEATURE] = (
-        lambda: pooled(ssl_frames(encoder), wavs),
-        encoder.dim * rate / encoder.hop,
-    )
-    rows[LOG_MEL] = (lambda: pooled(log_mel_frames(front_end), wavs), MEL_BINS * MEL_RATE)
-    rows[MFCC] = (lambda: mfcc_statistics(wavs, rate), MFCC_COEFFICIENTS * MFCC_RATE)
-    results = {}
-    for label, (features, values) in rows.items():
-        averages = features()
-        results[label] = {
-            "digits": _with_mean(digit_accuracy(averages, takes)),
-            "speakers": _with_mean(speaker_accuracy(averages, takes)),
-            "values_per_second": values,
-        }
-    return results
-
-
-def _with_mean(accuracy: dict[str, float]) -> dict[str, Any]:
-    return {"mean": float(np.mean(list(accuracy.values()))), "held_out": accuracy}
-
-
-def print_knowledge(results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the table of the probes."""
-    rows = {
-        label: {
-            DIGITS: 100 * row["digits"]["mean"],
-            SPEAKERS: 100 * row["speakers"]["mean"],
-            "values a second": f"{row['values_per_second']:.0f}",
-        }
-        for label, row in results.items()
-    }
-    print(f"\nLinear probes of time averages\n\n{format_table(rows, digits=1)}", flush=True)
 
 
 def describe_models(models: Mapping[str, WavCube]) -> dict[str, dict[str, Any]]:
@@ -187,6 +127,18 @@ def load(options: argparse.Namespace, rate: int) -> dict[str, WavCube]:
     return models
 
 
+def load_restorers(options: argparse.Namespace) -> dict[str, LobeWavCube]:
+    """Load the WavCubes that were given with their semantic decoder, by their rows' labels."""
+    found = {}
+    for name, label in MODELS.items():
+        source = getattr(options, name)
+        if source is not None and (Path(source) / TRAINING_FILE).is_file():
+            lobe, _ = load_for_training(source)
+            if isinstance(lobe, LobeWavCube):
+                found[label] = lobe
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print the tables and write the figures behind them."""
     options = parse(arguments)
@@ -215,9 +167,10 @@ def main(arguments: list[str] | None = None) -> None:
         content["sets"][speech.name] = {**facts, **table_as_dict(table)}
         write(options.json, content)
     if options.digits is not None:
-        content["probe"] = {"classifier": "logistic regression", "C": INVERSE_PENALTY}
-        content["knowledge"] = probe(options.digits, models, encoder)
-        print_knowledge(content["knowledge"])
+        content["probe"] = PROBE
+        restorers = load_restorers(options)
+        content["knowledge"] = probe(options.digits, models, restorers, encoder)
+        print(f"\n{PROBE['name']}\n\n{knowledge_table(content['knowledge'])}", flush=True)
         write(options.json, content)
 
 

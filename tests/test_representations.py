@@ -8,7 +8,7 @@ import torch
 from releases import CARD, random_release
 
 from benchmarks import representations
-from benchmarks.features import latent_frames, log_mel_frames, pooled, ssl_frames
+from benchmarks.features import latent_frames, log_mel_frames, pooled, restored_frames, ssl_frames
 from benchmarks.fsdd import Take, digit_accuracy, read_takes, speaker_accuracy, take_blocks
 from benchmarks.griffin_lim import griffin_lim
 from benchmarks.speech_sets import read_sets
@@ -80,10 +80,12 @@ def frames_of(kind):
         return log_mel_frames(LogMelFrontEnd(10, stacked_frames=1))
     if kind == "ssl":
         return ssl_frames(tiny_ssl_encoder())
+    if kind == "restored":
+        return restored_frames(tiny_wavcube())
     return latent_frames(WavCube({"wavcube": tiny_wavcube()}, run_opts={"device": "cpu"}))
 
 
-@pytest.mark.parametrize("kind", ["log-mel", "ssl", "latent"])
+@pytest.mark.parametrize("kind", ["log-mel", "ssl", "latent", "restored"])
 def test_averages_do_not_count_the_padding(kind):
     wavs = [tone(seconds, seed) for seed, seconds in enumerate((0.31, 0.1, 0.52))]
     frames = frames_of(kind)
@@ -152,7 +154,7 @@ def test_the_embedded_set_is_the_test_split_of_any_size_of_corpus(spoken, tmp_pa
 def inputs(tmp_path):
     """Arguments for tiny releases, two clips and five takes of two digits by two speakers."""
     write_encoder(tiny_ssl_encoder(), tmp_path / "encoder")
-    random_release(tmp_path / "stage2")
+    random_release(tmp_path / "stage2", training_state={})
     write_release(tiny_acoustic_codec(), tmp_path / "acoustic", card=CARD)
     for index in range(2):
         write_audio(tmp_path / "speech" / f"{index}.wav", tone(0.7, index), RATE)
@@ -185,7 +187,9 @@ def test_one_command_makes_the_tables(inputs, tmp_path, capsys):
     assert table["metrics"]["si_sdr"]["version"]
     assert content["models"]["acoustic-only codec"]["class"] == "AcousticCodec"
     known = content["knowledge"]
-    assert list(known) == [*rows[2:], "SSL feature", "log-mel", "MFCC, mean and deviation"]
+    restored = "WavCube, stage 2: feature restored from the latent"
+    features = [restored, "SSL feature", "log-mel", "MFCC, mean and deviation"]
+    assert list(known) == [*rows[2:], *features]
     assert known["SSL feature"]["digits"]["held_out"].keys() == {"a", "b"}
     assert len(known["SSL feature"]["speakers"]["held_out"]) == 5
     assert known["WavCube, stage 2"]["values_per_second"] == 8 * 50
