@@ -10,6 +10,7 @@ from torchaudio.transforms import MelSpectrogram
 from wavcube.losses import (
     LogMelSpectrogram,
     MelLoss,
+    MultiScaleMelLoss,
     discriminator_hinge,
     feature_matching,
     generator_hinge,
@@ -157,6 +158,20 @@ def test_mel_gradient_is_finite_on_silence():
     generated = torch.zeros(1, 2000, requires_grad=True)
     MelLoss(16000)(generated, torch.zeros(1, 2000)).backward()
     assert generated.grad.isfinite().all()
+
+
+def test_multi_scale_mel_is_the_mean_of_its_scales_and_known_for_a_gain():
+    loss, wavs = MultiScaleMelLoss(16000, (256, 1024), (20, 100)), torch.randn(2, 4000)
+    assert loss(wavs, 2 * wavs).item() == pytest.approx(math.log(2), abs=1e-4)
+    other = torch.randn(2, 4000)
+    scales = [MelLoss(16000, 20, 256, 64), MelLoss(16000, 100, 1024, 256)]
+    expected = sum(scale(wavs, other) for scale in scales) / 2
+    torch.testing.assert_close(loss(wavs, other), expected)
+
+
+def test_multi_scale_mel_refuses_bands_that_do_not_pair():
+    with pytest.raises(ValueError, match="1 numbers of bands for 2 windows"):
+        MultiScaleMelLoss(16000, (256, 512), (20,))
 
 
 def test_mel_refuses_what_is_not_a_batch_of_waveforms():

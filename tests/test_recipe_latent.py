@@ -206,6 +206,20 @@ def test_speech_too_short_to_score_is_refused_by_the_setting_s_name(recipe, spee
     assert "lower shortest_test" in capsys.readouterr().err
 
 
+def test_further_folders_are_for_training_alone(recipe, speech, tmp_path, monkeypatch):
+    more = tmp_path / "more"
+    more.mkdir()
+    write_audio(more / "other.wav", tone(1.0, 9), 16000)
+    train, seen = importlib.import_module("train"), {}
+    monkeypatch.setattr(train, "train_stage", lambda *a, **k: seen.update(rows=a[3]) or exit(0))
+    with pytest.raises(SystemExit):
+        recipe(f"--data_folder={speech}", f"--training_folders=[{more}]")
+    others = {
+        name: [row.ID for row in rows if row.ID == "other"] for name, rows in seen["rows"].items()
+    }
+    assert others == {"train": ["other"], "valid": [], "test": []}
+
+
 def test_every_key_of_the_yaml_is_used(repository):
     text = (repository / "hparams" / "wavcube.yaml").read_text()
     code = (repository / "recipes" / "LibriSpeech" / "train.py").read_text()

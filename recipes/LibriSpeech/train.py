@@ -29,6 +29,7 @@ from wavcube.data.crops import CropDataset
 from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
 from wavcube.data.manifest import read_manifest
 from wavcube.data.prepare import prepare_own_audio
+from wavcube.data.scan import scan_audio_folder
 from wavcube.data.utterances import utterance_dataset
 from wavcube.export import read_card, write_release
 from wavcube.metrics import format_table
@@ -55,8 +56,7 @@ def prepare(hparams):
     source, out_folder = hparams["data_folder"], Path(hparams["output_folder"]) / "manifests"
     if source is None:
         show("no --data_folder: training on speech that the package makes itself")
-        folder = hparams["embedded_folder"] or default_cache_folder()
-        source = make_embedded_corpus(folder, train_minutes=hparams["embedded_minutes"])
+        source = embedded_corpus(hparams)
     bad = hparams["max_bad_fraction"]
     if is_librispeech(source):
         held_back = hparams["held_back_speakers"]
@@ -66,7 +66,25 @@ def prepare(hparams):
     else:
         manifests = prepare_own_audio(source, out_folder, max_bad_fraction=bad)
     root = Path(source) if Path(source).is_dir() else Path(source).parent
-    return {name: read_manifest(path, root) for name, path in manifests.items()}
+    rows = {name: read_manifest(path, root) for name, path in manifests.items()}
+    rows["train"] += further_speech(hparams)
+    return rows
+
+
+def embedded_corpus(hparams):
+    """Make the speech of the package's own, or find it in the cache."""
+    folder = hparams["embedded_folder"] or default_cache_folder()
+    return make_embedded_corpus(folder, train_minutes=hparams["embedded_minutes"])
+
+
+def further_speech(hparams):
+    """List the utterances that are for training alone, beside the data folder's."""
+    folders = [Path(folder) for folder in hparams["training_folders"]]
+    if hparams["add_embedded"] and hparams["data_folder"] is not None:
+        folders.append(embedded_corpus(hparams) / "train-clean-100")
+    limit = hparams["max_bad_fraction"]
+    found = [scan_audio_folder(folder, max_bad_fraction=limit).utterances for folder in folders]
+    return [row for rows in found for row in rows]
 
 
 def train_stage(name, seed, parts, rows, hparams, run_opts):
@@ -86,6 +104,7 @@ def train_stage(name, seed, parts, rows, hparams, run_opts):
             hparams[name],
             parts.discriminators,
             parts.teacher,
+            hparams["mel_loss"],
             opt_class=hparams["optimizer"],
             hparams=hparams,
             run_opts=run_opts,

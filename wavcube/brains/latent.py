@@ -28,7 +28,7 @@ from wavcube.lobes.latent_codec import CodecOutput, LatentCodec
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
-from wavcube.losses import MelLoss, kl_divergence, semantic_loss, weighted_sum
+from wavcube.losses import MelLoss, MultiScaleMelLoss, kl_divergence, semantic_loss, weighted_sum
 
 LOGGED_CLIPS = 2
 
@@ -51,8 +51,8 @@ class LatentBrain(GuardedBrain):
     teacher : SSLEncoder, optional
         Source of the target where the encoder trains, frozen here; by default a copy of the model's
         encoder as it is now. An AcousticCodec has none.
-    mel_loss : MelLoss, optional
-        Reconstruction term; by default at the model's sample rate.
+    mel_loss : MelLoss or MultiScaleMelLoss, optional
+        Reconstruction term; by default the log-mel distance that validation measures.
     opt_class, hparams, run_opts, checkpointer, journal
         See :class:`~wavcube.brains.base.GuardedBrain`.
 
@@ -80,7 +80,7 @@ class LatentBrain(GuardedBrain):
         settings: LatentSettings,
         discriminators: Discriminators | None = None,
         teacher: SSLEncoder | None = None,
-        mel_loss: MelLoss | None = None,
+        mel_loss: MelLoss | MultiScaleMelLoss | None = None,
         opt_class: Callable[..., Optimizer] | None = None,
         hparams: Mapping[str, Any] | None = None,
         run_opts: Mapping[str, Any] | None = None,
@@ -103,7 +103,8 @@ class LatentBrain(GuardedBrain):
         if settings.train_encoder != "none" and isinstance(model, WavCube):
             teacher = copy.deepcopy(model.encoder) if teacher is None else teacher
             self.teacher = teacher.to(self.device).eval().requires_grad_(False)
-        self.mel_loss = (mel_loss or MelLoss(model.sample_rate)).to(self.device)
+        self.mel_distance = MelLoss(model.sample_rate).to(self.device)
+        self.mel_loss = self.mel_distance if mel_loss is None else mel_loss.to(self.device)
 
     @property
     def model(self) -> LatentCodec:
@@ -219,7 +220,7 @@ class LatentBrain(GuardedBrain):
         distances, closeness = [], {}
         for index, (size, mask) in enumerate(zip(samples.tolist(), predictions.mask, strict=True)):
             pair = predictions.audio[index : index + 1, :size], wavs[index : index + 1, :size]
-            distances.append(self.mel_loss(*pair))
+            distances.append(self.mel_distance(*pair))
             if target is not None:
                 features = predictions.feature_hat, predictions.feature, target
                 closeness = compare_features(*(feature[index][mask] for feature in features))
@@ -235,7 +236,7 @@ class LatentBrain(GuardedBrain):
         for kind, wav in (("generated", generated), ("original", real)):
             title = f"{kind}/{clip}"
             self.journal.audio(title, wav[0], self.model.sample_rate, self.optimizer_step)
-            log_mel = self.mel_loss.log_mel(wav)[0]
+            log_mel = self.mel_distance.log_mel(wav)[0]
             self.journal.spectrogram(title, log_mel, self.optimizer_step)
 
 

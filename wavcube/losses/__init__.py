@@ -10,12 +10,14 @@ from __future__ import annotations
 from wavcube.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
 from wavcube.losses.combine import weighted_sum
 from wavcube.losses.mel import LogMelSpectrogram, MelLoss
+from wavcube.losses.multi_scale_mel import MultiScaleMelLoss
 from wavcube.losses.regularizers import kl_divergence
 from wavcube.losses.semantic import semantic_loss
 
 __all__ = [
     "LogMelSpectrogram",
     "MelLoss",
+    "MultiScaleMelLoss",
     "discriminator_hinge",
     "feature_matching",
     "generator_hinge",
