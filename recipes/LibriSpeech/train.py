@@ -192,8 +192,10 @@ def main(arguments):
         copies[brain.settings.name] = made
         facts["stages"][name] = brain.facts()
         if name != stages[-1] and sb.utils.distributed.if_main_process():
-            folder, card = Path(hparams["output_folder"]), describe(parts.model, hparams, {})
-            write_release(parts.model, folder / name / "release", card=card, overwrite=True)
+            # with its semantic decoder, without the discriminators, which are large
+            target, card = Path(hparams["output_folder"]), describe(parts.model, hparams, {})
+            target = target / name / "release"
+            write_release(parts.model, target, card=card, training_state={}, overwrite=True)
     facts["seconds"] = round(time.monotonic() - started, 1)
     if sb.utils.distributed.if_main_process():
         finish(copies, parts, hparams, facts, bars)
