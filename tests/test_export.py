@@ -23,6 +23,7 @@ from wavcube.export import (
 )
 from wavcube.release.card import ModelCard, Source
 from wavcube.release.weights import write_weights
+from wavcube.testing import tone
 
 
 def same_weights(a, b):
@@ -255,6 +256,20 @@ def test_a_run_is_exported_bit_for_bit(tmp_path):
         assert (out / path.name).read_bytes() == path.read_bytes()
     with pytest.raises(FileExistsError):
         export_run(tmp_path / "run", tmp_path / "out")
+
+
+def test_a_run_is_exported_in_half_precision_without_discriminators(tmp_path):
+    state = {"discriminators.a": torch.ones(3)}
+    random_release(tmp_path / "run" / "release", training_state=state)
+    out = export_run(tmp_path / "run", tmp_path / "out", dtype=torch.float16)
+    whole, half = (folder / "model.safetensors" for folder in (tmp_path / "run" / "release", out))
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    assert read_card(out) == read_card(tmp_path / "run" / "release")
+    model, training = load_for_training(out)
+    assert training == {}
+    wavs = tone(0.3)[None]
+    expected = load_release(tmp_path / "run" / "release").encode(wavs)[0]
+    torch.testing.assert_close(model.eval().encode(wavs)[0], expected, atol=5e-3, rtol=0)
 
 
 def test_a_folder_without_a_run_is_no_run(tmp_path):

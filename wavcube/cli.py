@@ -12,14 +12,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from wavcube import cli_evaluate, cli_inspect
 from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, Job, plan_jobs
+from wavcube.cli_model import add_model_options, load_model
 from wavcube.cli_output import USER_ERROR, complain, say
-
-if TYPE_CHECKING:
-    from wavcube.inference import WavCube
 
 WRITE_SUFFIXES = (".wav", ".flac")
 T = TypeVar("T")
@@ -76,6 +74,7 @@ def _build_parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="make a loadable folder of a training run")
     export.add_argument("run_folder", metavar="RUN", help="output folder of a recipe")
     export.add_argument("out", metavar="OUT", help="new folder")
+    export.add_argument("--half", action="store_true", help="store float16")
     export.add_argument("--overwrite", action="store_true", help="replace an earlier release")
     export.set_defaults(run=_export)
 
@@ -100,43 +99,36 @@ def _add_file_command(
 ) -> None:
     parser = commands.add_parser(name, help=text, description=text)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders, globs")
-    parser.add_argument("--source", required=True, help="release folder or hub id")
+    add_model_options(parser)
     parser.add_argument(
         "--out",
         required=name == "resynth",
         help="output file, or folder when there are several inputs; by default beside the inputs",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1; by default SpeechBrain's choice")
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     parser.set_defaults(run=run)
 
 
 def _encode(options: argparse.Namespace) -> int:
     jobs = _plan(options, AUDIO_SUFFIXES, LATENT_SUFFIXES)
-    model = _load(options)
+    model = load_model(options)
     return _run_jobs(jobs, lambda j: model.encode_file(j.source, j.target, overwrite=True))
 
 
 def _decode(options: argparse.Namespace) -> int:
     jobs = _plan(options, LATENT_SUFFIXES, WRITE_SUFFIXES)
-    model = _load(options)
+    model = load_model(options)
     return _run_jobs(jobs, lambda j: model.decode_file(j.source, j.target, overwrite=True))
 
 
 def _resynth(options: argparse.Namespace) -> int:
     jobs = _plan(options, AUDIO_SUFFIXES, WRITE_SUFFIXES)
-    model = _load(options)
+    model = load_model(options)
     return _run_jobs(jobs, lambda j: model.resynthesize_file(j.source, j.target, overwrite=True))
 
 
 def _plan(options: argparse.Namespace, read: Sequence[str], write: Sequence[str]) -> list[Job]:
     return plan_jobs(options.inputs, options.out, read, write, options.overwrite)
-
-
-def _load(options: argparse.Namespace) -> WavCube:
-    from wavcube.inference import WavCube
-
-    return WavCube.from_hparams(options.source, run_opts={"device": options.device})
 
 
 def _run_jobs(jobs: Sequence[Job], work: Callable[[Job], object]) -> int:
@@ -175,9 +167,13 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    import torch
+
     from wavcube.export import export_run
 
-    say(f"wrote {export_run(options.run_folder, options.out, overwrite=options.overwrite)}")
+    dtype = torch.float16 if options.half else torch.float32
+    out = export_run(options.run_folder, options.out, dtype=dtype, overwrite=options.overwrite)
+    say(f"wrote {out}")
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from wavcube.cli_files import check_output
+from wavcube.cli_model import add_model_options, load_model
 from wavcube.cli_output import say
 
 
@@ -20,9 +21,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     text = "draw a file, its resynthesis and its latent, and print the scores"
     parser = commands.add_parser("inspect", help=text, description=text)
     parser.add_argument("file", type=Path, metavar="FILE", help="audio file")
-    parser.add_argument("--source", required=True, help="release folder or hub id")
+    add_model_options(parser)
     parser.add_argument("--out", type=Path, metavar="PNG", help="by default beside the file")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1; by default SpeechBrain's choice")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing picture")
     parser.set_defaults(run=run)
 
@@ -45,7 +45,6 @@ def run(options: argparse.Namespace) -> int:
     ValueError, OSError
         After a user's mistake.
     """
-    from wavcube.inference import WavCube
     from wavcube.inspection import inspect_file, require_matplotlib
 
     out = options.out or options.file.with_suffix(".png")
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"there is no audio file {options.file}")
     check_output(out, options.overwrite)
     require_matplotlib()
-    model = WavCube.from_hparams(options.source, run_opts={"device": options.device})
+    model = load_model(options)
     inspection = inspect_file(model, options.file)
     inspection.write_png(out, overwrite=options.overwrite)
     say(f"{options.file} at {inspection.sample_rate} Hz\n{inspection.format()}\nwrote {out}")

@@ -219,7 +219,13 @@ def _inference_state(model: LatentCodec) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
 
 
-def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> Path:
+def export_run(
+    run: str | Path,
+    out: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
+) -> Path:
     """Copy a finished run's model to a folder of its own, checked by loading it.
 
     Parameters
@@ -228,6 +234,9 @@ def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> 
         A recipe's output folder, with its `release`.
     out : str or Path
         The new folder.
+    dtype : torch.dtype
+        float32 copies every bit. float16 halves the size and leaves the discriminators out: for
+        sharing, and still to be fine-tuned.
     overwrite : bool
         Replace an earlier release.
 
@@ -241,7 +250,7 @@ def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> 
     FileNotFoundError
         If the run has no release.
     ValueError
-        If ``out`` is that release, in it or around it.
+        If ``out`` is that release, in it or around it; or it cannot be written anew as float16.
     """
     source = Path(run) / "release"
     if not source.is_dir():
@@ -250,6 +259,16 @@ def export_run(run: str | Path, out: str | Path, *, overwrite: bool = False) -> 
             "goes on when its command is given again"
         )
     check_apart(source, out)
+    if dtype == torch.float16:
+        model, _ = load_for_training(source)
+        card = read_card(source)
+        if card is None:
+            raise ValueError(
+                f"{source} keeps no model card: give the run's command again, which writes one"
+            )
+        return write_release(
+            model, out, card=card, training_state={}, dtype=dtype, overwrite=overwrite
+        )
     load_release(source)
     with atomic_folder(out, overwrite=overwrite, marker=CONFIG_FILE) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)

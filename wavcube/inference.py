@@ -104,8 +104,9 @@ class WavCube(FileMethods, Pretrained):
 
         Parameters
         ----------
-        source : str or Path
-            Folder of a release, or a hub id of the form owner/name.
+        source : str or Path, optional
+            Folder of a release, or a hub id of the form owner/name; by default the small model
+            that comes with the package.
         hparams_file : str
             Name of the YAML.
         savedir : str or Path, optional

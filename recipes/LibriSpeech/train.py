@@ -10,6 +10,7 @@ interrupted, and evaluates one that was finished. The acoustic codec has one sta
 several, each but the last leaves a folder that loads too.
 """
 
+import shlex
 import sys
 import time
 from functools import partial
@@ -137,16 +138,17 @@ def describe(model, hparams, table):
             upstream, data = [*upstream, *made.upstream], [*data, *made.data]
     free = own is None and release is None and known
     columns = {row: {k: s.mean for k, s in cells.items()} for row, cells in table.items()}
-    return ModelCard(
-        title=title,
-        summary=SUMMARIES[title],
-        weights_license="Apache-2.0" if free else "as far as all that it was made of allows",
-        commercial_use="yes" if free else "unclear",
-        upstream=list(dict.fromkeys(upstream)),
-        data=list(dict.fromkeys(data)),
-        command=" ".join(["python", *sys.argv]),
-        results={r: {k: v for k, v in c.items() if v is not None} for r, c in columns.items()},
-    )
+    said = {
+        "title": title,
+        "summary": SUMMARIES[title],
+        "weights_license": "Apache-2.0" if free else "as far as all that it was made of allows",
+        "commercial_use": "yes" if free else "unclear",
+        "upstream": list(dict.fromkeys(upstream)),
+        "data": list(dict.fromkeys(data)),
+        "command": shlex.join(["python", *sys.argv]),
+        "results": {r: {k: v for k, v in c.items() if v is not None} for r, c in columns.items()},
+    }
+    return ModelCard(**{**said, **(hparams["card"] or {})})
 
 
 def finish(rows, parts, hparams, facts, bars):

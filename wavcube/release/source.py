@@ -22,13 +22,18 @@ ALLOWED_NAMES = ALLOWED_CLASSES | {PRETRAINER, WEIGHTS_HOOK}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+def packaged_model() -> Path:
+    """Folder of the small model that comes with the package."""
+    return Path(__file__).parents[1] / "pretrained" / "wavcube_tiny"
+
+
 def resolve_source(source: str | Path | None) -> str:
     """Tell a folder from a hub id; a mistyped folder is not looked up on the network.
 
     Parameters
     ----------
-    source : str or Path
-        What the user gave.
+    source : str, Path or None
+        What the user gave; None is the model that comes with the package.
 
     Returns
     -------
@@ -47,9 +52,7 @@ def resolve_source(source: str | Path | None) -> str:
     ...
     FileNotFoundError: no release at 'results/missing/release': there is no such folder...
     """
-    if source is None:
-        raise ValueError("no source: give the folder of a release, or a hub id")
-    name = str(source)
+    name = str(packaged_model() if source is None else source)
     if Path(name).is_dir():
         return name
     # results/typo is a slip in a path of this machine, not somebody's repository
