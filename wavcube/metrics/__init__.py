@@ -6,7 +6,8 @@ outside the base installation (``pip install 'wavcube[eval]'``) are imported whe
 
 from __future__ import annotations
 
-from wavcube.metrics.base import Measurement, MetricError, MetricInfo
+from wavcube.metrics.base import Measurement, Metric, MetricError, MetricInfo
+from wavcube.metrics.dnsmos import dnsmos_metrics
 from wavcube.metrics.folders import Evaluation, evaluate_folders
 from wavcube.metrics.html_report import write_html
 from wavcube.metrics.players import Players, embed_players
@@ -14,12 +15,14 @@ from wavcube.metrics.registry import DEFAULT_METRICS, METRICS
 from wavcube.metrics.report import Summary, aggregate, format_table
 from wavcube.metrics.scores import PairScores, score_many, score_pair
 from wavcube.metrics.signals import SignalPair
+from wavcube.metrics.utmos import utmos_metric
 
 __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "Evaluation",
     "Measurement",
+    "Metric",
     "MetricError",
     "MetricInfo",
     "PairScores",
@@ -27,10 +30,12 @@ __all__ = [
     "SignalPair",
     "Summary",
     "aggregate",
+    "dnsmos_metrics",
     "embed_players",
     "evaluate_folders",
     "format_table",
     "score_many",
     "score_pair",
+    "utmos_metric",
     "write_html",
 ]

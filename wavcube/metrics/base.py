@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from wavcube.metrics.signals import SignalPair
 
 
 class MetricError(Exception):
@@ -37,6 +41,8 @@ class MetricInfo:
     aligned : bool
         Whether the two signals are compared sample by sample or frame by frame, which needs equal
         lengths.
+    model_file, model_sha256 : str, optional
+        Name and SHA-256 of the model that the user gave; None where the package has all it needs.
     """
 
     key: str
@@ -47,6 +53,8 @@ class MetricInfo:
     package: str
     sample_rate: int | None = None
     aligned: bool = True
+    model_file: str | None = None
+    model_sha256: str | None = None
 
     @property
     def version(self) -> str:
@@ -84,7 +92,23 @@ class Measurement:
     weight: float = 1.0
 
 
-def require(module: str, package: str) -> ModuleType:
+@dataclass(frozen=True)
+class Metric:
+    """A metric's identity and the function that measures it on a loaded pair.
+
+    Parameters
+    ----------
+    info : MetricInfo
+        Its identity card.
+    measure : Callable
+        From a loaded :class:`SignalPair` to a :class:`Measurement`; raises ``MetricError``.
+    """
+
+    info: MetricInfo
+    measure: Callable[[SignalPair], Measurement]
+
+
+def require(module: str, package: str, extra: str = "eval") -> ModuleType:
     """Import a tool that the base installation does not bring.
 
     Parameters
@@ -93,6 +117,8 @@ def require(module: str, package: str) -> ModuleType:
         Module to import.
     package : str
         Distribution that has it.
+    extra : str
+        Extra of this package that installs it.
 
     Returns
     -------
@@ -112,7 +138,7 @@ def require(module: str, package: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        hint = "'setuptools<81'" if "pkg_resources" in str(error) else "'wavcube[eval]'"
+        hint = "'setuptools<81'" if "pkg_resources" in str(error) else f"'wavcube[{extra}]'"
         raise MetricError(
             f"not computed: {package} cannot be imported ({error}); pip install {hint}"
         ) from error

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wavcube.atomic import write_atomically
-from wavcube.metrics.registry import METRICS, select_metrics
+from wavcube.metrics.base import Metric, MetricInfo
+from wavcube.metrics.registry import METRICS, add_model_metrics, select_metrics
 from wavcube.metrics.report import Summary, aggregate, format_table, heading
 from wavcube.metrics.scores import PairScores, score_many
 from wavcube.metrics.signals import SignalPair
@@ -29,11 +30,14 @@ class Evaluation:
         By metric.
     without_reference : list of str
         Generated files that no reference belongs to; they are not scored.
+    infos : dict of str to MetricInfo
+        The metrics' identities.
     """
 
     scores: list[PairScores]
     summary: dict[str, Summary]
     without_reference: list[str]
+    infos: dict[str, MetricInfo]
 
     def as_dict(self) -> dict[str, Any]:
         """Give everything as plain data.
@@ -41,12 +45,13 @@ class Evaluation:
         Returns
         -------
         dict
-            ``metrics``: by key, identity (name, definition, rate, package, version) and summary;
+            ``metrics``: by key, identity (name, definition, rate, package, version, name and
+            SHA-256 of a model file) and summary;
             ``files``: name, sample rate, scores and failures of each; ``without_reference``.
         """
         return {
             "metrics": {
-                key: {**METRICS[key].info.as_dict(), **summary.as_dict()}
+                key: {**self.infos[key].as_dict(), **summary.as_dict()}
                 for key, summary in self.summary.items()
             },
             "files": [
@@ -102,6 +107,7 @@ def evaluate_folders(
     num_processes: int = 1,
     seed: int = 0,
     progress: bool = True,
+    models: Sequence[Metric] = (),
 ) -> Evaluation:
     """Score every reference file against the generated file of the same relative name.
 
@@ -114,7 +120,8 @@ def evaluate_folders(
     reference_dir, generated_dir : str or Path
         Folders of audio files, searched with their subfolders.
     metrics : Sequence of str, optional
-        Keys of ``wavcube.metrics.METRICS``; all that apply when left out.
+        Keys of ``wavcube.metrics.METRICS``; all that apply when left out. May name metrics of
+        ``models`` too, and then has only these of that model.
     transcripts : Mapping of str to str, optional
         What is said, by relative name without suffix (``"a/b"``). When left out,
         :func:`find_transcripts` looks beside the references.
@@ -124,6 +131,8 @@ def evaluate_folders(
         Of the bootstrap.
     progress : bool
         Show a progress bar.
+    models : Sequence of Metric
+        Metrics of model files, which are taken too: ``dnsmos_metrics``, ``utmos_metric``.
 
     Returns
     -------
@@ -156,7 +165,8 @@ def evaluate_folders(
         # without any transcript the original's error rate is not a failure, it does not apply
         skipped = () if references.keys() & transcripts.keys() else ("wer_original",)
         metrics = [key for key in METRICS if key not in skipped]
-    select_metrics(metrics)
+    metrics = add_model_metrics(metrics, models)
+    infos = {metric.info.key: metric.info for metric in select_metrics(metrics)}
     pairs = [
         # a missing file is named and becomes the reason when the pair is read
         SignalPair(
@@ -169,7 +179,7 @@ def evaluate_folders(
     ]
     scores = score_many(pairs, metrics, num_processes, progress)
     without_reference = sorted(generated.keys() - references.keys())
-    return Evaluation(scores, aggregate(scores, seed=seed), without_reference)
+    return Evaluation(scores, aggregate(scores, seed=seed), without_reference, infos)
 
 
 def find_transcripts(folder: str | Path) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from wavcube.metrics import (
     cepstral,
+    dnsmos,
     intelligibility,
     mel_distance,
     perceptual,
@@ -16,25 +16,10 @@ from wavcube.metrics import (
     recognition,
     sdr,
     speaker,
+    utmos,
 )
-from wavcube.metrics.base import Measurement, MetricInfo
+from wavcube.metrics.base import Measurement, Metric, MetricInfo
 from wavcube.metrics.signals import SignalPair
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric's identity and the function that measures it on a loaded pair.
-
-    Parameters
-    ----------
-    info : MetricInfo
-        Its identity card.
-    measure : Callable
-        From a loaded :class:`SignalPair` to a :class:`Measurement`; raises ``MetricError``.
-    """
-
-    info: MetricInfo
-    measure: Callable[[SignalPair], Measurement]
 
 
 def _on_waveforms(
@@ -63,16 +48,21 @@ METRICS: dict[str, Metric] = {
         Metric(recognition.WER_ORIGINAL, recognition.measure_wer_of_original),
     )
 }
+MODEL_METRICS: tuple[MetricInfo, ...] = (*dnsmos.INFOS, utmos.INFO)
+INFOS: dict[str, MetricInfo] = {
+    **{key: metric.info for key, metric in METRICS.items()},
+    **{info.key: info for info in MODEL_METRICS},
+}
 DEFAULT_METRICS = ("mel_distance", "stoi", "estoi", "pesq_wb", "speaker_similarity")
 
 
-def select_metrics(names: Sequence[str]) -> list[Metric]:
+def select_metrics(metrics: Sequence[str | Metric]) -> list[Metric]:
     """Look metrics up.
 
     Parameters
     ----------
-    names : Sequence of str
-        Keys of ``METRICS``.
+    metrics : Sequence of str or Metric
+        Keys of ``METRICS``, and metrics of a model file as they are.
 
     Returns
     -------
@@ -82,14 +72,39 @@ def select_metrics(names: Sequence[str]) -> list[Metric]:
     Raises
     ------
     ValueError
-        If there is no name or a name is unknown; the message lists the known ones.
+        If there is no metric or a name is unknown; the message lists the known ones.
 
     Examples
     --------
     >>> select_metrics(["stoi"])[0].info.name
     'STOI'
     """
+    names = [metric for metric in metrics if isinstance(metric, str)]
     unknown = [name for name in names if name not in METRICS]
-    if unknown or not names:
-        raise ValueError(f"unknown metrics {unknown} of {list(names)}; known: {list(METRICS)}")
-    return [METRICS[name] for name in names]
+    if unknown or not metrics:
+        raise ValueError(
+            f"unknown metrics {unknown} of {names}; known: {list(METRICS)}, and where their model "
+            f"file is given {[info.key for info in MODEL_METRICS]}"
+        )
+    return [METRICS[metric] if isinstance(metric, str) else metric for metric in metrics]
+
+
+def add_model_metrics(names: Sequence[str], given: Sequence[Metric]) -> list[str | Metric]:
+    """Add the metrics of model files to those asked for by name.
+
+    Parameters
+    ----------
+    names : Sequence of str
+        Keys of ``METRICS``, or of metrics in ``given``.
+    given : Sequence of Metric
+        Metrics of model files. Of a file of which some are named, only those are taken.
+
+    Returns
+    -------
+    list of str or Metric
+        What :func:`select_metrics` takes.
+    """
+    own = {metric.info.key: metric for metric in given}
+    named = {own[name].info.model_sha256 for name in names if name in own}
+    rest = [metric for metric in given if metric.info.model_sha256 not in named]
+    return [*(own.get(name, name) for name in names), *rest]

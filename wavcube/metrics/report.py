@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wavcube.metrics.registry import METRICS
+from wavcube.metrics.registry import INFOS
 from wavcube.metrics.scores import PairScores
 
 
@@ -81,7 +81,7 @@ def aggregate(
             f"the files were scored with different metrics: {sorted(map(sorted, known))}"
         )
     ordered = sorted(scores, key=lambda entry: entry.name)
-    keys = sorted(known.pop(), key=list(METRICS).index)
+    keys = sorted(known.pop(), key=list(INFOS).index)
     return {key: _summary(key, ordered, resamples, seed) for key in keys}
 
 
@@ -154,9 +154,9 @@ def heading(column: str) -> str:
     >>> heading("pesq_wb"), heading("cosine to teacher")
     ('PESQ-WB [MOS] ↑', 'cosine to teacher')
     """
-    if column not in METRICS:
+    if column not in INFOS:
         return column
-    info = METRICS[column].info
+    info = INFOS[column]
     arrow = "↑" if info.better == "higher" else "↓"
     return f"{info.name} [{info.unit}] {arrow}" if info.unit else f"{info.name} {arrow}"
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from wavcube.metrics.base import Measurement, MetricError
+from wavcube.metrics.base import Measurement, Metric, MetricError
 from wavcube.metrics.registry import DEFAULT_METRICS, select_metrics
 from wavcube.metrics.signals import SignalPair
 
@@ -58,7 +58,7 @@ def score_pair(
     reference: np.ndarray,
     generated: np.ndarray,
     sample_rate: int,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     transcript: str | None = None,
 ) -> PairScores:
     """Score one generated signal against its reference.
@@ -69,8 +69,9 @@ def score_pair(
         Mono waveforms without padding, ``[T]`` and ``[T']``.
     sample_rate : int
         Rate of both in Hz.
-    metrics : Sequence of str
-        Keys of ``wavcube.metrics.METRICS``.
+    metrics : Sequence of str or Metric
+        Keys of ``wavcube.metrics.METRICS``, and metrics of a model file: ``dnsmos_metrics``,
+        ``utmos_metric``.
     transcript : str, optional
         What is said, for the word error rate.
 
@@ -98,7 +99,7 @@ def score_pair(
 
 def score_many(
     pairs: Sequence[SignalPair],
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     num_processes: int = 1,
     progress: bool = True,
 ) -> list[PairScores]:
@@ -108,8 +109,9 @@ def score_many(
     ----------
     pairs : Sequence of SignalPair
         Arrays or files; files are read in the worker.
-    metrics : Sequence of str
-        Keys of ``wavcube.metrics.METRICS``.
+    metrics : Sequence of str or Metric
+        Keys of ``wavcube.metrics.METRICS``, and metrics of a model file: ``dnsmos_metrics``,
+        ``utmos_metric``.
     num_processes : int
         With 1 all is done in this process. More are started afresh, so a script that asks for them
         needs the usual ``if __name__ == "__main__":``.
@@ -142,12 +144,13 @@ def score_many(
         return list(bar(pool.map(score, pairs)))
 
 
-def _score(pair: SignalPair, metrics: tuple[str, ...]) -> PairScores:
+def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:
     selected = select_metrics(metrics)
     try:
         pair = pair.load()
     except MetricError as error:
-        return PairScores(pair.name, pair.sample_rate, failures=dict.fromkeys(metrics, str(error)))
+        keys = [metric.info.key for metric in selected]
+        return PairScores(pair.name, pair.sample_rate, failures=dict.fromkeys(keys, str(error)))
     measurements, failures = {}, {}
     for metric in selected:
         try:
