@@ -17,6 +17,7 @@ EVALUATION = [
     "librosa",
     "pocketsphinx",
 ]
+MOS = ["onnxruntime"]
 RECIPES = [*EVALUATION, "matplotlib", "scikit-learn", "tensorboard"]
 
 setup(
@@ -46,8 +47,18 @@ setup(
     ],
     extras_require={
         "eval": EVALUATION,
+        "mos": MOS,
         "recipes": RECIPES,
-        "test": [*RECIPES, "pytest", "pytest-socket", "pytest-timeout", "pytest-xdist", "ruff"],
+        "test": [
+            *RECIPES,
+            *MOS,
+            "onnx",
+            "pytest",
+            "pytest-socket",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff",
+        ],
     },
     entry_points={"console_scripts": ["wavcube=wavcube.cli:main"]},
 )

@@ -12,7 +12,7 @@ from wavcube.cli_files import check_output
 from wavcube.cli_output import USER_ERROR, complain, say
 
 if TYPE_CHECKING:
-    from wavcube.metrics import Evaluation
+    from wavcube.metrics import Evaluation, Metric
 
 MEGABYTE = 1_000_000
 
@@ -42,6 +42,19 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--metrics", metavar="A,B", help="by default all that apply; a wrong name lists them"
+    )
+    parser.add_argument(
+        "--dnsmos",
+        type=Path,
+        metavar="FILE",
+        help="sig_bak_ovr.onnx of Microsoft's DNS-Challenge: adds DNSMOS P.835 (needs onnxruntime, "
+        "which the extra mos installs)",
+    )
+    parser.add_argument(
+        "--utmos",
+        type=Path,
+        metavar="FILE",
+        help="TorchScript of UTMOS at 16 kHz, such as utmos.jit of balacoon/utmos: adds UTMOS",
     )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default 1")
     parser.add_argument(
@@ -85,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
             options.metrics and [name.strip() for name in options.metrics.split(",")],
             options.transcripts and read_transcripts(options.transcripts),
             options.processes,
+            models=_load_models(options),
         )
     say(evaluation.format())
     for line in list_failures(evaluation):
@@ -112,7 +126,6 @@ def list_failures(evaluation: Evaluation) -> list[str]:
         A line for each reason, with the metrics and the clips that it concerns; none if there is
         nothing to tell.
     """
-    from wavcube.metrics import METRICS
     from wavcube.metrics.report import group_failures
 
     lines = []
@@ -121,7 +134,7 @@ def list_failures(evaluation: Evaluation) -> list[str]:
         lines.append(f"clips without some score: {len(failures)} of {len(evaluation.scores)}")
     for (reason, keys), names in group_failures(failures).items():
         whole = len(keys) == len(evaluation.summary)
-        metrics = "every metric" if whole else ", ".join(METRICS[key].info.name for key in keys)
+        metrics = "every metric" if whole else ", ".join(evaluation.infos[key].name for key in keys)
         lines.append(f"  {reason} [{metrics}]: {', '.join(names)}")
     if evaluation.without_reference:
         names = evaluation.without_reference
@@ -140,6 +153,13 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--audio-limit is about the page: it needs --html")
     if options.audio_limit is not None and not 0 <= options.audio_limit < math.inf:
         raise ValueError(f"--audio-limit must be at least 0 MB, got {options.audio_limit:g}")
+
+
+def _load_models(options: argparse.Namespace) -> list[Metric]:
+    from wavcube.metrics import dnsmos_metrics, utmos_metric
+
+    metrics = [] if options.dnsmos is None else [*dnsmos_metrics(options.dnsmos)]
+    return metrics if options.utmos is None else [*metrics, utmos_metric(options.utmos)]
 
 
 def _write_page(options: argparse.Namespace, evaluation: Evaluation) -> None:

@@ -189,7 +189,7 @@ def _definitions(report: Mapping[str, Any]) -> str:
             _text(metric["unit"] or "-"),
             _text(metric["better"]),
             _text(f"{metric['sample_rate']} Hz" if metric["sample_rate"] else "the reference's"),
-            _text(f"{metric['package']} {metric['version']}"),
+            _text(_computed_by(metric)),
         ]
         for key, metric in report["metrics"].items()
     ]
@@ -198,6 +198,13 @@ def _definitions(report: Mapping[str, Any]) -> str:
     return (
         f"<h2>Definitions</h2>\n<p>{note}</p>\n{_table('definitions', map(_heading, names), rows)}"
     )
+
+
+def _computed_by(metric: Mapping[str, Any]) -> str:
+    package = f"{metric['package']} {metric['version']}"
+    if not metric["model_sha256"]:
+        return package
+    return f"{package} with {metric['model_file']} (SHA-256 {metric['model_sha256']})"
 
 
 def _interval(metric: Mapping[str, Any]) -> str:
