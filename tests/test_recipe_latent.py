@@ -4,12 +4,14 @@ import importlib
 import json
 import logging
 import re
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from speechbrain.utils.run_opts import RunOptions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -218,6 +220,46 @@ def test_further_folders_are_for_training_alone(recipe, speech, tmp_path, monkey
         name: [row.ID for row in rows if row.ID == "other"] for name, rows in seen["rows"].items()
     }
     assert others == {"train": ["other"], "valid": [], "test": []}
+
+
+def test_what_is_kept_for_test_is_never_trained_on(recipe, speech, capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        recipe(f"--data_folder={speech}", f"--training_folders=[{speech}]")
+    assert ended.value.code == 2
+    assert "kept for validation or test" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_its_own_data_and_settings_only(recipe, speech, capsys, tmp_path):
+    mine, one_stage = f"--data_folder={speech}", "--stages=[stage1]"
+    recipe(mine, one_stage)
+    longer = [option.replace("stage1_updates=4", "stage1_updates=5") for option in TINY]
+    other = shutil.copytree(speech, tmp_path / "other")
+    for data, tiny, message in (
+        (f"--data_folder={other}", TINY, "other data"),
+        (mine, longer, "keep the settings"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            recipe(data, one_stage, tiny=tiny)
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_discriminators_that_never_trained_are_not_released(recipe, speech):
+    out = recipe(f"--data_folder={speech}", "--stages=[stage1]")
+    keys = load_file(out / "release" / "training.safetensors").keys()
+    assert keys
+    assert not any(key.startswith("discriminators.") for key in keys)
+
+
+def test_the_card_names_all_speech(recipe, speech, tmp_path):
+    more = tmp_path / "more"
+    more.mkdir()
+    write_audio(more / "other.wav", tone(1.0, 9), 16000)
+    out = recipe(f"--data_folder={speech}", f"--training_folders=[{more}]", "--stages=[stage1]")
+    card = read_card(out / "release")
+    assert [source.name for source in card.data] == ["speech", "more"]
+    assert card.commercial_use == "unclear"
 
 
 def test_every_key_of_the_yaml_is_used(repository):

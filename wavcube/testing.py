@@ -77,6 +77,7 @@ def tiny_wavcube(
     variational: bool = False,
     with_layer_mix: bool = False,
     with_skip: bool = False,
+    with_linear: bool = False,
 ) -> WavCube:
     """Random model of a few ten thousand parameters with every part of the real one.
 
@@ -92,6 +93,8 @@ def tiny_wavcube(
         Feed the bottleneck a mix of all layers.
     with_skip : bool
         Add an acoustic skip, of random weights.
+    with_linear : bool
+        Let the bottleneck restore the feature by a linear map too.
 
     Examples
     --------
@@ -102,7 +105,8 @@ def tiny_wavcube(
     """
     ssl = tiny_ssl_encoder(encoder)
     bottleneck_class = VariationalBottleneck if variational else SemanticBottleneck
-    bottleneck = bottleneck_class(ssl.dim, latent_dim=8, num_layers=1, num_heads=2, ffn_dim=32)
+    sizes = {"latent_dim": 8, "num_layers": 1, "num_heads": 2, "ffn_dim": 32}
+    bottleneck = bottleneck_class(ssl.dim, **sizes, with_linear=with_linear)
     mix = LayerMix(ssl.num_layers + 1) if with_layer_mix else None
     skip = AcousticSkip(ssl.front_dim, 8) if with_skip else None
     if skip is not None:

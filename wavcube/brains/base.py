@@ -254,7 +254,7 @@ class GuardedBrain(RunLoop, Brain):
                 "checkpoint to return to: check the data and the learning rates"
             )
         self.guard.restore(counts)
-        self.epochs.current = epoch
+        self.epochs.stay_in(epoch)
 
     def on_fit_batch_end(
         self, batch: object, outputs: object, loss: Tensor, should_step: bool

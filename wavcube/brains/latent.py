@@ -207,6 +207,8 @@ class LatentBrain(GuardedBrain):
         terms = {"mel": self.mel_loss(predictions.audio, wavs, samples)}
         if "semantic" in self.settings.weights:
             terms["semantic"] = semantic_loss(predictions.feature_hat, target, mask)
+        if "linear" in self.settings.weights:
+            terms["linear"] = semantic_loss(predictions.feature_linear, target, mask)
         if "anchoring" in self.settings.weights:
             terms["anchoring"] = semantic_loss(predictions.feature, target, mask)
         if "kl" in self.settings.weights:
@@ -272,3 +274,7 @@ def _check_semantic(
     if variational != ("kl" in settings.weights):
         kind = type(model.bottleneck).__name__
         raise ValueError(f"{where}: the loss term 'kl' and a {kind} do not go together")
+    if model.bottleneck.with_linear != ("linear" in settings.weights):
+        raise ValueError(
+            f"{where}: the loss term 'linear' and a bottleneck with_linear need each other"
+        )

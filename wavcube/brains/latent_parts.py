@@ -31,11 +31,14 @@ class LatentParts:
         Its discriminators.
     teacher : SSLEncoder, optional
         The SSL encoder as it was before any training here, frozen; an AcousticCodec has none.
+    has_trained_discriminators : bool
+        Whether the discriminators have learned anything yet.
     """
 
     model: LatentCodec
     discriminators: Discriminators
     teacher: SSLEncoder | None
+    has_trained_discriminators: bool = False
 
     @classmethod
     def from_block(
@@ -76,7 +79,7 @@ class LatentParts:
         teacher = copy.deepcopy(block.get("encoder"))
         if teacher is not None:
             teacher.eval().requires_grad_(False)
-        model, discriminators = block["lobe"], block["discriminators"]
+        model, discriminators, trained = block["lobe"], block["discriminators"], False
         if pretrained is None:
             if block.get("copy_layers", False):
                 model.bottleneck.copy_layers_from(model.encoder.model.encoder.layers)
@@ -92,10 +95,13 @@ class LatentParts:
                 _check_kind(model.encoder, teacher, pretrained)
             if state and not reset_discriminators:
                 _load_discriminators(discriminators, state, pretrained)
-        return cls(model, discriminators, teacher)
+                trained = True
+        return cls(model, discriminators, teacher, trained)
 
     def training_state(self) -> dict[str, Tensor]:
-        """Give the discriminators' weights as a release keeps them for fine-tuning."""
+        """Give the discriminators' weights as a release keeps them; none of untrained ones."""
+        if not self.has_trained_discriminators:
+            return {}
         return {PREFIX + name: value for name, value in self.discriminators.state_dict().items()}
 
 

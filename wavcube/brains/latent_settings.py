@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from wavcube.brains.settings import TrainingSettings
 
 ADVERSARIAL = frozenset({"adversarial", "feature_matching"})
-SEMANTIC = frozenset({"semantic", "anchoring", "kl"})
+SEMANTIC = frozenset({"semantic", "linear", "anchoring", "kl"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +21,9 @@ class LatentSettings(TrainingSettings):
     updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.settings.TrainingSettings`.
     weights : Mapping of str to float
-        Weight of each loss term that is on: "mel" and "semantic" always; "anchoring" of the encoder
-        to its teacher; "adversarial" and "feature_matching" together; "kl" for a variational
-        bottleneck.
+        Weight of each loss term that is on: "mel" and "semantic" always; "linear", the semantic
+        loss of the bottleneck's linear map, for one that has it; "anchoring" of the encoder to its
+        teacher; "adversarial" and "feature_matching" together; "kl" for a variational bottleneck.
     lr : float
         Peak learning rate of all but encoder and discriminators.
     encoder_lr : float

@@ -10,6 +10,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
+class ResumeError(ValueError):
+    """A run cannot go on from its checkpoint with these settings."""
+
+
 class WarmupCosine(LambdaLR):
     """Linear warm-up, then half a cosine down to zero, over the updates of one optimizer.
 
@@ -75,7 +79,7 @@ class WarmupCosine(LambdaLR):
         """
         saved = state_dict["warmup"], state_dict["updates"]
         if saved != (self.warmup, self.updates):
-            raise ValueError(
+            raise ResumeError(
                 f"the checkpoint's schedule has (warm-up, updates) {saved}, this run's "
                 f"{(self.warmup, self.updates)}: keep the settings, or start in another folder"
             )
@@ -86,7 +90,9 @@ class WarmupCosine(LambdaLR):
 class UpdateEpochs:
     """Count epochs until a Brain has done all its updates.
 
-    Unlike a fixed number of epochs this makes up for updates that were skipped or taken back.
+    Unlike a fixed number of epochs this makes up for updates that were skipped or taken back. An
+    epoch that was interrupted is entered again, even with no update left to do in it: it still ends
+    with validation.
 
     Parameters
     ----------
@@ -105,15 +111,28 @@ class UpdateEpochs:
 
     def __init__(self, brain: object) -> None:
         self.brain, self.current = brain, 0
+        self._interrupted = False
 
     def __iter__(self) -> Iterator[int]:
         return self
 
     def __next__(self) -> int:
-        if self.brain.optimizer_step >= self.brain.optimizer_step_limit:
+        done = self.brain.optimizer_step >= self.brain.optimizer_step_limit
+        if done and not self._interrupted:
             raise StopIteration
+        self._interrupted = False
         self.current += 1
         return self.current
+
+    def stay_in(self, epoch: int) -> None:
+        """Go on in an epoch, though a checkpoint was loaded.
+
+        Parameters
+        ----------
+        epoch : int
+            The running one.
+        """
+        self.current, self._interrupted = epoch, False
 
     @mark_as_saver
     def _save(self, path: str) -> None:
@@ -125,3 +144,4 @@ class UpdateEpochs:
         with open(path, encoding="utf-8") as file:
             # an unfinished epoch is entered again; the data loader skips what it had given
             self.current = int(file.read()) - (0 if end_of_epoch else 1)
+        self._interrupted = not end_of_epoch

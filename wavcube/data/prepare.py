@@ -14,11 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wavcube.atomic import write_atomically
 from wavcube.data.manifest import Utterance, read_manifest, write_manifest
 from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
 from wavcube.data.splits import hold_back_utterances
 
-__all__ = ["fingerprint", "prepare_own_audio", "prepared_manifests", "write_prepared"]
+__all__ = [
+    "check_same_data",
+    "fingerprint",
+    "prepare_own_audio",
+    "prepared_manifests",
+    "write_prepared",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +106,45 @@ def prepare_own_audio(
     data_root = source.parent if is_manifest else source
     manifests = {"train": train, "valid": valid, "test": test}
     return write_prepared(out_folder, manifests, arguments, data_root=data_root, bad=scan.bad)
+
+
+def check_same_data(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Note down what a run trains on, and refuse to go on with anything else.
+
+    Parameters
+    ----------
+    path : str or Path
+        The note, JSON, in the run's folder.
+    data : mapping
+        Plain data: folders and whatever else chooses the speech.
+
+    Raises
+    ------
+    ValueError
+        If the note is there and tells otherwise.
+
+    Examples
+    --------
+    >>> note = getfixture("tmp_path") / "data.json"
+    >>> check_same_data(note, {"data_folder": "a"})
+    >>> check_same_data(note, {"data_folder": "b"})
+    Traceback (most recent call last):
+    ...
+    ValueError: ... choose another output_folder, or remove ... if it is the same speech elsewhere
+    """
+    path, text = Path(path), json.dumps(dict(data), indent=2, default=str)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode(), overwrite=True)
+        return
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(text)
+    changed = {name: noted.get(name) for name in now if noted.get(name) != now[name]}
+    if changed:
+        raise ValueError(
+            f"{path.parent} is of a run with other data: {changed}; choose another output_folder, "
+            f"or remove {path} if it is the same speech elsewhere"
+        )
 
 
 def fingerprint(files: Iterable[Path]) -> str:

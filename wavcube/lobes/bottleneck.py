@@ -69,6 +69,8 @@ class SemanticDecoder(nn.Module):
     ----------
     dim, latent_dim, num_layers, num_heads, ffn_dim, window
         See :class:`SemanticEncoder`.
+    with_linear : bool
+        Also have a linear map to the feature.
 
     Examples
     --------
@@ -84,10 +86,12 @@ class SemanticDecoder(nn.Module):
         num_heads: int,
         ffn_dim: int,
         window: int | None = None,
+        with_linear: bool = False,
     ) -> None:
         super().__init__()
         self.projection = _Projection(latent_dim, dim)
         self.layers = RelativeTransformer(dim, num_layers, num_heads, ffn_dim, window=window)
+        self.linear = nn.Linear(latent_dim, dim) if with_linear else None
 
     def forward(self, latent: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map `[B, N, D]` to `[B, N, C]` under a mask `[B, N]` (True is valid)."""
@@ -109,6 +113,9 @@ class SemanticBottleneck(nn.Module):
         Keep the side that restores the feature. Releases do without.
     window : int, optional
         Frames that attention sees to each side; by default all.
+    with_linear : bool
+        Give the decoder a linear map to the feature too, so that training can ask for a latent
+        from which a linear probe reads what the feature knows. Part of the decoder.
 
     Examples
     --------
@@ -127,6 +134,7 @@ class SemanticBottleneck(nn.Module):
         ffn_dim: int = 4096,
         with_decoder: bool = True,
         window: int | None = None,
+        with_linear: bool = False,
     ) -> None:
         super().__init__()
         self._sizes = {
@@ -138,7 +146,10 @@ class SemanticBottleneck(nn.Module):
             "window": window,
         }
         self.semantic_encoder = SemanticEncoder(**self._sizes)
-        self.semantic_decoder = SemanticDecoder(**self._sizes) if with_decoder else None
+        self.with_linear = with_linear
+        self.semantic_decoder = (
+            SemanticDecoder(**self._sizes, with_linear=with_linear) if with_decoder else None
+        )
 
     @property
     def latent_dim(self) -> int:
@@ -147,7 +158,8 @@ class SemanticBottleneck(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data."""
-        return {**self._sizes, "with_decoder": self.semantic_decoder is not None}
+        with_decoder = self.semantic_decoder is not None
+        return {**self._sizes, "with_decoder": with_decoder, "with_linear": self.with_linear}
 
     def copy_layers_from(self, stack: RelativeTransformer) -> None:
         """Start both transformers as copies of the first layers of an SSL encoder's.
@@ -206,13 +218,18 @@ class SemanticBottleneck(nn.Module):
             )
         return self.semantic_decoder(latent, mask)
 
+    def decode_linearly(self, latent: Tensor) -> Tensor | None:
+        """Restore the feature `[B, N, C]` by the linear map; None for a model without one."""
+        linear = None if self.semantic_decoder is None else self.semantic_decoder.linear
+        return None if linear is None else linear(latent)
+
 
 class VariationalBottleneck(SemanticBottleneck):
     """Bottleneck whose latent is a Gaussian: drawn in training, its mean at inference.
 
     Parameters
     ----------
-    dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder, window
+    dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder, window, with_linear
         See :class:`SemanticBottleneck`.
 
     Examples
@@ -232,8 +249,11 @@ class VariationalBottleneck(SemanticBottleneck):
         ffn_dim: int = 4096,
         with_decoder: bool = True,
         window: int | None = None,
+        with_linear: bool = False,
     ) -> None:
-        super().__init__(dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder, window)
+        super().__init__(
+            dim, latent_dim, num_layers, num_heads, ffn_dim, with_decoder, window, with_linear
+        )
         self.mean = nn.Linear(latent_dim, latent_dim)
         self.log_variance = nn.Linear(latent_dim, latent_dim)
 

@@ -33,12 +33,15 @@ class WavCubeOutput(CodecOutput):
         Of the SSL encoder, `[B, N, C]`.
     feature_hat : Tensor
         The same, restored from the latent, `[B, N, C]`.
+    feature_linear : Tensor, optional
+        The same, restored by a linear map `[B, N, C]`, of a bottleneck that has one.
     posterior : tuple of Tensor, optional
         Mean and log-variance `[B, N, D]` of a variational bottleneck.
     """
 
     feature: Tensor
     feature_hat: Tensor
+    feature_linear: Tensor | None
     posterior: tuple[Tensor, Tensor] | None
 
 
@@ -188,7 +191,8 @@ class WavCube(LatentCodec):
         feature_hat = self.bottleneck.decode(latents, keys)
         audio = self.decoder(latents.detach() if detach_latent else latents, frames)
         audio = fit_samples(audio, samples, wavs.shape[1])
-        return WavCubeOutput(latents, audio, mask, features.feature, feature_hat, posterior)
+        linear = self.bottleneck.decode_linearly(latents)
+        return WavCubeOutput(latents, audio, mask, features.feature, feature_hat, linear, posterior)
 
 
 def _unless_full(mask: Tensor) -> Tensor | None:
