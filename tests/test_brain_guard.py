@@ -1,114 +1,17 @@
-"""The guard, the schedules, the average and exact resume, on a Brain of a few parameters."""
+"""The guard, the schedules, the average and the log, on a Brain of a few parameters."""
 
 import math
-import multiprocessing
-import os
-import random
-import signal
 
-import numpy as np
 import pytest
 import torch
 from speechbrain import Stage
-from torch.utils.data import Dataset
+from toy_brains import Numbers, same, toy, train, weights
 
-from wavcube.brains.base import GuardedBrain
-from wavcube.brains.checkpoints import AtomicCheckpointer
 from wavcube.brains.ema import ExponentialMovingAverage
 from wavcube.brains.guard import SkipCounter
 from wavcube.brains.journal import Journal
 from wavcube.brains.optimizers import OptimizerSet
 from wavcube.brains.schedules import WarmupCosine
-from wavcube.brains.settings import TrainingSettings
-
-FORK = multiprocessing.get_context("fork")
-
-
-class Numbers(Dataset):
-    """Items that are a function of (epoch, index); some can be poisoned."""
-
-    def __init__(self, size=16, poison=(), value=float("nan")):
-        self.size, self.poison, self.value, self.epoch = size, set(poison), value, 0
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
-
-    def __len__(self):
-        return self.size
-
-    def __getitem__(self, index):
-        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
-        item = torch.randn(4, generator=generator)
-        return torch.full_like(item, self.value) if index in self.poison else item
-
-
-class ToyGan(GuardedBrain):
-    """A generator and a critic with a noisy forward pass."""
-
-    def trainable(self):
-        return {
-            name: [{"params": list(self.modules[name].parameters()), "name": name}]
-            for name in ("critic", "generator")
-        }
-
-    def compute_forward(self, batch, stage):
-        noise = torch.randn(1) + np.random.rand() + random.random()  # noqa: NPY002
-        return self.modules.generator(batch) + (0.01 * noise if stage == Stage.TRAIN else 0.0)
-
-    def compute_objectives(self, predictions, batch, stage):
-        if stage != Stage.TRAIN:
-            error = (predictions - batch).square().mean(-1)
-            for value in error.tolist():
-                self.score({"error": value})
-            return error.mean()
-        fake, real = self.modules.critic(torch.cat([predictions, batch])).chunk(2)
-        self.note({"critic gap": (real - fake).mean()})
-        return {
-            "critic": (fake - real).mean() + fake.square().mean(),
-            "generator": (predictions - batch).square().mean() - fake.mean(),
-        }
-
-
-def toy(folder=None, journal=None, seed=0, patience=3, every=0, precision="fp32", **settings):
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    random.seed(seed)
-    modules = {"generator": torch.nn.Linear(4, 4), "critic": torch.nn.Linear(4, 1)}
-    options = {"updates": 20, "warmup": 3, "ema_decay": 0.9, "best_metric": "error", **settings}
-    return ToyGan(
-        modules,
-        lambda groups: torch.optim.AdamW(groups, lr=0.05),
-        run_opts={
-            "device": "cpu",
-            "noprogressbar": True,
-            "nonfinite_patience": patience,
-            "ckpt_interval_steps": every,
-            "precision": precision,
-        },
-        checkpointer=None if folder is None else AtomicCheckpointer(folder),
-        settings=TrainingSettings(**options),
-        journal=journal,
-    )
-
-
-def train(brain, data=None, valid=None):
-    brain.fit(brain.epochs, data or Numbers(), valid, None, {"batch_size": 2}, {"batch_size": 2})
-    return brain
-
-
-def weights(brain):
-    return {name: p.detach().clone() for name, p in brain.modules.named_parameters()}
-
-
-def same(a, b):
-    """Equality of nested states, bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -259,50 +162,6 @@ def test_the_log_says_what_happened(tmp_path):
 def test_a_bad_decay_is_refused():
     with pytest.raises(ValueError, match=r"1\.5"):
         ExponentialMovingAverage(torch.nn.Linear(1, 1), 1.5)
-
-
-def states(brain):
-    parts = {
-        name: part.state_dict() for name, part in brain.stateful().items()
-        if hasattr(part, "state_dict")
-    }  # fmt: skip
-    counters = [brain.optimizer_step, brain.guard.state(), brain.epochs.current, brain.ema.updates]
-    numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
-    rng = [torch.get_rng_state(), numpy_state, random.getstate()[1]]
-    return {"parts": parts, "ema": brain.ema.shadow, "counters": counters, "rng": rng}
-
-
-def killed_run(folder, after):
-    """Train in a process of its own that is killed in the middle of an update."""
-
-    def target():
-        brain = toy(folder, every=5, updates=20)
-        forward = brain.compute_forward
-
-        def dying(batch, stage):
-            if brain.optimizer_step == after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return forward(batch, stage)
-
-        brain.compute_forward = dying
-        train(brain, Numbers(poison=(2,)), Numbers(4))
-
-    process = FORK.Process(target=target)
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
-
-
-@pytest.mark.parametrize("after", [6, 7, 10, 12, 18])
-def test_a_killed_run_ends_as_one_that_was_not(tmp_path, after):
-    # epochs end after 7 updates (8 batches, one of them bad), checkpoints come every 5 batches
-    whole = train(toy(tmp_path / "a", every=5, updates=20), Numbers(poison=(2,)), Numbers(4))
-    expected = states(whole)
-    killed_run(tmp_path / "b", after)
-    resumed = toy(tmp_path / "b", seed=1, every=5, updates=20)
-    train(resumed, Numbers(poison=(2,)), Numbers(4))
-    assert same(states(resumed), expected)
-    assert resumed.guard.skipped == whole.guard.skipped
 
 
 def test_no_checkpoint_between_the_batches_of_an_update(tmp_path):
