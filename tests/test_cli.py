@@ -176,7 +176,6 @@ def test_mistakes_are_one_line_and_write_nothing(source, corpus, tmp_path, capsy
         "no file matches": ["encode", tmp_path / "*.mp3", "--source", source],
         "holds no file": ["encode", tmp_path / "empty", "--source", source],
         "no release": ["encode", wav, "--source", tmp_path / "gone"],
-        "--source": ["encode", wav],
         "--out": ["resynth", wav, "--source", source],
         "--overwrite": ["encode", wav, "--source", source, "--out", taken],
         "must end in .safetensors": ["encode", wav, "--source", source, "--out", "x.wav"],
