@@ -71,6 +71,26 @@ def test_the_rollback_restores_the_checkpoint(tmp_path):
     assert (brain.guard.skipped, brain.guard.rollbacks) == (1, 1)
 
 
+@pytest.mark.parametrize(("broken", "every"), [(4, 3), (6, 5)])
+def test_nothing_is_saved_while_updates_fail(tmp_path, broken, every):
+    # after this update the weights are finite and beyond help; the next checkpoint would be due
+    # within the row of bad updates, in the second case at the end of an epoch of 8
+    brain = toy(tmp_path, every=every, patience=4)
+    step, done = brain._guarded_step, []
+
+    def breaking():
+        step()
+        if brain.optimizer_step == broken and not done:
+            done.append(broken)
+            torch.nn.init.constant_(brain.modules.generator.weight, 1e30)
+
+    brain._guarded_step = breaking
+    train(brain)
+    assert brain.optimizer_step == 20
+    assert brain.guard.state() == {"skipped": 4, "in_a_row": 0, "rollbacks": 1}
+    assert all(p.abs().max() < 10 for p in brain.modules.parameters())
+
+
 def test_a_run_that_only_diverges_ends_with_a_clear_error(tmp_path):
     brain = toy(tmp_path, patience=2, max_rollbacks=2)
     brain.on_fit_start()

@@ -101,9 +101,11 @@ class RunLoop:
             self._advance_bar()
             if self.debug and self.step == self.debug_batches:
                 break
-            # not between the batches of one update: their gradients are in no checkpoint
+            # not between the batches of one update: their gradients are in no checkpoint; and not
+            # while updates fail: it may be the weights that are beyond help
             complete = self.step % self.grad_accumulation_factor == 0
-            if complete and self._should_save_intra_epoch_ckpt(last_checkpoint, since):
+            good = complete and not self.guard.in_a_row
+            if good and self._should_save_intra_epoch_ckpt(last_checkpoint, since):
                 self._save_intra_epoch_ckpt()
                 last_checkpoint, since = time.time(), 0
         self.steps.discard()
@@ -135,7 +137,8 @@ class RunLoop:
     def _finish_epoch(self, epoch: int) -> None:
         """Save the epoch's end with its scores, and write it down."""
         scores, trained = self.stage_scores, self.means.mean()
-        if self.checkpointer is not None:
+        # scores vouch for the weights also where the last updates failed
+        if self.checkpointer is not None and (scores or not self.guard.in_a_row):
             metric = [self.settings.best_metric] if scores else []
             order = "max_keys" if self.settings.best_is_highest else "min_keys"
             meta = {"epoch": epoch, "update": self.optimizer_step, **scores}
