@@ -13,9 +13,10 @@ FORK = multiprocessing.get_context("fork")
 POISON = (2,)  # of an epoch's 8 batches one is bad, so that it has 7 updates
 
 
-def run(folder, dies=None, seed=0, **options):
+def run(folder, dies=None, seed=0, spoilt=(), **options):
     """Train, or die in the first forward pass for which ``dies(brain, stage)``; give the end."""
     brain = toy(folder, seed=seed, **options)
+    brain.spoilt_epochs = spoilt
     forward = brain.compute_forward
 
     def dying(batch, stage):
@@ -70,3 +71,20 @@ def test_a_run_killed_in_validation_ends_as_one_that_was_not(tmp_path, every, up
     resumed = run(tmp_path / "b", seed=1, **options)
     assert resumed["facts"]["updates"] == updates
     assert same(resumed, whole)
+
+
+@pytest.mark.parametrize("forwards", [14, 21, 25, 31, 38])
+def test_a_run_killed_around_a_return_from_validation_ends_as_one_that_was_not(tmp_path, forwards):
+    count = 0
+
+    def dies(brain, stage):
+        nonlocal count
+        count += 1
+        return count == forwards
+
+    # 8 batches and 2 of validation an epoch: the return is after 20 forward passes
+    options = {"every": 4, "updates": 20, "spoilt": (2,)}
+    whole = run(tmp_path / "a", **options)
+    assert whole["facts"]["rollbacks"] == 1
+    killed_run(tmp_path / "b", dies, **options)
+    assert same(run(tmp_path / "b", seed=1, **options), whole)

@@ -242,16 +242,19 @@ class GuardedBrain(RunLoop, Brain):
             if self.ema is not None:
                 self.ema.update(self.averaged_module())
         elif self.steps.exhausted:
-            self._roll_back()
+            self._roll_back(f"{self.guard.in_a_row} updates in a row were not finite")
 
-    def _roll_back(self) -> None:
-        """Return to the last checkpoint; the data go on, so that others come next."""
-        self.guard.check_rollback()
+    def _roll_back(self, reason: str, validated: bool = False) -> None:
+        """Return to the last checkpoint, or validated one; data go on, so that others come next."""
+        self.guard.check_rollback(reason)
         counts, epoch = self.guard.state(), self.epochs.current
-        if self.checkpointer is None or self.checkpointer.recover_if_possible() is None:
+        metric = self.settings.best_metric
+        fits = (lambda saved: metric in saved.meta) if validated else None
+        found = self.checkpointer and self.checkpointer.recover_if_possible(ckpt_predicate=fits)
+        if not found:
             raise RuntimeError(
-                f"{self.guard.patience} updates in a row were not finite, and there is no "
-                "checkpoint to return to: check the data and the learning rates"
+                f"{reason}, and there is no checkpoint to return to: check the data and the "
+                "learning rates"
             )
         self.guard.restore(counts)
         self.epochs.stay_in(epoch)

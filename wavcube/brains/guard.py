@@ -66,8 +66,13 @@ class SkipCounter:
         logger.warning("skipped an update, not finite: %s (%d so far)", reason, self.skipped)
         return self.in_a_row >= self.patience
 
-    def check_rollback(self) -> None:
-        """Note a return to the last checkpoint; the next skip is the first in a row again.
+    def check_rollback(self, reason: str) -> None:
+        """Note a return to an earlier checkpoint; the next skip is the first in a row again.
+
+        Parameters
+        ----------
+        reason : str
+            What was not finite, for the message.
 
         Raises
         ------
@@ -76,12 +81,12 @@ class SkipCounter:
         """
         if self.rollbacks >= self.max_rollbacks:
             raise RuntimeError(
-                f"{self.in_a_row} updates in a row were not finite, after {self.rollbacks} returns "
-                f"to the last checkpoint: training diverges. Lower the learning rates, check the "
-                f"data, or use float32"
+                f"{reason}, after {self.rollbacks} returns to an earlier checkpoint: training "
+                "diverges. Lower the learning rates, check the data, or use float32"
             )
         self.rollbacks += 1
         self.in_a_row = 0
+        logger.warning("return to an earlier checkpoint: %s", reason)
 
     def state(self) -> dict[str, int]:
         """Give the counts by name."""

@@ -103,7 +103,7 @@ class OptimizerSet:
         totals = {name: get_total_norm(grads) for name, grads in gradients.items()}
         self.norms = {name: float(total) for name, total in totals.items()}
         infinite = [name for name, total in totals.items() if not torch.isfinite(total)]
-        losses_finite = _everywhere(self._losses_finite)
+        losses_finite = everywhere(self._losses_finite)
         stepped = losses_finite and not infinite
         if stepped:
             for name in gradients:
@@ -146,8 +146,19 @@ class OptimizerSet:
         return [p.grad for p in self._parameters(name) if p.grad is not None]
 
 
-def _everywhere(flag: bool) -> bool:
-    """Whether a flag is true in every process, so that all take the same decision."""
+def everywhere(flag: bool) -> bool:
+    """Tell whether a flag is true in every process, so that all take the same decision.
+
+    Parameters
+    ----------
+    flag : bool
+        Of this process.
+
+    Examples
+    --------
+    >>> everywhere(True), everywhere(False)
+    (True, False)
+    """
     if not is_distributed_initialized():
         return flag
     device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -10,8 +11,12 @@ from typing import Any
 
 import torch
 from speechbrain import Stage
+from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
+from speechbrain.utils.checkpoints import Checkpoint
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+from wavcube.brains.optimizers import everywhere
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -135,14 +140,29 @@ class RunLoop:
         self.on_stage_end(Stage.VALID, mean, epoch)
 
     def _finish_epoch(self, epoch: int) -> None:
-        """Save the epoch's end with its scores, and write it down."""
-        scores, trained = self.stage_scores, self.means.mean()
+        """Save the epoch's end with its scores, and write it down; or return to an earlier one."""
+        metric = self.settings.best_metric
+        score = self.stage_scores.get(metric, 0.0)
+        good = everywhere(math.isfinite(score))
         # scores vouch for the weights also where the last updates failed
-        if self.checkpointer is not None and (scores or not self.guard.in_a_row):
-            metric = [self.settings.best_metric] if scores else []
-            order = "max_keys" if self.settings.best_is_highest else "min_keys"
-            meta = {"epoch": epoch, "update": self.optimizer_step, **scores}
-            self.checkpointer.save_and_keep_only(meta, verbosity=logging.DEBUG, **{order: metric})
+        if good and (self.stage_scores or not self.guard.in_a_row):
+            self._save_epoch(epoch)
+        self._log_epoch(epoch)
+        if not good:
+            self._roll_back(f"the validation score {metric!r} is {score}", validated=True)
+            # they were saved on the way to this score
+            self.checkpointer.delete_checkpoints(num_to_keep=0, ckpt_predicate=_is_intra_epoch)
+
+    def _save_epoch(self, epoch: int) -> None:
+        if self.checkpointer is None:
+            return
+        metric = [self.settings.best_metric] if self.stage_scores else []
+        order = "max_keys" if self.settings.best_is_highest else "min_keys"
+        meta = {"epoch": epoch, "update": self.optimizer_step, **self.stage_scores}
+        self.checkpointer.save_and_keep_only(meta, verbosity=logging.DEBUG, **{order: metric})
+
+    def _log_epoch(self, epoch: int) -> None:
+        scores, trained = self.stage_scores, self.means.mean()
         self.means.reset()
         if self.journal is None:
             return
@@ -175,3 +195,7 @@ class RunLoop:
             if self.guard.skipped:
                 terms["skipped"] = str(self.guard.skipped)
             self._bar.set_postfix(terms, refresh=False)
+
+
+def _is_intra_epoch(checkpoint: Checkpoint) -> bool:
+    return INTRA_EPOCH_CKPT_FLAG in checkpoint.meta
