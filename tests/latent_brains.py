@@ -13,12 +13,12 @@ from wavcube.testing import tiny_wavcube, tone
 GAN = {"adversarial": 0.1, "feature_matching": 0.1}
 STAGES = {
     "stage 1": {
-        "weights": {"mel": 45.0, "semantic": 1.0, **GAN},
+        "weights": {"mel": 45.0, "semantic": 1.0, "linear": 1.0, **GAN},
         "detach_latent": True,
         "adversarial_start": 4,
     },
     "stage 2": {
-        "weights": {"mel": 4.5, "semantic": 1.0, "anchoring": 1.0, **GAN},
+        "weights": {"mel": 4.5, "semantic": 1.0, "linear": 1.0, "anchoring": 1.0, **GAN},
         "train_encoder": "all",
         "encoder_lr": 5e-4,
         "discriminator_weight": 0.1,
@@ -40,7 +40,11 @@ def tiny_discriminators():
 def build(settings, folder=None, variational=False, seed=0, **options):
     torch.manual_seed(seed)
     model = tiny_wavcube(
-        encoder="filterbank_wavlm", variational=variational, with_layer_mix=True, with_skip=True
+        encoder="filterbank_wavlm",
+        variational=variational,
+        with_layer_mix=True,
+        with_skip=True,
+        with_linear=True,
     )
     return LatentBrain(
         model,

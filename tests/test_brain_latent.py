@@ -96,7 +96,7 @@ def test_discriminators_cost_nothing_before_their_start():
 
 
 def test_gradients_of_the_shared_pass_are_those_of_separate_passes():
-    brain = started(stage("stage 2", weights={"mel": 0.0, "semantic": 0.0, **GAN}))
+    brain = started(stage("stage 2", weights={"mel": 0.0, "semantic": 0.0, "linear": 0.0, **GAN}))
     data = batch(3200, 3200)
     outputs = brain.compute_forward(data, Stage.TRAIN)
     brain.steps.backward(brain.compute_objectives(outputs, data, Stage.TRAIN))
@@ -210,6 +210,21 @@ def test_a_model_that_cannot_be_trained_is_refused():
         LatentBrain(model, stage("stage 2"))
     with pytest.raises(ValueError, match="another object"):
         LatentBrain(model, stage("stage 2"), tiny_discriminators(), model.encoder)
+    with pytest.raises(ValueError, match="with_linear need each other"):
+        LatentBrain(model, stage("stage 2"), tiny_discriminators())
     model.bottleneck.semantic_decoder = None
     with pytest.raises(ValueError, match="semantic decoder"):
         LatentBrain(model, stage("stage 2"), tiny_discriminators())
+
+
+def test_a_latent_becomes_linearly_readable_when_asked():
+    read = {}
+    for weight in (0.0, 10.0):
+        weights = {"mel": 1.0, "semantic": 1.0, "linear": weight}
+        brain = started(stage("stage 1", weights=weights, lr=5e-3, warmup=1))
+        for _ in range(20):
+            brain.fit_batch(batch(3200, 3200))
+        read[weight] = brain.means.mean()["linear"]
+        output = brain.model(batch(3200).wav.data)
+        assert output.feature_linear.shape == output.feature.shape
+    assert read[10.0] < 0.8 * read[0.0]

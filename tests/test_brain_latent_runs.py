@@ -93,8 +93,11 @@ def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path, corpus):
     assert first != other
 
 
+SIMPLE = {"mel": 1.0, "semantic": 1.0, "linear": 1.0}
+
+
 def test_training_learns(corpus):
-    brain = build(stage("stage 2", updates=40, lr=5e-3, weights={"mel": 1.0, "semantic": 1.0}))
+    brain = build(stage("stage 2", updates=40, lr=5e-3, weights=SIMPLE))
     start = copy.deepcopy(brain.model)
     fit(brain, corpus)
     brain.ema.copy_to(brain.model)
@@ -113,7 +116,8 @@ def one_of_two(rank, folder, discriminators, results):
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
     torch.manual_seed(0)
-    model = tiny_wavcube(encoder="filterbank_wavlm", with_layer_mix=True, with_skip=True)
+    options = {"with_layer_mix": True, "with_skip": True, "with_linear": True}
+    model = tiny_wavcube(encoder="filterbank_wavlm", **options)
     for name in STAGES:
         brain = LatentBrain(
             model,
