@@ -148,7 +148,7 @@ class AtomicCheckpointer(Checkpointer):
 
         Parameters
         ----------
-        meta, end_of_epoch, name, verbosity
+        meta, end_of_epoch, name
             See :meth:`save_checkpoint`.
         num_to_keep : int
             Checkpoints to keep for each key.
@@ -160,6 +160,8 @@ class AtomicCheckpointer(Checkpointer):
             Names in ``meta`` whose highest or lowest values are kept.
         ckpt_predicate : callable, optional
             Only checkpoints for which it is true may be deleted.
+        verbosity : int
+            See :meth:`save_checkpoint`.
 
         Raises
         ------

@@ -113,14 +113,18 @@ class AcousticSettings(LatentSettings):
     ----------
     updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.settings.TrainingSettings`.
-    weights, lr, discriminator_lr, discriminator_weight, adversarial_start
+    weights, lr
         See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones exist.
     encoder_lr : float
         Peak learning rate of the encoder.
+    discriminator_lr
+        See :class:`LatentSettings`.
     train_encoder : {"all"}
         Nothing else teaches the encoder.
     detach_latent : bool
         False, for the same reason.
+    discriminator_weight, adversarial_start
+        See :class:`LatentSettings`.
 
     Raises
     ------
