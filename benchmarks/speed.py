@@ -2,8 +2,7 @@
 
     python -m benchmarks.speed [--source RELEASE] [--threads 2] [--json OUT]
 
-Without a release the default configuration is built with the packaged encoder and random weights
-elsewhere: weights do not change the speed. Medians; ratios are of one run.
+Without a release it is the model of the package. Medians; ratios are of one run.
 """
 
 from __future__ import annotations
@@ -16,20 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hyperpyyaml import load_hyperpyyaml
 
 from wavcube.export import load_release
-from wavcube.lobes.wavcube import WavCube
+from wavcube.lobes.latent_codec import LatentCodec
+from wavcube.release.source import packaged_model
 
-HPARAMS = Path(__file__).parents[1] / "hparams"
 SECONDS = (10, 40)
 REPEATS = 7
-
-
-def default_model() -> WavCube:
-    """Build the model of hparams/model/wavcube.yaml."""
-    with open(HPARAMS / "model" / "wavcube.yaml", encoding="utf-8") as file:
-        return load_hyperpyyaml(file)["lobe"].eval()
 
 
 def median_seconds(call: Callable[[], object]) -> float:
@@ -44,7 +36,7 @@ def median_seconds(call: Callable[[], object]) -> float:
 
 
 @torch.inference_mode()
-def measure(model: WavCube) -> dict[str, dict[str, float]]:
+def measure(model: LatentCodec) -> dict[str, dict[str, float]]:
     """Time both directions at both durations."""
     result: dict[str, dict[str, float]] = {"encode": {}, "decode": {}}
     for seconds in SECONDS:
@@ -62,12 +54,12 @@ def measure(model: WavCube) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--source", type=Path)
+    parser.add_argument("--source", type=Path, default=packaged_model())
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    model = load_release(arguments.source).eval() if arguments.source else default_model()
+    model = load_release(arguments.source)
     measured = measure(model)
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, "
