@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from wavcube.leftovers import DRAFT, OLD, clear, hidden_name, restore
 
 
 @contextmanager
 def atomic_folder(
-    target: str | Path, *, overwrite: bool = False, marker: str | None = None
+    target: str | Path,
+    *,
+    overwrite: bool = False,
+    check_replaceable: Callable[[Path], None] | None = None,
 ) -> Iterator[Path]:
     """Fill a folder beside the target, then rename it.
 
     The body writes into the yielded folder. When it raises (a full disk, Ctrl-C) nothing is left; a
-    kill leaves a hidden folder beside the target, never a broken one under its name.
+    kill leaves hidden folders beside the target, never a broken one under its name. The next writer
+    of the same target clears them away, and puts back what was to be replaced if it is missing.
 
     Parameters
     ----------
@@ -24,8 +30,9 @@ def atomic_folder(
         The final name. Missing parents are made.
     overwrite : bool
         Replace a folder that is not empty.
-    marker : str, optional
-        A file that a folder must hold to be replaced, so that a slip does not remove a home folder.
+    check_replaceable : callable, optional
+        Called with a folder before it is replaced; raises if it is none that may be, so that a slip
+        does not remove a home folder.
 
     Yields
     ------
@@ -45,17 +52,18 @@ def atomic_folder(
     >>> sorted(path.name for path in tmp.iterdir())
     ['model']
     """
-    target = Path(target).absolute()
-    _check_replaceable(target, overwrite, marker)
+    target = Path(target).resolve()  # behind a link it is the folder that is replaced
+    restore(target)
+    _check_free(target, overwrite, check_replaceable)
     made = _make_parents(target)
-    draft = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    draft = hidden_name(target, DRAFT)
     try:
-        shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         yield draft
         _sync_tree(draft)
         _swap(draft, target)
         sync(target.parent)
+        clear(target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         _remove_empty(made)
@@ -202,17 +210,17 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _check_replaceable(target: Path, overwrite: bool, marker: str | None) -> None:
+def _check_free(
+    target: Path, overwrite: bool, check_replaceable: Callable[[Path], None] | None
+) -> None:
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target} is a file, a folder is needed")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:
         raise FileExistsError(f"{target} is not empty: choose another folder, or allow overwriting")
-    if marker is not None and not (target / marker).is_file():
-        raise FileExistsError(
-            f"{target} holds no {marker}, so it is no folder of ours and is not replaced"
-        )
+    if check_replaceable is not None:
+        check_replaceable(target)
 
 
 def _make_parents(path: Path) -> list[Path]:
@@ -229,18 +237,17 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _swap(draft: Path, target: Path) -> None:
-    """Put the draft in the target's place; the old content goes only once the new is there."""
+    """Put the draft in the target's place; the old content is kept aside."""
     if not target.is_dir():
         draft.rename(target)
         return
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
+    old = hidden_name(target, OLD)
     target.rename(old)
     try:
         draft.rename(target)
     except BaseException:
         old.rename(target)
         raise
-    shutil.rmtree(old)
 
 
 def _sync_tree(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, find_files
+from wavcube.leftovers import whereabouts
 from wavcube.release.config_file import CONFIG_FILE
 
 YAML_FILE = "hyperparams.yaml"
@@ -39,7 +40,7 @@ def find_described(text: str) -> list[Path]:
     try:
         return [found for found, _ in find_files(text, (*AUDIO_SUFFIXES, *LATENT_SUFFIXES))]
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}: {EXPECTED}") from error
+        raise FileNotFoundError(f"{error}: {EXPECTED}{whereabouts(path)}") from error
 
 
 def describe(path: Path) -> str:

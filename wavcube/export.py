@@ -12,9 +12,15 @@ import torch
 from torch import Tensor
 
 from wavcube.atomic import atomic_folder, check_apart
+from wavcube.leftovers import whereabouts
 from wavcube.release.build import ALLOWED_CLASSES, build
 from wavcube.release.card import ModelCard, render_card
-from wavcube.release.config_file import CONFIG_FILE, read_card, read_config, write_config
+from wavcube.release.config_file import (
+    check_is_release,
+    read_card,
+    read_config,
+    write_config,
+)
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, hyperparams_yaml
 from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
 
@@ -91,7 +97,7 @@ def write_release(
         raise ValueError(f"a release is stored as float32 or float16, not {dtype}")
     weights = _inference_state(model)
     config = release_config(model)
-    with atomic_folder(folder, overwrite=overwrite, marker=CONFIG_FILE) as draft:
+    with atomic_folder(folder, overwrite=overwrite, check_replaceable=check_is_release) as draft:
         stored = write_weights(draft / WEIGHTS_FILE, weights, dtype)
         if training_state is not None:
             decoder = {k: v for k, v in model.state_dict().items() if k not in weights}
@@ -256,7 +262,7 @@ def export_run(
     if not source.is_dir():
         raise FileNotFoundError(
             f"{run} holds no finished run: it has no release folder. A run that was interrupted "
-            "goes on when its command is given again"
+            f"goes on when its command is given again{whereabouts(source)}"
         )
     check_apart(source, out)
     if dtype == torch.float16:
@@ -270,7 +276,7 @@ def export_run(
             model, out, card=card, training_state={}, dtype=dtype, overwrite=overwrite
         )
     load_release(source)
-    with atomic_folder(out, overwrite=overwrite, marker=CONFIG_FILE) as draft:
+    with atomic_folder(out, overwrite=overwrite, check_replaceable=check_is_release) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)
     return Path(out)
 

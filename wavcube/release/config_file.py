@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wavcube.leftovers import whereabouts
 from wavcube.release.card import ModelCard, Source, library_versions
 
 CONFIG_FILE = "config.json"
@@ -87,10 +88,36 @@ def read_card(folder: str | Path) -> ModelCard | None:
         raise ValueError(f"{Path(folder) / CONFIG_FILE} holds a broken card: {error}") from error
 
 
+def check_is_release(folder: Path) -> None:
+    """Refuse to replace a folder that no release was written to, of whatever version.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Raises
+    ------
+    FileExistsError
+        If its config.json is missing or another program's; many have a file of that name.
+    """
+    try:
+        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise FileExistsError(
+            f"{folder} is not replaced: it is no WavCube release, having no {CONFIG_FILE} of the "
+            f"format {FORMAT}"
+        )
+
+
 def _read(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is no WavCube release: it has no {CONFIG_FILE}")
+        raise FileNotFoundError(
+            f"{folder} is no WavCube release: it has no {CONFIG_FILE}{whereabouts(folder)}"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -13,6 +13,7 @@ from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 from speechbrain.utils.parameter_transfer import Pretrainer
 
+from wavcube.leftovers import whereabouts
 from wavcube.release.build import ALLOWED_CLASSES
 from wavcube.release.hyperparams_check import UnsafeYAMLError, check_hyperparams
 from wavcube.release.hyperparams_yaml import PRETRAINER, WEIGHTS_HOOK
@@ -61,6 +62,7 @@ def resolve_source(source: str | Path | None) -> str:
         return name
     raise FileNotFoundError(
         f"no release at {name!r}: there is no such folder, and a hub id reads owner/name"
+        f"{whereabouts(name)}"
     )
 
 
