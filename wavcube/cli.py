@@ -2,7 +2,8 @@
 
 A user's mistake is one line on stderr and exit code 2, with nothing written. When one of several
 files is bad, it is named in such a line, the others are done, and the exit code is 2 all the same.
-Anything unexpected keeps its traceback.
+Ctrl-C is one line and exit code 130; what was done stays, nothing is half written. Anything
+unexpected keeps its traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import NoReturn, TypeVar
 from wavcube import cli_evaluate, cli_inspect
 from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, Job, plan_jobs
 from wavcube.cli_model import add_model_options, load_model
-from wavcube.cli_output import USER_ERROR, complain, say
+from wavcube.cli_output import INTERRUPTED, USER_ERROR, complain, say, say_interrupted
+from wavcube.messages import one_line
 
 WRITE_SUFFIXES = (".wav", ".flac")
 T = TypeVar("T")
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, or 2 after a user's mistake.
+        Exit code: 0, 2 after a user's mistake, 130 after Ctrl-C.
 
     Examples
     --------
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             complain(error)
             return USER_ERROR
+        except KeyboardInterrupt as stop:
+            say_interrupted(str(stop))
+            return INTERRUPTED
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -143,15 +148,22 @@ def _run_all(items: Mapping[Path, T], work: Callable[[T], object]) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    failures = []
-    with logging_redirect_tqdm([logging.getLogger("wavcube")]):
-        for path in tqdm(items, unit="file", disable=len(items) == 1, leave=False):
-            try:
-                work(items[path])
-            except (ValueError, OSError) as error:
-                failures.append((path, error))
-    for path, error in failures:
-        complain(error if str(path) in str(error) else f"{path}: {error}")
+    failures, done = [], 0
+    try:
+        with logging_redirect_tqdm([logging.getLogger("wavcube")]):
+            for path in tqdm(items, unit="file", disable=len(items) == 1, leave=False):
+                try:
+                    work(items[path])
+                    done += 1
+                except (ValueError, OSError) as error:
+                    failures.append((path, error))
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"{done} of {len(items)} files done") from stop
+    finally:
+        for path, error in failures:
+            # an error of the operating system names its file, which may be the output
+            named = isinstance(error, OSError) and error.filename is not None
+            complain(error if named or str(path) in str(error) else f"{path}: {one_line(error)}")
     return len(failures)
 
 

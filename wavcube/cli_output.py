@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from wavcube.messages import one_line
+
 USER_ERROR = 2
+# 128 and the number of SIGINT, as shells have it
+INTERRUPTED = 130
 
 
 def say(text: str) -> None:
@@ -33,4 +37,15 @@ def complain(error: Exception | str) -> None:
     error : Exception or str
         What went wrong; line breaks become spaces.
     """
-    sys.stderr.write(f"wavcube: error: {' '.join(str(error).split())}\n")
+    sys.stderr.write(f"wavcube: error: {one_line(error)}\n")
+
+
+def say_interrupted(done: str) -> None:
+    """Print one line on stderr in place of a traceback after Ctrl-C.
+
+    Parameters
+    ----------
+    done : str
+        How far the command came; empty if there is nothing to tell.
+    """
+    sys.stderr.write(f"wavcube: interrupted{done and f'; {done}'}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -141,7 +142,9 @@ def score_many(
         with _one_thread():
             return list(bar(map(score, pairs)))
     with _one_thread(), _pool(min(num_processes, max(1, len(pairs)))) as pool:
-        return list(bar(pool.map(score, pairs)))
+        with _without_interrupts():
+            scores = pool.map(score, pairs)
+        return list(bar(scores))
 
 
 def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:
@@ -172,6 +175,19 @@ def _pool(num_processes: int) -> ProcessPoolExecutor:
         initializer=torch.set_num_threads,
         initargs=(1,),
     )
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: only this one is to tell of it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
