@@ -16,6 +16,7 @@ from wavcube.leftovers import whereabouts
 from wavcube.release.build import ALLOWED_CLASSES, build
 from wavcube.release.card import ModelCard, render_card
 from wavcube.release.config_file import (
+    CONFIG_FILE,
     check_is_release,
     read_card,
     read_config,
@@ -140,7 +141,7 @@ def load_release(folder: str | Path) -> LatentCodec:
         size.
     """
     folder = Path(folder)
-    model = build(read_config(folder))
+    model = build(read_config(folder), str(folder / CONFIG_FILE))
     load_strictly(model, read_weights(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
     return model.eval()
 
@@ -176,7 +177,7 @@ def load_for_training(folder: str | Path) -> tuple[LatentCodec, dict[str, Tensor
             "on: take a release that was written with its training state"
         )
     _set_semantic_decoder(config, True)
-    model = build(config)
+    model = build(config, str(folder / CONFIG_FILE))
     training = read_weights(path)
     _check_training_keys(training)
     decoder = {k: v for k, v in training.items() if k.startswith(SEMANTIC_DECODER)}
@@ -211,7 +212,7 @@ def release_config(model: LatentCodec) -> dict[str, Any]:
 
 
 def _set_semantic_decoder(config: dict[str, Any], wanted: bool) -> None:
-    if "bottleneck" in config:  # an acoustic codec has none
+    if isinstance(config.get("bottleneck"), dict):  # an acoustic codec has none
         config["bottleneck"]["with_decoder"] = wanted
 
 

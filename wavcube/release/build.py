@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+
+from wavcube.release.arguments import check_arguments
 
 ALLOWED_CLASSES = frozenset(
     {
@@ -28,7 +29,31 @@ ALLOWED_CLASSES = frozenset(
 )
 
 
-def build(config: Mapping[str, Any]) -> nn.Module:
+def allowed_class(name: object) -> type[nn.Module]:
+    """Give a class of the list by its name.
+
+    Parameters
+    ----------
+    name : object
+        What a release says; a dotted name.
+
+    Returns
+    -------
+    type
+        The class.
+
+    Raises
+    ------
+    ValueError
+        If the name is not in ``ALLOWED_CLASSES``.
+    """
+    if not isinstance(name, str) or name not in ALLOWED_CLASSES:
+        raise ValueError(f"class {name!r} is not one that a release may name")
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def build(config: Mapping[str, Any], where: str = "the configuration") -> nn.Module:
     """Build a lobe with random weights from plain data.
 
     Parameters
@@ -36,6 +61,8 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     config : mapping
         What the lobe's ``config()`` gave: `class`, a dotted name, and the constructor's arguments,
         nested lobes in the same way.
+    where : str
+        Its origin, for the message.
 
     Returns
     -------
@@ -45,7 +72,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     Raises
     ------
     ValueError
-        If a class is not in ``ALLOWED_CLASSES`` or does not take the arguments.
+        If a class is not in ``ALLOWED_CLASSES`` or does not take the arguments, naming them.
 
     Examples
     --------
@@ -54,22 +81,19 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     >>> build({"class": "os.system", "command": "ls"})
     Traceback (most recent call last):
     ...
-    ValueError: class 'os.system' is not one that a release may name
+    ValueError: the configuration: class 'os.system' is not one that a release may name
     """
-    name = config.get("class")
-    if name not in ALLOWED_CLASSES:
-        raise ValueError(f"class {name!r} is not one that a release may name")
-    module, _, attribute = name.rpartition(".")
-    lobe = getattr(importlib.import_module(module), attribute)
     arguments = {
-        key: build(value) if isinstance(value, Mapping) and "class" in value else value
+        key: build(value, where) if isinstance(value, Mapping) and "class" in value else value
         for key, value in config.items()
         if key != "class"
     }
     try:
-        inspect.signature(lobe).bind(**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"{name} does not take its arguments in the configuration: {error}"
-        ) from error
-    return lobe(**arguments)
+        lobe = allowed_class(config.get("class"))
+        check_arguments(lobe, (), arguments)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    try:
+        return lobe(**arguments)
+    except Exception as error:  # a constructor may fail on values of the right types in any way
+        raise ValueError(f"{where}: {lobe.__name__} cannot be built: {error}") from error

@@ -61,8 +61,8 @@ def check_hyperparams(text: str, allowed: Collection[str], where: str = "the YAM
     if _DIRECTIVE.search(text):
         # %TAG gives a short tag any meaning
         raise UnsafeYAMLError(f"{where}: YAML directives (%) are not allowed")
-    for root in _compose(text, where):
-        for node in _walk(root, set()):
+    for root in compose(text, where):
+        for node in walk(root, set()):
             if problem := _problem(node, allowed):
                 line = node.start_mark.line + 1
                 raise UnsafeYAMLError(
@@ -71,8 +71,26 @@ def check_hyperparams(text: str, allowed: Collection[str], where: str = "the YAM
                 )
 
 
-def _compose(text: str, where: str) -> list[Node]:
-    """Parse to nodes, with the resolver that HyperPyYAML's loader has; nothing is constructed."""
+def compose(text: str, where: str) -> list[Node]:
+    """Parse to nodes, with the resolver that HyperPyYAML's loader has; nothing is constructed.
+
+    Parameters
+    ----------
+    text : str
+        The whole file.
+    where : str
+        The file's name, for the message.
+
+    Returns
+    -------
+    list of Node
+        The documents.
+
+    Raises
+    ------
+    ValueError
+        If the text is no YAML, or no mapping.
+    """
     try:
         nodes = [
             node
@@ -86,19 +104,32 @@ def _compose(text: str, where: str) -> list[Node]:
     return nodes
 
 
-def _walk(node: Node, seen: set[int]) -> Iterator[Node]:
-    """Every node once; an alias points to a node that was seen."""
+def walk(node: Node, seen: set[int]) -> Iterator[Node]:
+    """Give every node once; an alias points to a node that was seen.
+
+    Parameters
+    ----------
+    node : Node
+        The root.
+    seen : set of int
+        Is filled.
+
+    Yields
+    ------
+    Node
+        The root first.
+    """
     if id(node) in seen:
         return
     seen.add(id(node))
     yield node
     if isinstance(node, MappingNode):
         for key, value in node.value:
-            yield from _walk(key, seen)
-            yield from _walk(value, seen)
+            yield from walk(key, seen)
+            yield from walk(value, seen)
     elif isinstance(node, SequenceNode):
         for item in node.value:
-            yield from _walk(item, seen)
+            yield from walk(item, seen)
 
 
 def _problem(node: Node, allowed: Collection[str]) -> str | None:

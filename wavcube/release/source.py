@@ -12,12 +12,14 @@ from typing import Any
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 from speechbrain.utils.parameter_transfer import Pretrainer
+from torch import nn
 
 from wavcube.leftovers import whereabouts
 from wavcube.release.build import ALLOWED_CLASSES
 from wavcube.release.hyperparams_check import UnsafeYAMLError, check_hyperparams
 from wavcube.release.hyperparams_yaml import PRETRAINER, WEIGHTS_HOOK
 from wavcube.release.weights import load_release_weights
+from wavcube.release.yaml_arguments import check_yaml_arguments
 
 ALLOWED_NAMES = ALLOWED_CLASSES | {PRETRAINER, WEIGHTS_HOOK}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -130,7 +132,8 @@ def load_hyperparams(
     UnsafeYAMLError
         If it names anything else.
     ValueError
-        If it is no YAML, or lacks `modules` or `pretrainer`.
+        If it is no YAML, lacks `modules` or `pretrainer`, or gives a lobe an argument that it does
+        not take, which is named.
     """
     overrides = overrides or {}
     if trust_yaml:
@@ -142,9 +145,14 @@ def load_hyperparams(
         resolved = resolve_references(io.StringIO(text), overrides, True).getvalue()
         # again, since references were followed
         check_hyperparams(resolved, ALLOWED_NAMES, str(path))
-        hparams = load_hyperpyyaml(io.StringIO(resolved))
+        check_yaml_arguments(resolved, str(path))
+        try:
+            hparams = load_hyperpyyaml(io.StringIO(resolved))
+        except Exception as error:  # constructors may fail on values of the right types in any way
+            said = ": ".join(str(part) for part in error.args)
+            raise ValueError(f"{path} cannot be built: {said}") from error
     modules, pretrainer = hparams.get("modules"), hparams.get("pretrainer")
-    if not isinstance(modules, dict) or "wavcube" not in modules:
+    if not isinstance(modules, dict) or not isinstance(modules.get("wavcube"), nn.Module):
         raise ValueError(f"{path} has no modules with a wavcube")
     if not isinstance(pretrainer, Pretrainer):
         raise ValueError(f"{path} has no pretrainer")
