@@ -10,7 +10,6 @@ import torch
 import yaml
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from speechbrain.utils.distributed import if_main_process
-from speechbrain.utils.train_logger import FileTrainLogger
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
@@ -77,6 +76,9 @@ class Journal:
         train, valid : Mapping of str to float, optional
             Means of an epoch.
         """
+        # it complains of a missing torchvision once it is imported, before anybody can hush it
+        from speechbrain.utils.train_logger import FileTrainLogger
+
         self.text.parent.mkdir(parents=True, exist_ok=True)
         FileTrainLogger(str(self.text), precision=3).log_stats(dict(meta), train, valid)
 

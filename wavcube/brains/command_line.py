@@ -1,0 +1,129 @@
+"""The command line of a recipe: SpeechBrain's, with help about the YAML's own keys."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import speechbrain as sb
+import yaml
+from speechbrain.utils.run_opts import RunOptions
+
+from wavcube.brains.usage import show
+
+# What SpeechBrain logs of every run and nobody needs: by logger, a part of the message.
+NOISE = {
+    "speechbrain.core": (
+        "Run option ",
+        "which is specified in hparams was overridden by command line",
+        "Gradscaler enabled",
+        "Using evaluation precision",
+    ),
+    "speechbrain.utils.checkpoints": ("Would load a checkpoint here",),
+    "speechbrain.utils.quirks": ("Excluded quirks",),
+    "speechbrain.utils.train_logger": ("torchvision is not available",),
+}
+
+
+class _Quiet(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not any(part in text for part in NOISE.get(record.name, ()))
+
+
+_QUIET = _Quiet()
+
+
+def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptions, str]:
+    r"""Read a recipe's arguments, and quieten what SpeechBrain logs of every run.
+
+    `--help` ends the process; where a YAML is named it lists that file's keys.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the process.
+    usage : str
+        How the recipe is used: its docstring.
+
+    Returns
+    -------
+    tuple
+        The YAML's path, SpeechBrain's run options, and the overrides as YAML. Of an option that is
+        given twice the last one counts.
+
+    Examples
+    --------
+    >>> parse_arguments(["a.yaml", "--seed", "1", "--lr=0.1", "--seed=2"], "")[2]
+    'seed: 2\nlr: 0.1'
+    """
+    for name in NOISE:
+        logging.getLogger(name).addFilter(_QUIET)
+    if {"-h", "--help"} & set(arguments):
+        files = [a for a in arguments if Path(a).suffix in (".yaml", ".yml") and Path(a).is_file()]
+        show(help_text(usage, files[0] if files else None))
+    path, run_opts, overrides = sb.parse_arguments(list(arguments))
+    return path, run_opts, _last_of_each(overrides)
+
+
+def help_text(usage: str, path: str | Path | None = None) -> str:
+    r"""Say how a recipe is used.
+
+    Parameters
+    ----------
+    usage : str
+        Its docstring.
+    path : str or Path, optional
+        A YAML whose plain keys to list, with their values and comments.
+
+    Returns
+    -------
+    str
+        All but SpeechBrain's own options.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.yaml"
+    >>> _ = path.write_text("# Data\nseed: 1 # of all\nmodel: !new:Model\n    dim: 2\n")
+    >>> print(help_text("Train it.", path).partition("--batch_size=8")[2])  # doctest: +ELLIPSIS
+    :
+    <BLANKLINE>
+    # Data
+    seed: 1 # of all
+    <BLANKLINE>
+    Options of SpeechBrain:
+    """
+    told = "Every key of the YAML is an option of the same name, as --batch_size=8"
+    if path is None:
+        told += "; name a YAML before --help to list its keys."
+    else:
+        told += f":\n\n{_plain_keys(Path(path).read_text(encoding='utf-8'))}"
+    return f"{usage.strip()}\n\n{told}\n\nOptions of SpeechBrain:"
+
+
+def _plain_keys(text: str) -> str:
+    """Keep the lines of the top level that hold a whole entry, and its headings."""
+    # composed, not constructed: tags stay what they are
+    entries = yaml.compose(text).value
+    wanted = {
+        key.start_mark.line
+        for key, value in entries
+        if not isinstance(value, yaml.MappingNode) and not key.value.startswith("_")
+    }
+    return "\n".join(
+        line
+        for number, line in enumerate(text.splitlines())
+        if number in wanted or line.startswith("#")
+    )
+
+
+def _last_of_each(overrides: str) -> str:
+    """Keep the last of several entries of one key, which YAML would refuse."""
+    if not overrides:
+        return overrides
+    entries = {
+        key.value: overrides[key.start_mark.index : value.end_mark.index].strip()
+        for key, value in yaml.compose(overrides).value
+    }
+    return "\n".join(entries.values())
