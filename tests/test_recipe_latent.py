@@ -76,9 +76,13 @@ def tampered(*_):
 
 def test_a_run_leaves_table_log_samples_and_release(recipe, speech, capsys, monkeypatch):
     out = recipe(f"--data_folder={speech}")
-    table = capsys.readouterr().out
+    said = capsys.readouterr().out
     for heading in ("stage 1", "stage 2", "STOI", "Log-mel distance", "h_hat to teacher: cosine"):
-        assert heading in table
+        assert heading in said
+    assert "utterances: train 6 (0.1 minutes), valid 1 (" in said
+    for line in (f"release: {out / 'release'}", f"samples: {out / 'samples'}", "time: 0:00:"):
+        assert line in said
+    assert "Run option" not in said
     first = scores(out)
     assert first.keys() == {"stage 1", "stage 2"}
     assert first["stage 1"]["encoder to teacher: cosine"] == pytest.approx(1.0, abs=1e-5)
@@ -198,6 +202,39 @@ def test_mistakes_end_with_one_line_and_code_2(recipe, speech, capsys, arguments
     assert message in errors[0]
     if message in ("nowhere", "no audio", "no_such_key"):
         assert not (speech.parent / "run").exists(), "a mistake leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("updates", "message"),
+    [
+        (0, "the same command starts from the beginning"),
+        (3, "the same command goes on from the last checkpoint (update 3 of stage1)"),
+    ],
+)
+def test_ctrl_c_says_how_the_run_goes_on(recipe, speech, capsys, monkeypatch, updates, message):
+    train, calls = LatentBrain.fit_batch, iter(range(100))
+
+    def interrupted(self, batch):
+        if next(calls) == updates:
+            raise KeyboardInterrupt
+        return train(self, batch)
+
+    monkeypatch.setattr(LatentBrain, "fit_batch", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        recipe(f"--data_folder={speech}")
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"train.py: interrupted: {message}"
+
+
+def test_help_lists_the_keys_of_the_yaml(recipe, capsys):
+    with pytest.raises(SystemExit) as stop:
+        recipe("--help")
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Train WavCube's latent")
+    assert "\nmax_bad_fraction: 0.01 # of the audio files; above it the run stops\n" in said
+    assert "__set_seed" not in said
+    assert "--noprogressbar" in said
 
 
 def test_speech_too_short_to_score_is_refused_by_the_setting_s_name(recipe, speech, capsys):

@@ -18,10 +18,11 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.dataloader import SaveableDataLoader
 
 from wavcube.brains.checkpoints import AtomicCheckpointer
+from wavcube.brains.command_line import parse_arguments
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent_parts import spread
 from wavcube.brains.pretraining import PretrainingBrain
-from wavcube.brains.usage import usage_errors
+from wavcube.brains.usage import interruptible, show, usage_errors
 from wavcube.data.crops import CropDataset
 from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
 from wavcube.data.scan import scan_audio_folder
@@ -97,18 +98,27 @@ def train_round(settings, rows, valid_rows, hparams, run_opts):
 
 
 def main(arguments):
-    """Train all rounds and leave the encoder's folder."""
-    with refuse():
-        hparams_file, run_opts, overrides = sb.parse_arguments(arguments)
+    """Read the arguments and the YAML, and run."""
+    with interruptible("pretrain_ssl.py"), refuse():
+        hparams_file, run_opts, overrides = parse_arguments(arguments, __doc__)
         sb.utils.distributed.ddp_init_group(run_opts)
         with open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
+    with interruptible("pretrain_ssl.py", hparams["output_folder"]):
+        run(hparams, run_opts, hparams_file, overrides)
+
+
+def run(hparams, run_opts, hparams_file, overrides):
+    """Train all rounds and leave the encoder's folder."""
+    with refuse():
         # before anything is written: a mistake leaves no folder behind
         rows, valid_rows = collect_speech(hparams)
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
     for settings in hparams["rounds"]:
         train_round(settings, rows, valid_rows, hparams, run_opts)
-    write_encoder(hparams["encoder"], Path(hparams["output_folder"]) / "encoder")
+    target = Path(hparams["output_folder"]) / "encoder"
+    write_encoder(hparams["encoder"], target)
+    show(f"encoder: {target}")
 
 
 if __name__ == "__main__":

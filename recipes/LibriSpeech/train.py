@@ -12,6 +12,7 @@ several, each but the last leaves a folder that loads too.
 
 import sys
 import time
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,17 +22,19 @@ from librispeech_prepare import is_librispeech, prepare_librispeech
 
 from wavcube.brains import latent_report
 from wavcube.brains.checkpoints import AtomicCheckpointer
+from wavcube.brains.command_line import parse_arguments
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent import LatentBrain
 from wavcube.brains.latent_card import describe_run
 from wavcube.brains.latent_parts import LatentParts, spread
 from wavcube.brains.schedules import ResumeError
-from wavcube.brains.usage import nothing_left_of, show, usage_errors
+from wavcube.brains.usage import interruptible, nothing_left_of, show, usage_errors
 from wavcube.data.crops import CropDataset
 from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
 from wavcube.data.further import further_speech
 from wavcube.data.manifest import read_manifest
 from wavcube.data.prepare import check_same_data, prepare_own_audio
+from wavcube.data.splits import describe_split
 from wavcube.data.utterances import utterance_dataset
 from wavcube.export import write_release
 from wavcube.metrics import format_table
@@ -120,22 +123,35 @@ def finish(rows, parts, hparams, facts, bars):
     card, state = describe_run(parts.model, hparams, scored), parts.training_state()
     write_release(parts.model, folder / "release", card=card, training_state=state, overwrite=True)
     show(format_table(scored))
+    for what, name in (("release", "release"), ("samples", "samples"), ("scores", "metrics.json")):
+        show(f"{what}: {folder / name}")
 
 
 def main(arguments):
-    """Prepare, train, evaluate, export."""
-    started = time.monotonic()
-    with refuse():
-        hparams_file, run_opts, overrides = sb.parse_arguments(arguments)
+    """Read the arguments and the YAML, and run."""
+    with interruptible("train.py"), refuse():
+        hparams_file, run_opts, overrides = parse_arguments(arguments, __doc__)
         sb.utils.distributed.ddp_init_group(run_opts)
         with open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
-        release = hparams["pretrained"]
+    with interruptible("train.py", hparams["output_folder"]):
+        run(hparams, run_opts, hparams_file, overrides)
+
+
+def run(hparams, run_opts, hparams_file, overrides):
+    """Prepare, train, evaluate, export."""
+    started, release = time.monotonic(), hparams["pretrained"]
+    with refuse():
         parts = LatentParts.from_block(hparams["model"], release, hparams["reset_discriminators"])
         with nothing_left_of(hparams["output_folder"]):
             rows = prepare(hparams)
-            test = utterance_dataset(choose_test(rows, hparams), parts.model.sample_rate)
+            chosen = choose_test(rows, hparams)
+            test = utterance_dataset(chosen, parts.model.sample_rate)
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
+    main_process = sb.utils.distributed.if_main_process()
+    if main_process:
+        valid = spread(rows["valid"], hparams["valid_utterances"])
+        show(describe_split({"train": rows["train"], "valid": valid, "test": chosen}))
     copies, facts = {}, {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
     bars = not run_opts["noprogressbar"]
     if release is not None:
@@ -147,14 +163,15 @@ def main(arguments):
         made = latent_report.resynthesize(parts.model, parts.teacher, test, brain.device, bars)
         copies[brain.settings.name] = made
         facts["stages"][name] = brain.facts()
-        if name != stages[-1] and sb.utils.distributed.if_main_process():
+        if name != stages[-1] and main_process:
             # with its semantic decoder, without the discriminators, which are large
             target, card = Path(hparams["output_folder"]), describe_run(parts.model, hparams, {})
             target = target / name / "release"
             write_release(parts.model, target, card=card, training_state={}, overwrite=True)
     facts["seconds"] = round(time.monotonic() - started, 1)
-    if sb.utils.distributed.if_main_process():
+    if main_process:
         finish(copies, parts, hparams, facts, bars)
+        show(f"time: {timedelta(seconds=round(time.monotonic() - started))}")
 
 
 if __name__ == "__main__":

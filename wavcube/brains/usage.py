@@ -1,4 +1,4 @@
-"""How recipes end when the user made a mistake."""
+"""How recipes end when the user made a mistake, or pressed Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from pathlib import Path
 import yaml
 from ruamel.yaml import YAMLError
 
+from wavcube.messages import one_line
+
 logger = logging.getLogger(__name__)
 
 USER_ERROR = 2
+# 128 and the number of SIGINT, as shells have it
+INTERRUPTED = 130
 MISTAKES = (ValueError, KeyError, OSError, YAMLError, yaml.YAMLError)
 
 
@@ -47,11 +51,49 @@ def usage_errors(program: str, kinds: tuple[type[Exception], ...] = MISTAKES) ->
     try:
         yield
     except kinds as error:
-        # str() of a KeyError is the repr of its message
         logger.debug("refused", exc_info=error)  # the traceback is for the log file
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        sys.stderr.write(f"{program}: error: {' '.join(str(message).split())}\n")
+        sys.stderr.write(f"{program}: error: {one_line(error)}\n")
         raise SystemExit(USER_ERROR) from error
+
+
+@contextmanager
+def interruptible(program: str, folder: str | Path | None = None) -> Iterator[None]:
+    """End the process with one line and exit code 130 when Ctrl-C stops what stands inside.
+
+    Parameters
+    ----------
+    program : str
+        Name to begin the line with.
+    folder : str or Path, optional
+        Of the run, whose checkpoints are in `*/save`.
+
+    Raises
+    ------
+    SystemExit
+        In place of KeyboardInterrupt.
+
+    Examples
+    --------
+    >>> with interruptible("train.py"):
+    ...     raise KeyboardInterrupt
+    Traceback (most recent call last):
+    ...
+    SystemExit: 130
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"{program}: interrupted: the same command {_what_is_next(folder)}\n")
+        raise SystemExit(INTERRUPTED) from stop
+
+
+def _what_is_next(folder: str | Path | None) -> str:
+    saved = [] if folder is None else [*Path(folder).glob("*/save/CKPT*/brain.ckpt")]
+    if not saved:
+        return "starts from the beginning"
+    newest = max(saved, key=lambda path: path.stat().st_mtime_ns)
+    update = yaml.safe_load(newest.read_text(encoding="utf-8"))["optimizer_step"]
+    return f"goes on from the last checkpoint (update {update} of {newest.parents[2].name})"
 
 
 @contextmanager

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wavcube.data.manifest import Utterance
 
-__all__ = ["hold_back_speakers", "hold_back_utterances", "require_disjoint_speakers"]
+__all__ = [
+    "describe_split",
+    "hold_back_speakers",
+    "hold_back_utterances",
+    "require_disjoint_speakers",
+]
 
 _LISTED = 5
 
@@ -111,3 +116,29 @@ def require_disjoint_speakers(manifests: dict[str, Sequence[Utterance]]) -> None
                     f"{len(common)} speakers are in both {one} and {two}, for example "
                     f"{', '.join(common[:_LISTED])}: a score on known speakers says little"
                 )
+
+
+def describe_split(parts: Mapping[str, Sequence[Utterance]]) -> str:
+    """Say how much speech each part holds.
+
+    Parameters
+    ----------
+    parts : Mapping[str, Sequence[Utterance]]
+        By name, with known durations.
+
+    Returns
+    -------
+    str
+        One line.
+
+    Examples
+    --------
+    >>> rows = [Utterance(f"{i}", 45.0, "a.wav") for i in range(4)]
+    >>> describe_split({"train": rows, "test": rows[:1]})
+    'utterances: train 4 (3.0 minutes), test 1 (0.8 minutes)'
+    """
+    sizes = [
+        f"{name} {len(rows)} ({sum(row.duration for row in rows) / 60:.1f} minutes)"
+        for name, rows in parts.items()
+    ]
+    return f"utterances: {', '.join(sizes)}"
