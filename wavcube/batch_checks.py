@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from numbers import Integral
 
+import numpy as np
 import torch
 import torchaudio.functional
 from torch import Tensor
 
 from wavcube.lobes.lengths import length_mask, to_absolute
+
+logger = logging.getLogger(__name__)
+
+# a warning asks whether many waveforms of so few samples are a recording whose channels come last
+MOST_CHANNELS = 8
 
 
 def device_name(device: str | int | torch.device) -> str:
@@ -48,10 +56,6 @@ def device_name(device: str | int | torch.device) -> str:
     if parsed.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device {device!r}: there is none here; take 'cpu'")
     return str(parsed)
-
-
-# a batch of many waveforms of so few samples is a recording whose channels come last
-MOST_CHANNELS = 8
 
 
 def check_waveforms(
@@ -95,9 +99,10 @@ def check_waveforms(
             "first, as wavs.mean(1)"
         )
     if wavs.shape[1] <= MOST_CHANNELS < len(wavs):
-        raise ValueError(
-            f"waveforms {list(wavs.shape)} look like [time, channels], and [batch, time] is meant: "
-            "average the channels first, as wavs.mean(1)"
+        logger.warning(
+            "%d waveforms of %d samples each: if this is one recording, [time, channels], average "
+            "the channels first, as wavs.mean(1)",
+            *wavs.shape,
         )
     if not wavs.is_floating_point():
         raise ValueError(
@@ -116,6 +121,45 @@ def check_waveforms(
 def relative_lengths(lens: Tensor | None, device: torch.device) -> Tensor | None:
     """Move relative lengths `[B]` to a device; None stays None."""
     return None if lens is None else torch.as_tensor(lens, dtype=torch.float32, device=device)
+
+
+def whole_lengths(
+    length: int | Sequence[int] | Tensor | np.ndarray | None,
+) -> int | list[int] | None:
+    """Give lengths in samples as plain whole numbers.
+
+    Parameters
+    ----------
+    length : int, sequence of int, Tensor or array, optional
+        One, or one for each item; None stays None.
+
+    Returns
+    -------
+    int or list of int or None
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If one is no whole number.
+
+    Examples
+    --------
+    >>> whole_lengths(torch.tensor([1000, 500]))
+    [1000, 500]
+    >>> whole_lengths(0.5)
+    Traceback (most recent call last):
+    ...
+    ValueError: length must be a whole number of samples, or one for each item, got 0.5
+    """
+    plain = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
+    parts = plain if isinstance(plain, Sequence) else [] if plain is None else [plain]
+    # True would be a length of 1
+    if not all(isinstance(part, Integral) and not isinstance(part, bool) for part in parts):
+        raise ValueError(
+            f"length must be a whole number of samples, or one for each item, got {length!r}"
+        )
+    return list(plain) if isinstance(plain, Sequence) else plain
 
 
 def check_finite(values: Tensor, lengths: Tensor, what: str, unit: str) -> None:

@@ -18,6 +18,7 @@ from wavcube.batch_checks import (
     device_name,
     relative_lengths,
     resample_batch,
+    whole_lengths,
 )
 from wavcube.export import release_hash
 from wavcube.file_methods import FileMethods
@@ -201,14 +202,17 @@ class WavCube(FileMethods, Pretrained):
         Raises
         ------
         ValueError
-            If the shape, type, lengths or rate are wrong, or a sample is not finite.
+            If the shape, type, lengths or rate are wrong, or a sample is not finite; or so large
+            that the latents are not.
         """
         wavs, wav_lens = check_waveforms(wavs, wav_lens, self._where)
         if sample_rate is not None and sample_rate != self.sample_rate:
             logger.info("resampling from %s Hz to %d Hz", sample_rate, self.sample_rate)
             wavs, wav_lens = resample_batch(wavs, wav_lens, sample_rate, self.sample_rate)
         with torch.no_grad(), self.inference_ctx:
-            return self.mods.wavcube.encode(wavs, wav_lens)
+            latents, lens = self.mods.wavcube.encode(wavs, wav_lens)
+        _check_computed(latents, "encoding these waveforms", wavs)
+        return latents, lens
 
     def decode_batch(
         self,
@@ -235,7 +239,8 @@ class WavCube(FileMethods, Pretrained):
         Raises
         ------
         ValueError
-            If the latents have another width, are not finite, or cannot give so many samples.
+            If the latents have another width, are not finite, or cannot give so many samples; or
+            are so large that the waveform is not finite.
         """
         latents = torch.as_tensor(latents, device=self._where)
         if latents.dim() != 3 or latents.shape[2] != self.latent_dim or not latents.numel():
@@ -245,10 +250,11 @@ class WavCube(FileMethods, Pretrained):
         latents, lens = latents.float(), relative_lengths(lens, self._where)
         frames = to_absolute(lens, latents.shape[1], len(latents), self._where)
         check_finite(latents, frames, "latents", "frame")
-        if isinstance(length, Tensor):
-            length = length.tolist()
+        length = whole_lengths(length)
         with torch.no_grad(), self.inference_ctx:
-            return self.mods.wavcube.decode(latents, lens, length)
+            wavs = self.mods.wavcube.decode(latents, lens, length)
+        _check_computed(wavs, "decoding these latents", latents)
+        return wavs
 
     def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> Tensor:
         """Encode and decode `[B, T]`; T samples come back."""
@@ -259,3 +265,12 @@ class WavCube(FileMethods, Pretrained):
     def _where(self) -> torch.device:
         """Where the parameters are: ``device`` is what the model was built with."""
         return next(self.mods.parameters()).device
+
+
+def _check_computed(result: Tensor, doing: str, given: Tensor) -> None:
+    """Refuse a result that is not finite, which finite input gives only beyond its usual range."""
+    if not bool(torch.isfinite(result).all()):
+        raise ValueError(
+            f"{doing} gives values that are not finite ({result.dtype}): the largest given is "
+            f"{float(given.abs().max()):.3g}"
+        )
