@@ -224,6 +224,22 @@ def test_librispeech_is_told_from_other_folders(recipe, corpus, tmp_path):
     assert recipe.is_librispeech(corpus)
     assert not recipe.is_librispeech(tmp_path)
     assert not recipe.is_librispeech(tmp_path / "none")
+    # a user's own folders
+    for name in ("test-takes", "train-station", "dev-", "test-clean-take2"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+    (tmp_path / "own" / "test-clean").touch()
+    assert not recipe.is_librispeech(tmp_path / "own")
+
+
+def test_other_folders_beside_the_splits_are_left_out(recipe, corpus, tmp_path):
+    add_split(corpus, "test-clean", [31])
+    add_split(corpus, "test-takes", [32])
+    found = recipe.choose_splits(corpus, {"train": None, "valid": None, "test": None})
+    assert found == {
+        "train": ["train-clean-100"], "valid": [], "test": ["test-clean", "test-other"]
+    }  # fmt: skip
+    found = recipe.choose_splits(corpus, {"train": None, "valid": ["test-takes"], "test": None})
+    assert found["valid"] == ["test-takes"]
 
 
 def test_real_speech(recipe, shared, tmp_path):

@@ -18,8 +18,13 @@ from wavcube.data.splits import hold_back_speakers, require_disjoint_speakers
 
 logger = logging.getLogger(__name__)
 
-# LibriSpeech's names for what the manifests call train, valid and test
-PREFIXES = {"train": "train-", "valid": "dev-", "test": "test-"}
+# splits as they are published, by LibriSpeech and (train-clean-5, dev-clean-2) Mini LibriSpeech;
+# a folder of another name is the user's own
+SPLITS = {
+    "train": ("train-clean-100", "train-clean-360", "train-other-500", "train-clean-5"),
+    "valid": ("dev-clean", "dev-other", "dev-clean-2"),
+    "test": ("test-clean", "test-other"),
+}
 
 
 def prepare_librispeech(
@@ -44,7 +49,7 @@ def prepare_librispeech(
     out_folder : str | Path
         For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when files were left out.
     train_splits, valid_splits, test_splits : Sequence[str] | None
-        Names of folders. None takes all whose names begin with "train-", "dev-" or "test-".
+        Names of folders. None takes all of LibriSpeech's and Mini LibriSpeech's that are there.
     held_back_speakers : int
         Without a split for validation, this many training speakers are held back for it.
     limit : int | None
@@ -123,16 +128,15 @@ def assign_roles(
 
 
 def is_librispeech(folder: str | Path) -> bool:
-    """Tell whether a folder holds splits by LibriSpeech's names."""
+    """Tell whether a folder holds a split of LibriSpeech."""
     return any(found for found in find_splits(Path(folder)).values())
 
 
 def find_splits(data_folder: Path) -> dict[str, list[str]]:
-    """List the folders by LibriSpeech's names, for each of train, valid and test."""
-    folders = sorted(path.name for path in data_folder.glob("*-*") if path.is_dir())
+    """List LibriSpeech's folders that are there, for each of train, valid and test."""
     return {
-        role: [name for name in folders if name.startswith(prefix)]
-        for role, prefix in PREFIXES.items()
+        role: [name for name in names if (data_folder / name).is_dir()]
+        for role, names in SPLITS.items()
     }
 
 
