@@ -211,7 +211,7 @@ def loop_with_fades(noise: Tensor, length: int, fade: int) -> Tensor:
     tensor([1.])
     """
     fade = min(fade, len(noise) // 2)
-    rise = torch.sin(torch.linspace(0, math.pi / 2, fade + 2)[1:-1]).square().to(noise)
+    rise = torch.sin(torch.linspace(0, math.pi / 2, fade)).square().to(noise)
     looped = noise
     while len(looped) < length:
         body, tail = looped[: len(looped) - fade], looped[len(looped) - fade :]

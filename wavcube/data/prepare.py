@@ -10,12 +10,12 @@ import csv
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wavcube.atomic import write_atomically
-from wavcube.data.manifest import Utterance, read_manifest, write_manifest
+from wavcube.data.manifest import read_manifest, write_manifest
 from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
 from wavcube.data.splits import hold_back_utterances
 
@@ -182,11 +182,12 @@ def prepared_manifests(
 
 def write_prepared(
     out_folder: str | Path,
-    manifests: Mapping[str, Sequence[Utterance]],
+    manifests: Mapping[str, Sequence[Any]],
     arguments: Mapping[str, Any],
     *,
     data_root: str | Path,
     bad: Sequence[BadFile] = (),
+    write: Callable[[Path, Sequence[Any], str | Path | None], None] = write_manifest,
 ) -> dict[str, Path]:
     """Write manifests and, last, the marker that says how they were made.
 
@@ -194,14 +195,16 @@ def write_prepared(
     ----------
     out_folder : str | Path
         Made if missing.
-    manifests : Mapping[str, Sequence[Utterance]]
-        Rows of each, by its name without suffix.
+    manifests : Mapping[str, Sequence[Any]]
+        Rows of each, by its name without suffix: what `write` takes, with `duration` and `spk_id`.
     arguments : Mapping[str, Any]
         Plain data; `prepared_manifests` compares them.
     data_root : str | Path
         As in `write_manifest`.
     bad : Sequence[BadFile]
         Listed in `bad_files.csv`.
+    write : Callable
+        Writes a manifest, as `write_manifest` does those of utterances.
 
     Returns
     -------
@@ -214,7 +217,7 @@ def write_prepared(
     _write_bad(out_folder / _BAD_FILES, bad)
     paths = {name: out_folder / f"{name}.csv" for name in manifests}
     for name, rows in manifests.items():
-        write_manifest(paths[name], rows, data_root)
+        write(paths[name], rows, data_root)
         minutes = sum(row.duration for row in rows) / 60
         speakers = len({row.spk_id for row in rows})
         logger.info(

@@ -1,0 +1,353 @@
+"""Mixtures of two speakers: gains, modes, rates, and the three ways to Libri2Mix."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+
+from wavcube.data.mixtures import MixtureDataset, MixtureRow, read_mixtures, write_mixtures
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def recipe(repository):
+    folder = str(repository / "recipes" / "Libri2Mix")
+    sys.path.insert(0, folder)
+    yield importlib.import_module("libri2mix_prepare")
+    sys.path.remove(folder)
+
+
+@pytest.fixture(scope="module")
+def metadata(recipe):
+    return sys.modules["libri2mix_metadata"]
+
+
+def write(path, wav, rate=RATE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.asarray(wav), rate, subtype="FLOAT" if path.suffix == ".wav" else None)
+    return str(path)
+
+
+def noise_of(size, seed):
+    return 0.1 * np.random.default_rng(seed).standard_normal(size).astype(np.float32)
+
+
+@pytest.fixture
+def signals(tmp_path):
+    """Two speakers of 0.2 and 0.15 s and noise of 0.08 s, in two channels."""
+    found = {"a": noise_of(3200, 1), "b": noise_of(2400, 2)}
+    stereo = np.stack([noise_of(1280, 3), noise_of(1280, 4)], axis=1)
+    files = {name: write(tmp_path / f"{name}.wav", wav) for name, wav in found.items()}
+    files["noise"] = write(tmp_path / "noise.wav", stereo)
+    row = MixtureRow("a_b", (files["a"], files["b"]), (0.5, 2.0), files["noise"], 3.0)
+    return found, stereo[:, 0], row
+
+
+@pytest.mark.parametrize(("mode", "size"), [("min", 2400), ("max", 3200)])
+def test_mixture_is_the_sum_of_its_scaled_sources(signals, mode, size):
+    found, first_channel, row = signals
+    clean = MixtureDataset([row], RATE, mode)[0]
+    expected = np.zeros((3200, 2), np.float32)
+    expected[:, 0], expected[:2400, 1] = 0.5 * found["a"], 2.0 * found["b"]
+    np.testing.assert_allclose(clean["sources"], expected[:size], atol=1e-7)
+    np.testing.assert_allclose(clean["wav"], expected[:size].sum(axis=1), atol=1e-7)
+    noisy = MixtureDataset([row], RATE, mode, noisy=True)[0]
+    assert torch.equal(noisy["sources"], clean["sources"])
+    added = (noisy["wav"] - clean["wav"]).numpy()
+    # the first half is not yet crossfaded with the noise's second turn
+    np.testing.assert_allclose(added[:640], 3.0 * first_channel[:640], atol=1e-6)
+    assert np.abs(added[1280:]).max() > 0.1
+
+
+def test_other_rates_keep_durations_and_gains(signals):
+    found, _, row = signals
+    item = MixtureDataset([row], RATE // 2, "min", noisy=True)[0]
+    assert item["sources"].shape == (1200, 2)
+    assert item["wav"].shape == (1200,)
+    # half the band of white noise holds half its power
+    power = float(item["sources"][:, 1].square().mean())
+    assert power == pytest.approx(4 * np.square(found["b"]).mean() / 2, rel=0.15)
+
+
+def test_ready_mixture_is_read_as_it_is(signals, tmp_path):
+    *_, row = signals
+    ready = write(tmp_path / "ready.wav", noise_of(2400, 8))
+    item = MixtureDataset([MixtureRow("r", row.sources, (1.0, 1.0), mixture=ready)], RATE, "min")[0]
+    np.testing.assert_array_equal(item["wav"], noise_of(2400, 8))
+    short = write(tmp_path / "short.wav", noise_of(2399, 8))
+    dataset = MixtureDataset([MixtureRow("r", row.sources, (1.0, 1.0), mixture=short)], RATE, "min")
+    with pytest.raises(ValueError, match=r"short.wav has 2399 samples .* sources 2400"):
+        dataset[0]
+
+
+def test_crop_depends_on_seed_epoch_and_index_alone(signals):
+    *_, row = signals
+    rows = [MixtureRow(str(i), row.sources, row.gains) for i in range(3)]
+    whole = MixtureDataset(rows, RATE, "min")[0]
+    one, two = (MixtureDataset(rows, RATE, "min", crop_seconds=0.05, seed=3) for _ in range(2))
+    for dataset in (one, two):
+        dataset.set_epoch(4)
+    _ = one[0]
+    assert torch.equal(one[2]["wav"], two[2]["wav"])
+    assert one[2]["wav"].shape == (800,)
+    assert not torch.equal(one[2]["wav"], one[1]["wav"])
+    places = (whole["wav"].unfold(0, 800, 1) == one[2]["wav"]).all(1).nonzero()
+    start = int(places[0])
+    assert torch.equal(one[2]["sources"], whole["sources"][start : start + 800])
+    two.set_epoch(5)
+    assert not torch.equal(one[2]["wav"], two[2]["wav"])
+
+
+def test_items_make_a_speechbrain_batch(signals):
+    *_, row = signals
+    swapped = MixtureRow("s", (row.sources[1], row.sources[1]), (1.0, 1.0))
+    batch = PaddedBatch([MixtureDataset([r], RATE, "max")[0] for r in (row, swapped)])
+    assert batch.wav.data.shape == (2, 3200)
+    assert batch.sources.data.shape == (2, 3200, 2)
+    assert batch.sources.lengths.tolist() == batch.wav.lengths.tolist() == [1.0, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        ([], {}, "no mixture"),
+        ([MixtureRow("x", ("a", "b"), (1.0,))], {}, "'x' has 2 sources and 1 gains"),
+        ([MixtureRow("x", ("a", "b"), (1.0, 1.0))], {"noisy": True}, "names no noise"),
+        ([MixtureRow("x", ("a",), (1.0,))], {"crop_seconds": 0}, "must be positive"),
+    ],
+)
+def test_wrong_settings_are_refused(rows, settings, message):
+    with pytest.raises(ValueError, match=message):
+        MixtureDataset(rows, RATE, "min", **settings)
+
+
+def test_manifest_moves_with_its_corpus(tmp_path):
+    rows = [
+        MixtureRow("a_b", ("/old/a.wav", "/old/b.wav"), (0.123456789012345, 2.0), "/n.wav", 1.5)
+    ]
+    write_mixtures(tmp_path / "m.csv", rows, "/old")
+    moved = read_mixtures(tmp_path / "m.csv", "/new")[0]
+    assert moved.sources == ("/new/a.wav", "/new/b.wav")
+    assert moved.noise == "/n.wav"
+    assert moved.gains == rows[0].gains
+    with pytest.raises(ValueError, match="was not given"):
+        read_mixtures(tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="different IDs, not \\['a_b'\\]"):
+        write_mixtures(tmp_path / "m.csv", rows * 2)
+
+
+SPLITS = {"train-clean-100": (1, 2, 3), "dev-clean": (11, 12), "test-clean": (21, 22)}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    root = tmp_path / "LibriSpeech"
+    for split, speakers in SPLITS.items():
+        for speaker in speakers:
+            for index in range(2):
+                name = f"{speaker}-7-{index:04d}"
+                samples = noise_of(8000 + 100 * speaker, 10 * speaker + index)
+                write(root / split / str(speaker) / "7" / f"{name}.flac", samples)
+    return root
+
+
+@pytest.fixture
+def noises(tmp_path):
+    write(tmp_path / "wham" / "tr" / "n1.wav", noise_of(20000, 5))
+    return tmp_path / "wham"
+
+
+def published(tmp_path, metadata, changes=lambda role, fields: fields):
+    """Metadata of one mixture for each split, in LibriMix's columns."""
+    folder = tmp_path / "metadata"
+    folder.mkdir(exist_ok=True)
+    for split, (one, two, *_) in SPLITS.items():
+        fields = {
+            "mixture_ID": f"{one}-7-0000_{two}-7-0001",
+            "source_1_path": f"{split}/{one}/7/{one}-7-0000.flac",
+            "source_1_gain": "0.5",
+            "source_2_path": f"{split}/{two}/7/{two}-7-0001.flac",
+            "source_2_gain": "1.5",
+            "noise_path": "tr/n1.wav",
+            "noise_gain": "0.25",
+        }
+        assert tuple(fields) == metadata.COLUMNS
+        fields = changes(split, fields)
+        with (folder / f"libri2mix_{split}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(fields))
+            writer.writeheader()
+            writer.writerow(fields)
+    return folder
+
+
+def test_published_metadata_become_manifests(recipe, metadata, corpus, noises, tmp_path):
+    folder = published(tmp_path, metadata)
+    settings = {"noise_folder": noises, "progress": False}
+    manifests = recipe.prepare_published(corpus, folder, tmp_path / "out", **settings)
+    (row,) = read_mixtures(manifests["train"], corpus)
+    assert row.ID == "1-7-0000_2-7-0001"
+    assert row.gains == (0.5, 1.5)
+    assert row.noise_gain == 0.25
+    assert row.spk_id == "1_2"
+    assert row.duration == pytest.approx(8100 / RATE)
+    assert "$data_root/train-clean-100/1/7" in manifests["train"].read_text()
+    item = MixtureDataset([row], RATE, "min", noisy=True)[0]
+    assert item["wav"].shape == (8100,)
+    longest = recipe.prepare_published(corpus, folder, tmp_path / "max", mode="max", progress=False)
+    (row,) = read_mixtures(longest["train"], corpus)
+    assert row.duration == pytest.approx(8200 / RATE)
+    assert row.noise == ""
+
+
+def without(column):
+    return lambda split, fields: {k: v for k, v in fields.items() if k != column}
+
+
+def instead(**values):
+    return lambda split, fields: {**fields, **values}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (without("source_2_gain"), ValueError, "has no column source_2_gain"),
+        (without("noise_path"), ValueError, "has no column noise_path"),
+        (instead(source_1_gain="loud"), ValueError, r"row 1, column 'source_1_gain': 'loud'"),
+        (instead(noise_gain="-1"), ValueError, r"row 1, column 'noise_gain': '-1'"),
+        (instead(mixture_ID=" "), ValueError, r"row 1, column 'mixture_ID': it is empty"),
+        (instead(noise_path="tr/no.wav"), FileNotFoundError, r"row 1, column 'noise_path'.*no.wav"),
+        (instead(source_2_path="x.flac"), FileNotFoundError, r"row 1, column 'source_2_path'"),
+        (
+            instead(source_2_path="train-clean-100/1/7/1-7-0001.flac"),
+            ValueError,
+            "row 1: both sources are of speaker 1",
+        ),
+    ],
+)
+def test_wrong_metadata_are_named_by_place(
+    recipe, metadata, corpus, noises, tmp_path, changes, error, message
+):
+    folder = published(tmp_path, metadata, changes)
+    with pytest.raises(error, match=message):
+        recipe.prepare_published(
+            corpus, folder, tmp_path / "out", noise_folder=noises, progress=False
+        )
+
+
+def test_clean_mixtures_need_no_noise_columns(recipe, metadata, corpus, tmp_path):
+    folder = published(tmp_path, metadata, without("noise_path"))
+    manifests = recipe.prepare_published(corpus, folder, tmp_path / "out", progress=False)
+    assert sorted(manifests) == ["test", "train", "valid"]
+
+
+def test_drawn_mixtures_are_seeded_and_of_two_speakers(recipe, corpus, noises, tmp_path):
+    def prepare(out, **changes):
+        settings = {
+            "sample_rate": RATE,
+            "counts": {"train": 5, "valid": 2, "test": 2},
+            "noise_folder": noises,
+            "progress": False,
+            **changes,
+        }
+        manifests = recipe.prepare_drawn(corpus, tmp_path / out, **settings)
+        return {role: read_mixtures(path, corpus) for role, path in manifests.items()}
+
+    rows = prepare("a")
+    assert rows == prepare("b")
+    assert rows["train"] != prepare("c", seed=5)["train"]
+    assert {role: len(found) for role, found in rows.items()} == {"train": 5, "valid": 2, "test": 2}
+    assert len({frozenset(row.sources) for row in rows["train"]}) == 5
+    for row in rows["train"]:
+        speakers = {source.split("/")[-3] for source in row.sources}
+        assert len(speakers) == 2
+        assert speakers <= {"1", "2", "3"}
+    first_pass = [source for row in rows["train"][:2] for source in row.sources]
+    assert len(set(first_pass)) == 4
+
+
+def test_drawn_levels_are_librimixs(metadata, recipe, corpus, noises, tmp_path):
+    import torchaudio
+
+    manifests = recipe.prepare_drawn(
+        corpus, tmp_path / "out", sample_rate=RATE, counts={"train": 6, "valid": 1, "test": 1},
+        noise_folder=noises, progress=False,
+    )  # fmt: skip
+    heard = []
+    for row in read_mixtures(manifests["train"], corpus):
+        sources = MixtureDataset([row], RATE, "max")[0]["sources"]
+        for column in sources.T:
+            heard.append(float(torchaudio.functional.loudness(column[None], RATE)))
+    assert min(heard) > -33.5
+    assert max(heard) < -24.5
+    assert max(heard) - min(heard) > 2
+
+
+def test_loud_mixture_is_turned_down_as_a_whole(metadata, tmp_path, monkeypatch):
+    from wavcube.data.manifest import Utterance
+
+    # a click makes the peak, not the loudness
+    for name in ("1-1-1", "2-2-2"):
+        wav = 0.01 * noise_of(16000, 3)
+        wav[100] = 0.9
+        write(tmp_path / f"{name}.wav", wav)
+    rows = [Utterance(n, 1.0, str(tmp_path / f"{n}.wav"), n[0]) for n in ("1-1-1", "2-2-2")]
+    monkeypatch.setattr(metadata, "SPEECH_LOUDNESS", (-20.0, -20.0))
+    (row,) = metadata.draw_mixtures(rows, [], 3, sample_rate=RATE, seed=1)
+    assert MixtureDataset([row], RATE, "max")[0]["wav"].abs().max() == pytest.approx(0.9, rel=1e-4)
+    assert row.gains[0] == pytest.approx(row.gains[1])
+
+
+def test_one_speaker_or_silence_is_refused(metadata, tmp_path):
+    from wavcube.data.manifest import Utterance
+
+    path = write(tmp_path / "1-1-1.wav", np.zeros(16000))
+    rows = [Utterance(str(i), 1.0, path, str(speaker)) for i, speaker in enumerate((1, 1))]
+    with pytest.raises(ValueError, match=r"two speakers at the least, there are: \['1'\]"):
+        metadata.draw_mixtures(rows, [], 1, sample_rate=RATE, seed=0)
+    rows[1] = Utterance("2", 1.0, path, "2")
+    with pytest.raises(ValueError, match="silent or shorter"):
+        metadata.draw_mixtures(rows, [], 1, sample_rate=RATE, seed=0)
+
+
+def test_generated_folders_are_read(recipe, tmp_path):
+    root = tmp_path / "Libri2Mix"
+    for split, (one, two, *_) in SPLITS.items():
+        name = f"{one}-7-0000_{two}-7-0001.wav"
+        for place, kind in enumerate(("mix_clean", "mix_both", "s1", "s2", "noise")):
+            folder = root / "wav8k" / "max" / split.replace("-clean", "")
+            write(folder / kind / name, noise_of(4000, place), 8000)
+    settings = {"sample_rate": 8000, "mode": "max", "progress": False}
+    for noisy, seed in ((False, 0), (True, 1)):
+        manifests = recipe.prepare_generated(root, tmp_path / str(noisy), noisy=noisy, **settings)
+        (row,) = read_mixtures(manifests["test"], root)
+        assert row.spk_id == "21_22"
+        item = MixtureDataset([row], 8000, "max", noisy=noisy)[0]
+        np.testing.assert_array_equal(item["wav"], noise_of(4000, seed))
+        np.testing.assert_array_equal(item["sources"][:, 1], noise_of(4000, 3))
+    (root / "wav8k/max/dev/s2/11-7-0000_12-7-0001.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"mix_clean/.*has no source .*s2"):
+        recipe.prepare_generated(root, tmp_path / "again", **settings)
+
+
+def test_roles_share_no_speaker_and_a_second_call_returns_at_once(
+    recipe, metadata, corpus, tmp_path, monkeypatch
+):
+    folder = published(tmp_path, metadata)
+    first = recipe.prepare_published(corpus, folder, tmp_path / "out", progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["libri2mix_manifests"], "check_files", None)
+        again = recipe.prepare_published(corpus, folder, tmp_path / "out", progress=False)
+    assert again == first
+    (folder / "libri2mix_dev-clean.csv").write_text(
+        (folder / "libri2mix_train-clean-100.csv").read_text()
+    )
+    with pytest.raises(ValueError, match="in both train and valid"):
+        recipe.prepare_published(corpus, folder, tmp_path / "out", progress=False)
