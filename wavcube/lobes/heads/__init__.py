@@ -1,0 +1,1 @@
+"""Heads: from a representation's frames to what a task asks for."""
