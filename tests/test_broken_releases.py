@@ -122,3 +122,33 @@ def test_a_configuration_of_no_file_is_named_so():
     assert isinstance(build(config), LayerMix)
     with pytest.raises(ValueError, match=r"^the configuration: LayerMix"):
         build({**config, "num_states": 3.0})
+
+
+def test_two_files_that_describe_two_models_are_refused(tmp_path):
+    folder = random_release(tmp_path / "model")
+    config, yaml = folder / "config.json", folder / "hyperparams.yaml"
+    good = config.read_text()
+    # the weights fit both
+    config.write_text(good.replace('"window": null', '"window": 3'))
+    message = r"config\.json and hyperparams\.yaml describe two models: bottleneck\.window is 3 and"
+    with pytest.raises(ValueError, match=message):
+        WavCube.from_hparams(folder, run_opts=CPU)
+    yaml.write_text(yaml.read_text().replace("window: null", "window: 3"))
+    assert WavCube.from_hparams(folder, run_opts=CPU).mods.wavcube.config() == (
+        load_release(folder).config()
+    )
+    config.write_text(good)
+    with pytest.raises(ValueError, match=r"bottleneck\.window is None and 3"):
+        WavCube.from_hparams(folder, run_opts=CPU)
+    # whoever overrides the YAML wants another model
+    changes = {"wavcube": {"bottleneck": {"window": 5}}}
+    model = WavCube.from_hparams(folder, run_opts=CPU, overrides=changes)
+    assert model.mods.wavcube.config()["bottleneck"]["window"] == 5
+
+
+def test_an_older_config_says_less(tmp_path):
+    folder = random_release(tmp_path / "model")
+    content = json.loads((folder / "config.json").read_text())
+    del content["model"]["bottleneck"]["window"], content["model"]["acoustic_skip"]
+    (folder / "config.json").write_text(json.dumps(content))
+    WavCube.from_hparams(folder, run_opts=CPU)

@@ -20,9 +20,10 @@ from wavcube.batch_checks import (
     resample_batch,
     whole_lengths,
 )
-from wavcube.export import release_hash
+from wavcube.export import release_config, release_hash
 from wavcube.file_methods import FileMethods
 from wavcube.lobes.lengths import to_absolute
+from wavcube.release.config_file import CONFIG_FILE, check_agreement
 from wavcube.release.source import (
     fetch_file,
     load_hyperparams,
@@ -135,12 +136,15 @@ class WavCube(FileMethods, Pretrained):
         UnsafeYAMLError
             If the YAML names what no release needs; nothing of it has been built then.
         ValueError
-            If a weight is missing, unexpected or of another size, or a file is broken.
+            If a weight is missing, unexpected or of another size, or a file is broken, or a
+            folder's config.json describes another model than the YAML.
         """
         source = resolve_source(source)
         config = fetch_config or FetchConfig()
         path = fetch_file(hparams_file, source, savedir, config)
         hparams = load_hyperparams(path, overrides, trust_yaml)
+        if not overrides and not trust_yaml and (Path(source) / CONFIG_FILE).is_file():
+            check_agreement(source, release_config(hparams["modules"]["wavcube"]), hparams_file)
         load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
         return cls(hparams["modules"], hparams, run_opts, freeze_params)
 

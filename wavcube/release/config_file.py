@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,45 @@ def check_is_release(folder: Path) -> None:
             f"{folder} is not replaced: it is no WavCube release, having no {CONFIG_FILE} of the "
             f"format {FORMAT}"
         )
+
+
+def check_agreement(folder: str | Path, built: Mapping[str, Any], where: str) -> None:
+    """Refuse a release whose config.json describes another model than was built.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The release.
+    built : mapping
+        The configuration of the model.
+    where : str
+        The file that it was built from.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    FileNotFoundError
+        See :func:`read_config`.
+    """
+    if differences := list(_differences(read_config(folder), built)):
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise ValueError(
+            f"{folder}: {CONFIG_FILE} and {where} describe two models: "
+            f"{', '.join(differences[:3])}{more}; write the release again, or take the original"
+        )
+
+
+def _differences(
+    said: Mapping[str, Any], built: Mapping[str, Any], part: str = ""
+) -> Iterator[str]:
+    """Spell what differs; what an older config.json does not name has its default."""
+    for key, value in said.items():
+        other = built.get(key)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            yield from _differences(value, other, f"{part}{key}.")
+        elif value != other:
+            yield f"{part}{key} is {value!r} and {other!r}"
 
 
 def _read(folder: str | Path) -> dict[str, Any]:
