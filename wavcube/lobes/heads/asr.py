@@ -1,0 +1,276 @@
+"""Recognition heads: frames to CTC log-probabilities of tokens.
+
+The loss is :func:`speechbrain.nnet.losses.ctc_loss`, which takes them and SpeechBrain's lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from speechbrain.lobes.models.transformer.Conformer import ConformerEncoder, ConvolutionModule
+from speechbrain.nnet.attention import RelPosEncXL
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from wavcube.lobes.lengths import length_mask, to_absolute
+from wavcube.lobes.spec_augment import SpecAugment
+
+
+class RecognitionHead(nn.Module):
+    """Augment, project, run a body over the frames, and classify each.
+
+    What an item gets does not depend on its batch, and its padding is zero. A subclass gives
+    :meth:`run`.
+
+    Parameters
+    ----------
+    projection : nn.Linear
+        From the representation's width.
+    output : nn.Linear
+        To the tokens, the blank among them.
+    augment : SpecAugment, optional
+        For training; by default none.
+    """
+
+    def __init__(
+        self, projection: nn.Linear, output: nn.Linear, augment: SpecAugment | None
+    ) -> None:
+        super().__init__()
+        self.projection, self.output, self.augment = projection, output, augment
+
+    def run(self, x: Tensor, frames: Tensor) -> Tensor:
+        """Run the body.
+
+        Parameters
+        ----------
+        x : Tensor
+            `[B, N, projected]`.
+        frames : Tensor
+            Counts `[B]`.
+
+        Returns
+        -------
+        Tensor
+            `[B, N, width]`.
+        """
+        raise NotImplementedError
+
+    def forward(self, features: Tensor, lens: Tensor | None = None) -> Tensor:
+        """Recognise.
+
+        Parameters
+        ----------
+        features : Tensor
+            `[B, N, C]`. What lies beyond an item's length is ignored.
+        lens : Tensor, optional
+            Relative lengths `[B]`; by default every item fills the batch.
+
+        Returns
+        -------
+        Tensor
+            Log-probabilities `[B, N, tokens]`, float32, zero in the padding.
+
+        Raises
+        ------
+        ValueError
+            If the features are not `[B, N, C]` of the head's width.
+        """
+        width = self.projection.in_features
+        if features.dim() != 3 or features.shape[2] != width:
+            raise ValueError(
+                f"features must be [batch, frames, {width}], got {list(features.shape)}"
+            )
+        frames = to_absolute(lens, features.shape[1], len(features), features.device)
+        padding = ~length_mask(frames, features.shape[1])[..., None]
+        features = features.masked_fill(padding, 0.0)
+        if self.augment is not None:
+            features = self.augment(features, frames)
+        logits = self.output(self.run(self.projection(features), frames))
+        return logits.float().log_softmax(-1).masked_fill(padding, 0.0)
+
+
+class BLSTMHead(RecognitionHead):
+    """SUPERB's recogniser: bidirectional LSTMs, dropout behind each, between two linear maps.
+
+    The defaults are those of SUPERB (arXiv 2105.01051).
+
+    Parameters
+    ----------
+    dim : int
+        Width of the representation.
+    num_tokens : int
+        Of the vocabulary, the blank among them.
+    projected_dim : int
+        Width between the first linear map and the LSTMs.
+    hidden_dim : int
+        Of an LSTM in each direction.
+    num_layers : int
+        LSTMs.
+    dropout : float
+        Behind every LSTM.
+    augment : SpecAugment, optional
+        On the features in training.
+
+    Examples
+    --------
+    >>> import torch
+    >>> head = BLSTMHead(8, num_tokens=5, projected_dim=6, hidden_dim=4)
+    >>> head(torch.randn(2, 10, 8), torch.tensor([1.0, 0.5])).shape
+    torch.Size([2, 10, 5])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_tokens: int,
+        projected_dim: int = 1024,
+        hidden_dim: int = 1024,
+        num_layers: int = 2,
+        dropout: float = 0.2,
+        augment: SpecAugment | None = None,
+    ) -> None:
+        width = 2 * hidden_dim
+        super().__init__(nn.Linear(dim, projected_dim), nn.Linear(width, num_tokens), augment)
+        self._config = {
+            "dim": dim,
+            "num_tokens": num_tokens,
+            "projected_dim": projected_dim,
+            "hidden_dim": hidden_dim,
+            "num_layers": num_layers,
+            "dropout": dropout,
+        }
+        sizes: Sequence[int] = [projected_dim, *[width] * (num_layers - 1)]
+        self.layers = nn.ModuleList(
+            nn.LSTM(size, hidden_dim, batch_first=True, bidirectional=True) for size in sizes
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor arguments as plain data; augmentation is training's."""
+        return dict(self._config)
+
+    def run(self, x: Tensor, frames: Tensor) -> Tensor:
+        """Run the LSTMs on packed items; see the base class."""
+        size, counts = x.shape[1], frames.cpu()
+        for layer in self.layers:
+            packed = pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
+            made, _ = layer(packed)
+            x, _ = pad_packed_sequence(made, batch_first=True, total_length=size)
+            x = self.dropout(x)
+        return x
+
+
+class ConformerHead(RecognitionHead):
+    """SpeechBrain's Conformer (arXiv 2005.08100) between two linear maps.
+
+    Parameters
+    ----------
+    dim : int
+        Width of the representation.
+    num_tokens : int
+        Of the vocabulary, the blank among them.
+    model_dim : int
+        Width of the Conformer.
+    num_layers : int
+        Its blocks.
+    num_heads : int
+        Of its attention.
+    ffn_dim : int
+        Width inside its feed-forward networks.
+    kernel_size : int
+        Frames that a convolution sees, odd.
+    dropout : float
+        In every block.
+    augment : SpecAugment, optional
+        On the features in training.
+
+    Raises
+    ------
+    ValueError
+        If the kernel size is even, or the width no multiple of the heads.
+
+    Examples
+    --------
+    >>> import torch
+    >>> head = ConformerHead(8, 5, model_dim=4, num_layers=1, num_heads=2, ffn_dim=8, kernel_size=3)
+    >>> head(torch.randn(2, 10, 8)).shape
+    torch.Size([2, 10, 5])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_tokens: int,
+        model_dim: int = 256,
+        num_layers: int = 6,
+        num_heads: int = 4,
+        ffn_dim: int = 1024,
+        kernel_size: int = 31,
+        dropout: float = 0.1,
+        augment: SpecAugment | None = None,
+    ) -> None:
+        if kernel_size % 2 == 0 or model_dim % num_heads:
+            raise ValueError(
+                f"kernel size {kernel_size} must be odd, and the width {model_dim} a multiple of "
+                f"the {num_heads} heads"
+            )
+        super().__init__(nn.Linear(dim, model_dim), nn.Linear(model_dim, num_tokens), augment)
+        self._config = {
+            "dim": dim,
+            "num_tokens": num_tokens,
+            "model_dim": model_dim,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "ffn_dim": ffn_dim,
+            "kernel_size": kernel_size,
+            "dropout": dropout,
+        }
+        self.positions = RelPosEncXL(model_dim)
+        self.encoder = ConformerEncoder(
+            num_layers, model_dim, ffn_dim, num_heads, kernel_size, dropout=dropout
+        )
+        for layer in self.encoder.layers:
+            layer.convolution_module = MaskedConvolution(model_dim, kernel_size, dropout=dropout)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor arguments as plain data; augmentation is training's."""
+        return dict(self._config)
+
+    def run(self, x: Tensor, frames: Tensor) -> Tensor:
+        """Run the blocks under the mask; see the base class."""
+        padding = ~length_mask(frames, x.shape[1])
+        return self.encoder(x, src_key_padding_mask=padding, pos_embs=self.positions(x))[0]
+
+
+class MaskedConvolution(ConvolutionModule):
+    """A Conformer's convolution that does not see the padding.
+
+    SpeechBrain's masks what the convolution gives and not what it reads, so that the last frames of
+    an item hear how long its batch is.
+    """
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, dynchunktrain_config: None = None
+    ) -> Tensor:
+        """Convolve.
+
+        Parameters
+        ----------
+        x : Tensor
+            `[B, N, C]`.
+        mask : Tensor, optional
+            `[B, N, 1]`, True in the padding.
+        dynchunktrain_config : None
+            SpeechBrain's argument for streaming, which is not supported.
+
+        Returns
+        -------
+        Tensor
+            `[B, N, C]`, zero in the padding.
+        """
+        gated = self.bottleneck(self.layer_norm(x).transpose(1, 2))
+        if mask is not None:
+            gated = gated.masked_fill(mask.transpose(1, 2), 0.0)
+        made = self.after_conv(self.conv(gated).transpose(1, 2))
+        return made if mask is None else made.masked_fill(mask, 0.0)
