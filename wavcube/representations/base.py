@@ -1,0 +1,244 @@
+"""The interface between a pretrained model and a head, with freezing, mixing and lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavcube.lobes.layer_mix import LayerMix
+from wavcube.lobes.lengths import ceil_division, length_mask, to_absolute
+from wavcube.release.weights import model_hash
+
+
+class Representation(nn.Module):
+    """Waveforms to frames: states of a model, weighed where there are several.
+
+    The model is frozen, or fine-tuned from a given update on with a learning rate of its own. It
+    stays in eval mode in either case: it is a function, without dropout. While it is frozen it
+    runs in float32 also under autocast, so that cached states are the computed ones. The weights
+    of several states are trained with the head, from their plain mean on (SUPERB, arXiv
+    2105.01051).
+
+    A subclass gives `sample_rate`, `hop`, `dim`, :meth:`description` and :meth:`compute`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Pretrained or fixed.
+    num_states : int
+        States that it gives for every frame.
+    unfreeze_at : int, optional
+        Number of the update, from 0, at which fine-tuning begins; by default never.
+    lr : float, optional
+        Learning rate of fine-tuning; needed with ``unfreeze_at``, and only then.
+
+    Raises
+    ------
+    ValueError
+        If one of ``unfreeze_at`` and ``lr`` is given without the other or is out of range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_states: int = 1,
+        unfreeze_at: int | None = None,
+        lr: float | None = None,
+    ) -> None:
+        super().__init__()
+        if (unfreeze_at is None) != (lr is None):
+            raise ValueError(
+                f"unfreeze_at {unfreeze_at} with lr {lr}: give both to fine-tune, none to freeze"
+            )
+        if unfreeze_at is not None and (unfreeze_at < 0 or lr <= 0):
+            raise ValueError(
+                f"unfreeze_at {unfreeze_at} must be at least 0, and lr {lr} greater than 0"
+            )
+        self.model = model.requires_grad_(False)
+        self.mix = LayerMix(num_states) if num_states > 1 else None
+        self.num_states, self.unfreeze_at, self.lr = num_states, unfreeze_at, lr
+        self._fine_tunes = False
+        self.set_update(0)
+        self.train(self.training)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms, in Hz."""
+        raise NotImplementedError
+
+    @property
+    def hop(self) -> int:
+        """Samples per frame."""
+        raise NotImplementedError
+
+    @property
+    def dim(self) -> int:
+        """Width C of the features."""
+        raise NotImplementedError
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the model never changes, so that its states may be cached."""
+        return self.unfreeze_at is None
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the model's configuration and weights, those of the mix left out."""
+        return model_hash(self.description(), self.model.state_dict())
+
+    def description(self) -> Mapping[str, Any]:
+        """Return the model's kind and sizes as plain data."""
+        raise NotImplementedError
+
+    def compute(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
+        """Run the model on a batch whose lengths are counted.
+
+        Parameters
+        ----------
+        wavs : Tensor
+            `[B, T]`; what lies beyond an item's length must not matter.
+        samples, frames : Tensor
+            Counts `[B]`.
+
+        Returns
+        -------
+        Tensor
+            `[B, S, N, C]` with the frames N of the longest item.
+        """
+        raise NotImplementedError
+
+    def num_frames(self, samples: int) -> int:
+        """Frames of a waveform of so many samples."""
+        return int(ceil_division(torch.tensor(samples), self.hop))
+
+    def states(self, wavs: Tensor, wav_lens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Compute what :meth:`combine` weighs; for a frozen model it can be cached.
+
+        Parameters
+        ----------
+        wavs : Tensor
+            `[B, T]` at `sample_rate`. What lies beyond an item's length is ignored.
+        wav_lens : Tensor, optional
+            Relative lengths `[B]` in (0, 1]; by default every item fills the batch.
+
+        Returns
+        -------
+        states : Tensor
+            `[B, S, N, C]`, zero in the padding.
+        lens : Tensor
+            Relative lengths `[B]` of the frames.
+
+        Raises
+        ------
+        ValueError
+            If the batch is not `[B, T]` or empty, or a length leaves (0, 1].
+        """
+        if wavs.dim() != 2 or not wavs.numel():
+            raise ValueError(f"waveforms must be [batch, time] and hold samples, got {wavs.shape}")
+        samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device)
+        frames = torch.tensor([self.num_frames(n) for n in samples.tolist()], device=wavs.device)
+        if self._fine_tunes:
+            states = self.compute(wavs, samples, frames)
+        else:
+            with torch.no_grad(), torch.autocast(wavs.device.type, enabled=False):
+                states = self.compute(wavs.float(), samples, frames)
+        valid = length_mask(frames, states.shape[2])
+        return states.masked_fill(~valid[:, None, :, None], 0.0), frames / states.shape[2]
+
+    def combine(self, states: Tensor) -> Tensor:
+        """Weigh states.
+
+        Parameters
+        ----------
+        states : Tensor
+            `[B, S, N, C]`.
+
+        Returns
+        -------
+        Tensor
+            `[B, N, C]`.
+
+        Raises
+        ------
+        ValueError
+            If their number is another than `num_states`.
+        """
+        if states.shape[1] != self.num_states:
+            raise ValueError(f"{states.shape[1]} states, but this one has {self.num_states}")
+        return states[:, 0] if self.mix is None else self.mix(list(states.unbind(1)))
+
+    def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Represent a batch.
+
+        Parameters
+        ----------
+        wavs : Tensor
+            `[B, T]` at `sample_rate`. What lies beyond an item's length is ignored.
+        wav_lens : Tensor, optional
+            Relative lengths `[B]` in (0, 1]; by default every item fills the batch.
+
+        Returns
+        -------
+        features : Tensor
+            `[B, N, C]`, zero in the padding.
+        lens : Tensor
+            Relative lengths `[B]` of the frames.
+
+        Raises
+        ------
+        ValueError
+            See :meth:`states`.
+        """
+        states, lens = self.states(wavs, wav_lens)
+        return self.combine(states), lens
+
+    def train(self, mode: bool = True) -> Representation:
+        """Set the mode of the mix; the model stays in eval mode."""
+        super().train(mode)
+        self.model.eval()
+        return self
+
+    def set_update(self, update: int) -> None:
+        """Freeze or unfreeze the model as a given update, counted from 0, asks for.
+
+        Parameters
+        ----------
+        update : int
+            The next one. A function of this number alone, so that a resumed run needs no more.
+        """
+        self._fine_tunes = self.unfreeze_at is not None and update >= self.unfreeze_at
+        for parameter in self.fine_tuned():
+            parameter.requires_grad_(self._fine_tunes)
+
+    def fine_tuned(self) -> list[nn.Parameter]:
+        """List the parameters of the model that fine-tuning changes; none if it never does."""
+        return [] if self.is_frozen else list(self.model.parameters())
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Split the parameters by their learning rates, for an optimizer.
+
+        Parameters
+        ----------
+        lr : float
+            Of the head, hence of the mix.
+
+        Returns
+        -------
+        list of dict
+            Those that are ever trained; a model that is still frozen has no gradients, and an
+            optimizer passes over it.
+        """
+        groups = []
+        if self.mix is not None:
+            groups.append({"params": list(self.mix.parameters()), "lr": lr})
+        if fine_tuned := self.fine_tuned():
+            groups.append({"params": fine_tuned, "lr": self.lr})
+        return groups

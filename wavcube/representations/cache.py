@@ -1,0 +1,208 @@
+"""States of a frozen representation on disk, computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from wavcube.atomic import write_atomically
+from wavcube.representations.base import Representation
+
+logger = logging.getLogger(__name__)
+
+# raised when what the same model computes changes by the code
+_FORMAT = 1
+
+
+def state_key(name: str, path: str | Path, start: int = 0, stop: int | None = None) -> str:
+    """Name what was computed of an utterance, or of a crop of it.
+
+    Parameters
+    ----------
+    name : str
+        The utterance's ID.
+    path : str or Path
+        Its audio file, whose size and time are in the key: a file that was changed is computed
+        anew.
+    start : int
+        First sample of the crop.
+    stop : int, optional
+        The sample after its last; by default the end.
+
+    Returns
+    -------
+    str
+        The key.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> _ = path.write_bytes(b"12345")
+    >>> state_key("a", path, 160).rpartition("-")[0]
+    'a@160:end#5'
+    """
+    status = Path(path).stat()
+    end = "end" if stop is None else stop
+    return f"{name}@{start}:{end}#{status.st_size}-{status.st_mtime_ns}"
+
+
+class StateCache:
+    """States by key, in safetensors shards under a folder named by the model's hash.
+
+    Each utterance is computed alone, so that its states are bit for bit those of
+    :meth:`Representation.states` for it by itself, whatever batch it is read into. A shard appears
+    complete or not at all, several processes may write, and what is missing or broken is computed
+    again.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the caches of all models; is made.
+    representation : Representation
+        A frozen one; its device and its mode are used as they are.
+    shard_bytes : int
+        Size at which a shard is written.
+
+    Raises
+    ------
+    ValueError
+        If the representation is fine-tuned.
+
+    Examples
+    --------
+    >>> from wavcube.representations.mel import MelRepresentation
+    >>> cache = StateCache(getfixture("tmp_path"), MelRepresentation(4))
+    >>> cache.fill([("a", lambda: torch.randn(1600))])
+    1
+    >>> cache.batch(["a"])[0].shape
+    torch.Size([1, 1, 5, 8])
+    """
+
+    def __init__(
+        self, folder: str | Path, representation: Representation, shard_bytes: int = 2**26
+    ) -> None:
+        if not representation.is_frozen:
+            raise ValueError(
+                f"states that are fine-tuned from update {representation.unfreeze_at} on cannot be "
+                "cached: leave unfreeze_at out, or the cache"
+            )
+        self.representation, self.shard_bytes = representation, shard_bytes
+        self.folder = Path(folder) / f"{representation.model_hash}-{_FORMAT}"
+        self._shards: dict[str, Path] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if not path.name.startswith("."):  # another process is writing it, or was killed
+                self._add(path)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._shards
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def fill(self, items: Iterable[tuple[str, Callable[[], Tensor]]]) -> int:
+        """Compute what is not there.
+
+        Parameters
+        ----------
+        items : iterable of (str, callable)
+            Keys, each with a function that reads its waveform `[T]` at the model's rate; it is
+            called only where it must be.
+
+        Returns
+        -------
+        int
+            How many were computed.
+
+        Raises
+        ------
+        ValueError
+            If a state is not finite.
+        OSError
+            If a shard cannot be written.
+        """
+        waiting: dict[str, Tensor] = {}
+        size = computed = 0
+        for key, read in items:
+            if key in self._shards or key in waiting:
+                continue
+            waiting[key] = self._compute(key, read())
+            size += waiting[key].nbytes
+            computed += 1
+            if size >= self.shard_bytes:
+                self._write(waiting)
+                waiting, size = {}, 0
+        if waiting:
+            self._write(waiting)
+        return computed
+
+    def batch(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Read states.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            Of :meth:`fill`.
+
+        Returns
+        -------
+        states : Tensor
+            `[B, S, N, C]` on the CPU, zero in the padding, for :meth:`Representation.combine`.
+        lens : Tensor
+            Relative lengths `[B]`.
+
+        Raises
+        ------
+        KeyError
+            If one was never computed.
+        """
+        parts = [self[key] for key in keys]
+        frames = torch.tensor([part.shape[1] for part in parts])
+        states = parts[0].new_zeros(
+            len(parts), parts[0].shape[0], int(frames.max()), parts[0].shape[2]
+        )
+        for row, part in zip(states, parts, strict=True):
+            row[:, : part.shape[1]] = part
+        return states, frames / states.shape[2]
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self._shards:
+            raise KeyError(f"{key!r} is not in {self.folder}: fill the cache first")
+        with safe_open(self._shards[key], framework="pt") as shard:
+            return shard.get_tensor(key)
+
+    def _compute(self, key: str, wav: Tensor) -> Tensor:
+        model = self.representation.model
+        device = next(chain(model.parameters(), model.buffers())).device
+        states = self.representation.states(wav[None].to(device))[0][0].cpu().contiguous()
+        if not bool(torch.isfinite(states).all()):
+            raise ValueError(f"{key}: the model gives NaN or infinite values for it")
+        return states
+
+    def _write(self, states: dict[str, Tensor]) -> None:
+        # named by its keys: a second process that computes the same writes the same
+        name = hashlib.sha256("\n".join(states).encode()).hexdigest()[:32]
+        path = self.folder / f"{name}.safetensors"
+        write_atomically(path, save(states), overwrite=True)
+        self._shards.update(dict.fromkeys(states, path))
+
+    def _add(self, path: Path) -> None:
+        try:
+            with safe_open(path, framework="pt") as shard:
+                # safetensors checks the file's size against its header here
+                self._shards.update(dict.fromkeys(shard.keys(), path))
+        except SafetensorError as error:
+            logger.warning("%s is broken (%s): what it held is computed again", path, error)
+            path.unlink()

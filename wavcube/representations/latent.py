@@ -1,0 +1,124 @@
+"""WavCube's latent as a representation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from wavcube.lobes.latent_codec import LatentCodec
+from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.representations.base import Representation
+
+
+class LatentRepresentation(Representation):
+    """The latent of a WavCube, or of another model of the same interface.
+
+    Fine-tuning changes what makes the latent; the decoder, and the convolutions of an SSL encoder,
+    stay as they are.
+
+    Parameters
+    ----------
+    model : LatentCodec
+        The lobe.
+    unfreeze_at : int, optional
+        See :class:`~wavcube.representations.base.Representation`.
+    lr : float, optional
+        See there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from wavcube.testing import tiny_wavcube
+    >>> features, lens = LatentRepresentation(tiny_wavcube())(torch.randn(2, 1600))
+    >>> features.shape
+    torch.Size([2, 5, 8])
+    """
+
+    model: LatentCodec
+
+    def __init__(
+        self, model: LatentCodec, unfreeze_at: int | None = None, lr: float | None = None
+    ) -> None:
+        super().__init__(model, 1, unfreeze_at, lr)
+
+    @classmethod
+    def from_release(
+        cls,
+        source: str | Path | None = None,
+        unfreeze_at: int | None = None,
+        lr: float | None = None,
+    ) -> LatentRepresentation:
+        """Load a release's model.
+
+        Parameters
+        ----------
+        source : str or Path, optional
+            Folder or hub id of a release; by default the small model that comes with the package.
+        unfreeze_at : int, optional
+            See the class.
+        lr : float, optional
+            See the class.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such release.
+        ValueError
+            If it is broken.
+        """
+        from wavcube.inference import WavCube
+
+        loaded = WavCube.from_hparams(source, run_opts={"device": "cpu"})
+        return cls(loaded.mods.wavcube, unfreeze_at, lr)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms, in Hz."""
+        return self.model.sample_rate
+
+    @property
+    def hop(self) -> int:
+        """Samples per frame."""
+        return self.model.hop
+
+    @property
+    def dim(self) -> int:
+        """Width C of the latent."""
+        return self.model.latent_dim
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the model, as its release has it."""
+        from wavcube.export import release_hash
+
+        return release_hash(self.model)
+
+    def description(self) -> Mapping[str, Any]:
+        """Return the lobe's own description."""
+        from wavcube.export import release_config
+
+        return release_config(self.model)
+
+    def num_frames(self, samples: int) -> int:
+        """Frames of a waveform of so many samples, by the lobe's length contract."""
+        return self.model.num_frames(samples)
+
+    def compute(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
+        """Encode; see the base class."""
+        return self.model.latents_of(wavs, samples, frames)[:, None]
+
+    def fine_tuned(self) -> list[nn.Parameter]:
+        """List the parameters that make the latent; none if it is frozen."""
+        if self.is_frozen:
+            return []
+        left_out = {id(parameter) for parameter in self.model.decoder.parameters()}
+        if isinstance(self.model.encoder, SSLEncoder):
+            left_out |= {id(p) for p in self.model.encoder.model.feature_extractor.parameters()}
+        return [
+            parameter
+            for name, parameter in self.model.named_parameters()
+            if id(parameter) not in left_out and "semantic_decoder" not in name
+        ]

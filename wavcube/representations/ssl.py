@@ -1,0 +1,105 @@
+"""All layers of a self-supervised encoder as a representation, weighed as SUPERB does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.release.ssl_folder import packaged_encoder
+from wavcube.representations.base import Representation
+
+
+class SSLRepresentation(Representation):
+    """The softmax-weighted sum of an encoder's input embedding and of all its layers.
+
+    Fine-tuning changes all of the encoder but its convolutions.
+
+    Parameters
+    ----------
+    model : SSLEncoder
+        With all of its layers.
+    unfreeze_at : int, optional
+        See :class:`~wavcube.representations.base.Representation`.
+    lr : float, optional
+        See there.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_ssl_encoder
+    >>> representation = SSLRepresentation(tiny_ssl_encoder())
+    >>> representation.num_states
+    3
+    >>> representation(torch.randn(2, 1600))[0].shape
+    torch.Size([2, 5, 16])
+    """
+
+    model: SSLEncoder
+
+    def __init__(
+        self, model: SSLEncoder, unfreeze_at: int | None = None, lr: float | None = None
+    ) -> None:
+        super().__init__(model, model.num_layers + 1, unfreeze_at, lr)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        unfreeze_at: int | None = None,
+        lr: float | None = None,
+    ) -> SSLRepresentation:
+        """Load an encoder.
+
+        Parameters
+        ----------
+        source : str or Path, optional
+            Folder with config.json and model.safetensors, or a hub id; by default the small encoder
+            that comes with the package.
+        unfreeze_at : int, optional
+            See the class.
+        lr : float, optional
+            See the class.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder or a file of it is absent.
+        ValueError
+            If a weight is missing, unexpected or of another size.
+        """
+        encoder = SSLEncoder.from_pretrained(packaged_encoder() if source is None else source)
+        return cls(encoder, unfreeze_at, lr)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms, in Hz."""
+        return self.model.sample_rate
+
+    @property
+    def hop(self) -> int:
+        """Samples per frame."""
+        return self.model.hop
+
+    @property
+    def dim(self) -> int:
+        """Width C of the layers."""
+        return self.model.dim
+
+    def description(self) -> Mapping[str, Any]:
+        """Return the encoder's own description."""
+        return {"kind": "ssl", **self.model.config()}
+
+    def compute(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
+        """Run all layers; see the base class."""
+        return torch.stack(self.model(wavs, samples, frames).states, dim=1)
+
+    def fine_tuned(self) -> list[nn.Parameter]:
+        """List the parameters behind the convolutions; none if the encoder is frozen."""
+        if self.is_frozen:
+            return []
+        left_out = {id(p) for p in self.model.model.feature_extractor.parameters()}
+        return [p for p in self.model.parameters() if id(p) not in left_out]
