@@ -15,11 +15,12 @@ from tqdm import tqdm
 from wavcube.data.audio import inspect_audio
 from wavcube.data.manifest import Utterance
 
-__all__ = ["AUDIO_SUFFIXES", "BadFile", "Scan", "check_files", "find_audio", "scan_audio_folder"]
+__all__ = ["CORPUS_SUFFIXES", "BadFile", "Scan", "check_files", "find_audio", "scan_audio_folder"]
 
 logger = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = (".wav", ".flac")
+# of training data: lossless, and read from the middle without decoding what comes before
+CORPUS_SUFFIXES = (".wav", ".flac")
 # Durations in manifests are rounded, some to 1/100 s.
 _DURATION_TOLERANCE = 0.05
 _LISTED = 10
@@ -141,10 +142,10 @@ def find_audio(folder: str | Path) -> list[Path]:
         found += [
             Path(parent, name)
             for name in names
-            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith(".")
+            if name.lower().endswith(CORPUS_SUFFIXES) and not name.startswith(".")
         ]
     if not found:
-        raise ValueError(f"{folder} holds no audio: no {' or '.join(AUDIO_SUFFIXES)} file in it")
+        raise ValueError(f"{folder} holds no audio: no {' or '.join(CORPUS_SUFFIXES)} file in it")
     return sorted(found)
 
 
