@@ -24,6 +24,7 @@ from wavcube.export import release_config, release_hash
 from wavcube.file_methods import FileMethods
 from wavcube.lobes.lengths import to_absolute
 from wavcube.release.config_file import CONFIG_FILE, check_agreement
+from wavcube.release.hyperparams_yaml import YAML_FILE
 from wavcube.release.source import (
     fetch_file,
     load_hyperparams,
@@ -90,7 +91,7 @@ class WavCube(FileMethods, Pretrained):
     def from_hparams(
         cls,
         source: str | Path | None = None,
-        hparams_file: str = "hyperparams.yaml",
+        hparams_file: str = YAML_FILE,
         *,
         savedir: str | Path | None = None,
         run_opts: Mapping[str, Any] | None = None,

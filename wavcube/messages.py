@@ -1,6 +1,10 @@
-"""How a mistake is told: one line, with the name that the user gave."""
+"""How a mistake is told: one line, with the name that the user gave, and an exit code."""
 
 from __future__ import annotations
+
+USER_ERROR = 2
+# 128 and the number of SIGINT, as shells have it
+INTERRUPTED = 130
 
 
 def one_line(error: BaseException | str) -> str:

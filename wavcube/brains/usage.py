@@ -12,13 +12,10 @@ from pathlib import Path
 import yaml
 from ruamel.yaml import YAMLError
 
-from wavcube.messages import one_line
+from wavcube.messages import INTERRUPTED, USER_ERROR, one_line
 
 logger = logging.getLogger(__name__)
 
-USER_ERROR = 2
-# 128 and the number of SIGINT, as shells have it
-INTERRUPTED = 130
 MISTAKES = (ValueError, KeyError, OSError, YAMLError, yaml.YAMLError)
 
 

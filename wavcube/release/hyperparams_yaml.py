@@ -9,6 +9,7 @@ from typing import Any
 
 WEIGHTS_HOOK = "wavcube.release.weights.load_release_weights"
 PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"
+YAML_FILE = "hyperparams.yaml"
 WEIGHTS_FILE = "model.safetensors"
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
