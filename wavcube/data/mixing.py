@@ -27,6 +27,7 @@ __all__ = [
 Seconds = float
 # LibriMix's limit, kept for every mixture: it leaves room for a codec's overshoots
 MAX_PEAK = 0.9
+_DIRECT: Seconds = 0.0025
 
 
 def power(wav: Tensor) -> float:
@@ -154,11 +155,13 @@ def limit_peak(
     return [wav * (max_peak / peak) for wav in wavs]
 
 
-def reverberate(speech: Tensor, response: Tensor) -> Tensor:
-    """Put speech into a room, aligned with the dry speech and at its level.
+def reverberate(speech: Tensor, response: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Put speech into a room, in time with the dry speech and about at its level.
 
-    The response is cut before its largest sample, the direct path, and divided by it: the result
-    is the dry speech plus its reflections, so the dry speech is the target that belongs to it.
+    The direct sound is what arrives within 2.5 ms of the response's largest sample: a microphone
+    spreads it over some samples. The response is divided by the root of that part's energy and by
+    the largest sample's sign, and shifted so that this sample is at time zero. The direct sound
+    alone is the target that belongs to the result: the two differ by the reflections only.
 
     Parameters
     ----------
@@ -166,11 +169,13 @@ def reverberate(speech: Tensor, response: Tensor) -> Tensor:
         `[T]`.
     response : Tensor
         Room impulse response at the same rate, `[R]`.
+    sample_rate : int
+        Of both, in Hz.
 
     Returns
     -------
-    Tensor
-        `[T]`; what rings after the end of the speech is cut.
+    reverberated, direct : tuple of Tensor
+        `[T]` each; what rings after the end of the speech is cut.
 
     Raises
     ------
@@ -179,13 +184,22 @@ def reverberate(speech: Tensor, response: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> reverberate(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 2.0, 1.0]))
-    tensor([1.0000, 0.5000, 0.0000])
+    >>> speech, response = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, -2.0, -1.0])
+    >>> reverberate(speech, response, 100)
+    (tensor([1.0000, 0.5000, 0.0000]), tensor([1., 0., 0.]))
     """
-    direct = int(response.abs().argmax())
-    if response[direct] == 0:
+    peak = int(response.abs().argmax())
+    if response[peak] == 0:
         raise ValueError("the room impulse response is silent")
-    return fftconvolve(speech, response[direct:] / response[direct])[: len(speech)]
+    around = int(_DIRECT * sample_rate)
+    start, end = max(0, peak - around), peak + around + 1
+    response = response / (response[start:end].norm() * response[peak].sign())
+    wet, direct = (
+        fftconvolve(speech, part)[offset : offset + len(speech)]
+        for part, offset in ((response, peak), (response[start:end], peak - start))
+    )
+    missing = (0, len(speech) - len(direct))
+    return wet, torch.nn.functional.pad(direct, missing)
 
 
 def loop_with_fades(noise: Tensor, length: int, fade: int) -> Tensor:

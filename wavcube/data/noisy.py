@@ -42,7 +42,8 @@ class NoisyDataset(Dataset):
 
     The noise is a piece of a file drawn with a probability proportional to its duration, from a
     position drawn uniformly; a file that is too short is repeated with crossfades. Room first,
-    noise after: the ratio is that of reverberated speech to noise. Levels and the limit of the
+    noise after: the ratio is that of reverberated speech to noise, and the clean speech of such an
+    item is the direct sound (`wavcube.data.mixing.reverberate`). Levels and the limit of the
     peak are those of `wavcube.data.mixing.mix_at_snr`.
 
     Parameters
@@ -126,15 +127,15 @@ class NoisyDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return the speech's item with "wav" (noisy) and "clean", both `[T]`, and "snr_db"."""
         item = self.speech[index]
-        clean: Tensor = item["wav"]
+        heard = clean = item["wav"]
         rng = np.random.default_rng((self.seed, int(self._epoch), index, _STREAM))
         # every number is drawn whether it is needed or not: no setting changes another's draws
         which, position, ratio, chance, room = rng.random(5)
         ratio_db = self.snr_db[0] + (self.snr_db[1] - self.snr_db[0]) * ratio
-        heard = clean
         if chance < self.room_probability:
             path = self.rooms[int(room * len(self.rooms))].wav
-            heard = reverberate(clean, read_audio(path, self.sample_rate))
+            response = read_audio(path, self.sample_rate)
+            heard, clean = reverberate(clean, response, self.sample_rate)
         chosen = min(int(np.searchsorted(self._ends, which, side="right")), len(self.noises) - 1)
         noise = read_piece(self.noises[chosen].wav, position, len(clean), self.sample_rate)
         noisy, scaled, _ = mix_at_snr(heard, noise, ratio_db)
@@ -180,7 +181,7 @@ def read_piece(path: str, position: float, length: int, sample_rate: int) -> Ten
 
 
 def _follow(clean: Tensor, heard: Tensor, scaled: Tensor) -> Tensor:
-    """Turn the dry speech down by the factor that the mixing gave to what was heard."""
+    """Turn the direct sound down by the factor that the mixing gave to what was heard."""
     loudest = int(heard.abs().argmax())
     if heard[loudest] == 0:
         return clean
