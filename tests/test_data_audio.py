@@ -32,6 +32,15 @@ def test_every_format_is_read_whole(tmp_path, suffix):
     assert inspect_audio(path).duration == 1.0
 
 
+def test_the_c_library_s_own_notes_are_not_shown(tmp_path, capfd):
+    path = tmp_path / "a.mp3"
+    path.write_text("no sound at all, but long enough to be taken for the middle of a file" * 3)
+    with pytest.raises(ValueError, match=r"a\.mp3 is not an audio file"):
+        inspect_audio(path)
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"
+
+
 def test_values_are_those_of_the_file(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, NOISE, RATE, subtype="DOUBLE")

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import socket
+import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from wavcube.inference import WavCube
@@ -35,7 +40,43 @@ def load_model(options: argparse.Namespace) -> WavCube:
     -------
     WavCube
         The model.
-    """
-    from wavcube.inference import WavCube
 
-    return WavCube.from_hparams(options.source, run_opts={"device": options.device})
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such release; without a network at once.
+    """
+    from huggingface_hub import constants
+    from speechbrain.utils.fetching import FetchConfig
+
+    from wavcube.inference import WavCube
+    from wavcube.release.source import resolve_source
+
+    # it warns of every attempt to reach the hub; the last one's error is told as ours
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    source = resolve_source(options.source)
+    offline = not Path(source).is_dir() and not _can_reach(constants.ENDPOINT)
+    try:
+        return WavCube.from_hparams(
+            options.source,
+            run_opts={"device": options.device},
+            fetch_config=FetchConfig(allow_network=not offline),
+        )
+    except FileNotFoundError as error:
+        if not offline:
+            raise
+        raise FileNotFoundError(
+            f"{source} is no folder here and not in the cache, and there is no network to reach "
+            f"{constants.ENDPOINT}"
+        ) from error
+
+
+def _can_reach(address: str) -> bool:
+    """Look a server's name up: it fails at once where asking the server takes half a minute."""
+    if urllib.request.getproxies():  # which knows the name in our place
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(address).hostname, None)
+    except OSError:
+        return False
+    return True

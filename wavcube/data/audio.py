@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import soundfile
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from wavcube.atomic import atomic_file
 from wavcube.batch_checks import check_waveforms
+from wavcube.data.quiet import quiet_c_library
 
 __all__ = ["inspect_audio", "read_audio", "write_audio"]
 
@@ -48,8 +50,10 @@ def inspect_audio(path: str | Path) -> AudioInfo:
     """
     path = Path(path)
     _check_exists(path)
+    # not for every format: files that are scanned in several threads would wait for each other
+    quiet = quiet_c_library() if path.suffix.lower() == ".mp3" else nullcontext()
     try:
-        with soundfile.SoundFile(path) as file:
+        with quiet, soundfile.SoundFile(path) as file:
             info = AudioInfo(file.samplerate, file.frames, file.channels, file.subtype, file.format)
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{path} is not an audio file that libsndfile can read") from error
@@ -145,7 +149,10 @@ def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
 def _save(draft: Path, path: Path, wav: Tensor, sample_rate: int) -> None:
     """Write under the temporary name; errors name the final one."""
     subtype = "PCM_16" if path.suffix.lower() in (".wav", ".flac") else None
-    draft.touch()  # libsndfile hides why a file cannot be made
+    try:
+        draft.touch()  # libsndfile hides why a file cannot be made
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         audio_io.save(draft, wav, sample_rate, subtype=subtype)
     except RuntimeError as error:
@@ -169,8 +176,10 @@ def _check_exists(path: Path) -> None:
         raise ValueError(f"{path} is a folder, not an audio file")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes)")
-    with path.open("rb"):  # libsndfile hides why a file cannot be opened
-        pass
+    try:
+        path.open("rb").close()  # libsndfile hides why a file cannot be opened
+    except OSError as error:
+        raise type(error)(f"cannot read {path}: {error.strerror}") from error
 
 
 def _check_complete(path: Path, info: AudioInfo) -> None:
