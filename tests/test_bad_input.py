@@ -228,9 +228,9 @@ def test_truncated_weights(tmp_path):
         WavCube.from_hparams(folder)
 
 
-@pytest.mark.parametrize("suffix", [".xyz", ""])
-def test_sound_in_an_unknown_format(model, tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".xyz", "", ".mp3"])
+def test_sound_in_an_unknown_or_lossy_format(model, tmp_path, suffix):
     write_audio(tmp_path / "a.wav", tone(0.2), 16000)
-    with pytest.raises(ValueError, match="suffix"):
+    with pytest.raises(ValueError, match=r"must end in \.wav or \.flac"):
         model.resynthesize_file(tmp_path / "a.wav", tmp_path / f"out{suffix}")
     assert os.listdir(tmp_path) == ["a.wav"]

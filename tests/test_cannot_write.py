@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -137,6 +138,36 @@ def test_a_full_disk(model, tmp_path):
         with full_disk(), pytest.raises(OSError, match=r"disk|large|space"):
             call()
     assert tree(tmp_path) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_where_nothing_can_be_written_is_found_out_before_the_work(files, capsys):
+    random_release(files / "run" / "release")
+    wav, out = files / "a.wav", "/proc/new"
+    for command in (
+        ["resynth", wav, "--source", "nowhere", "--out", f"{out}.wav"],
+        ["evaluate", files, files, "--json", f"{out}.json", "--metrics", "unknown"],
+        ["export", files / "run", out],
+        ["convert-official", "a.ckpt", out, "--config", "gone.yaml"],
+    ):
+        assert main([str(argument) for argument in command]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"cannot write {out}" in said
+
+
+def test_a_file_without_read_permission(files, folder, capsys, monkeypatch):
+    path, read = files / "a.wav", Path.open
+
+    def locked(self, *arguments, **keywords):
+        if self == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return read(self, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, "open", locked)
+    options = ["--source", str(folder), "--out", str(files / "copy.wav")]
+    assert main(["resynth", str(path), *options]) == 2
+    assert capsys.readouterr().err == f"wavcube: error: cannot read {path}: Permission denied\n"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The command line: files, folders and globs in, one line and exit code 2 for a mistake."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from releases import random_release, tree
 
-from wavcube import WavCube
+from wavcube import WavCube, __version__
 from wavcube.cli import main
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.latent_files import Latents
@@ -186,6 +187,8 @@ def test_mistakes_are_one_line_and_write_nothing(source, corpus, tmp_path, capsy
         "rocket": ["encode", wav, "--source", source, "--device", "rocket"],
         "invalid choice": ["dance"],
         "no release folder": ["export", tmp_path, tmp_path / "new"],
+        "is audio: encode it first": ["decode", wav, "--source", source],
+        "is a release already": ["export", source, tmp_path / "new"],
         "no WavCube release": ["encode", wav, "--source", tmp_path / "empty"],
         "notes.txt": ["info", corpus / "notes.txt"],
         "gone.yaml": ["convert-official", "a.ckpt", tmp_path / "new", "--config", "gone.yaml"],
@@ -223,6 +226,23 @@ def test_a_folder_may_have_a_dot_or_be_there_under_a_file_s_name(source, corpus,
     for out in ("latents.v2", "kept.wav"):
         assert main(["encode", str(corpus), "--source", source, "--out", str(tmp_path / out)]) == 0
         assert (tmp_path / out / "a.safetensors").is_file()
+
+
+def test_a_hub_id_without_a_network_fails_at_once(corpus, capsys, monkeypatch):
+    def unknown(*_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    said = fails(capsys, "encode", corpus / "a.wav", "--source", "owner/name")
+    assert "owner/name is no folder here and not in the cache, and there is no network" in said
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"wavcube {__version__}\n"
 
 
 def test_nothing_is_overwritten_unasked(source, corpus, tmp_path, capsys):

@@ -141,7 +141,7 @@ def test_nothing_is_overwritten_unasked(model, speech, tmp_path):
     for call, name in ((model.encode_file, "a.safetensors"), (model.resynthesize_file, "a.wav")):
         call(speech, tmp_path / name)
         before = (tmp_path / name).read_bytes()
-        with pytest.raises(FileExistsError, match=name):
+        with pytest.raises(FileExistsError, match=rf"{name} .*overwrite=True"):
             call(speech, tmp_path / name)
         call(speech, tmp_path / name, overwrite=True)
         assert (tmp_path / name).read_bytes() == before
@@ -214,12 +214,6 @@ def test_a_slip_in_a_local_path_is_no_hub_id(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         WavCube.from_hparams("results/typo")
-
-
-def test_channels_that_come_last_are_refused():
-    model = WavCube({"wavcube": tiny_wavcube()}, run_opts={"device": "cpu"})
-    with pytest.raises(ValueError, match="look like"):
-        model.encode_batch(torch.randn(16000, 2))
 
 
 def test_numpy_s_integers_are_integers():

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from wavcube import cli_evaluate, cli_inspect
-from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, Job, plan_jobs
+from wavcube import __version__, cli_evaluate, cli_inspect
+from wavcube.cli_files import Job, check_writable, plan_jobs
 from wavcube.cli_model import add_model_options, load_model
-from wavcube.cli_output import INTERRUPTED, USER_ERROR, complain, say, say_interrupted
-from wavcube.messages import one_line
+from wavcube.cli_output import complain, say, say_interrupted
+from wavcube.messages import INTERRUPTED, USER_ERROR, one_line
+from wavcube.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES, WRITTEN_SUFFIXES
 
-WRITE_SUFFIXES = (".wav", ".flac")
 T = TypeVar("T")
 
 
@@ -64,28 +64,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="wavcube", description="Speech to compact latents, and back.")
+    parser.add_argument("--version", action="version", version=f"wavcube {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     _add_file_command(commands, "encode", _encode, "audio to safetensors files of latents")
     _add_file_command(commands, "decode", _decode, "files of latents to wav files")
     _add_file_command(commands, "resynth", _resynth, "audio to latents and back, as wav files")
 
-    info = commands.add_parser("info", help="describe releases, files of latents and audio")
+    text = "describe releases, files of latents and audio"
+    info = commands.add_parser("info", help=text, description=text)
     info.add_argument("inputs", nargs="+", metavar="INPUT", help="releases, files, folders, globs")
     info.set_defaults(run=_info)
 
     cli_inspect.add_command(commands)
     cli_evaluate.add_command(commands)
 
-    export = commands.add_parser("export", help="make a loadable folder of a training run")
+    text = "make a loadable folder of a training run"
+    export = commands.add_parser("export", help=text, description=text)
     export.add_argument("run_folder", metavar="RUN", help="output folder of a recipe")
     export.add_argument("out", metavar="OUT", help="new folder")
     export.add_argument("--half", action="store_true", help="store float16")
     export.add_argument("--overwrite", action="store_true", help="replace an earlier release")
     export.set_defaults(run=_export)
 
-    convert = commands.add_parser(
-        "convert-official", help="make a loadable folder of the authors' research checkpoint"
-    )
+    text = "make a loadable folder of the authors' research checkpoint"
+    convert = commands.add_parser("convert-official", help=text, description=text)
     convert.add_argument("checkpoint", metavar="CKPT", help="Lightning checkpoint")
     convert.add_argument("out", metavar="OUT", help="new folder")
     convert.add_argument("--config", required=True, metavar="YAML", help="the YAML beside it")
@@ -121,13 +123,16 @@ def _encode(options: argparse.Namespace) -> int:
 
 
 def _decode(options: argparse.Namespace) -> int:
-    jobs = _plan(options, LATENT_SUFFIXES, WRITE_SUFFIXES)
+    for path in map(Path, options.inputs):
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+            raise ValueError(f"{path} is audio: encode it first")
+    jobs = _plan(options, LATENT_SUFFIXES, WRITTEN_SUFFIXES)
     model = load_model(options)
     return _run_jobs(jobs, lambda j: model.decode_file(j.source, j.target, overwrite=True))
 
 
 def _resynth(options: argparse.Namespace) -> int:
-    jobs = _plan(options, AUDIO_SUFFIXES, WRITE_SUFFIXES)
+    jobs = _plan(options, AUDIO_SUFFIXES, WRITTEN_SUFFIXES)
     model = load_model(options)
     return _run_jobs(jobs, lambda j: model.resynthesize_file(j.source, j.target, overwrite=True))
 
@@ -183,6 +188,7 @@ def _export(options: argparse.Namespace) -> int:
 
     from wavcube.export import export_run
 
+    check_writable(Path(options.out))
     dtype = torch.float16 if options.half else torch.float32
     out = export_run(options.run_folder, options.out, dtype=dtype, overwrite=options.overwrite)
     say(f"wrote {out}")
@@ -194,6 +200,7 @@ def _convert(options: argparse.Namespace) -> int:
 
     from wavcube.official import convert_official
 
+    check_writable(Path(options.out))
     done = convert_official(
         options.checkpoint,
         options.config,

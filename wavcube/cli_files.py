@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import glob
-import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
-LATENT_SUFFIXES = (".safetensors",)
+from wavcube.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -170,9 +169,37 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{path} is a folder, a file name is needed")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: pass --overwrite, or another name")
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a name under which no file or folder could be made.
+
+    Parameters
+    ----------
+    path : Path
+        Its missing parents may be made too.
+
+    Raises
+    ------
+    PermissionError
+        If nothing can be made there.
+
+    Examples
+    --------
+    >>> tmp = getfixture("tmp_path")
+    >>> (tmp / "file").touch()
+    >>> check_writable(tmp / "file" / "new")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    PermissionError: cannot write ...new: no file can be made in ...file
+    """
     above = next(parent for parent in path.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise PermissionError(f"cannot write {path}: no file can be made in {above}")
+    try:
+        # tried, not asked for: permissions say nothing of /proc or of a disk mounted for reading
+        tempfile.TemporaryFile(dir=above.resolve()).close()
+    except OSError as error:
+        raise PermissionError(f"cannot write {path}: no file can be made in {above}") from error
 
 
 def _check(jobs: Sequence[Job], overwrite: bool) -> None:

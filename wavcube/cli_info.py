@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from wavcube.cli_files import AUDIO_SUFFIXES, LATENT_SUFFIXES, find_files
+from wavcube.cli_files import find_files
 from wavcube.leftovers import whereabouts
 from wavcube.release.config_file import CONFIG_FILE
+from wavcube.release.hyperparams_yaml import YAML_FILE
+from wavcube.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES
 
-YAML_FILE = "hyperparams.yaml"
 EXPECTED = (
     f"info describes releases (folders with {YAML_FILE} and weights), files of latents "
     f"({', '.join(LATENT_SUFFIXES)}) and audio"

@@ -22,13 +22,12 @@ from wavcube.release.config_file import (
     read_config,
     write_config,
 )
-from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, hyperparams_yaml
+from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE, hyperparams_yaml
 from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
 
 if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec
 
-YAML_FILE = "hyperparams.yaml"
 CARD_FILE = "README.md"
 TRAINING_FILE = "training.safetensors"
 
@@ -261,6 +260,10 @@ def export_run(
     """
     source = Path(run) / "release"
     if not source.is_dir():
+        if (Path(run) / CONFIG_FILE).is_file():
+            raise FileNotFoundError(
+                f"{run} is a release already, and loads as it is: export takes a run's folder"
+            )
         raise FileNotFoundError(
             f"{run} holds no finished run: it has no release folder. A run that was interrupted "
             f"goes on when its command is given again{whereabouts(source)}"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.latent_files import Latents
+from wavcube.suffixes import LATENT_SUFFIXES, WRITTEN_SUFFIXES, check_suffix
 
 
 class FileMethods:
@@ -47,7 +48,8 @@ class FileMethods:
         path : str or Path
             Anything that soundfile reads.
         out : str or Path, optional
-            A safetensors file to write: latents, rates, source samples, the model's hash.
+            A file to write, whose name ends in .safetensors: latents, rates, source samples, the
+            model's hash.
         overwrite : bool
             Replace ``out``.
 
@@ -61,8 +63,10 @@ class FileMethods:
         FileNotFoundError, FileExistsError
             If there is no such file, or ``out`` exists.
         ValueError
-            If it is no audio, is empty or holds samples that are not finite.
+            If it is no audio, is empty or holds samples that are not finite, or ``out`` ends in
+            something else.
         """
+        _check_output(out, LATENT_SUFFIXES, overwrite)
         waveform = self.load_audio(path)
         latents, _ = self.encode_batch(waveform[None])
         if out is not None:
@@ -96,8 +100,9 @@ class FileMethods:
         FileNotFoundError, FileExistsError
             If there is no such file, or ``out`` exists.
         ValueError
-            If it is broken, or another model made it.
+            If it is broken, another model made it, or ``out`` ends in something else.
         """
+        _check_output(out, WRITTEN_SUFFIXES, overwrite)
         content = Latents.load(path)
         if content.latents.shape[1] != self.latent_dim:
             raise ValueError(
@@ -110,7 +115,7 @@ class FileMethods:
                 f"{self.model_hash[:12]}: decode it with the model that made it"
             )
         wavs = self.decode_batch(content.latents[None], length=content.num_samples)
-        return self._deliver(wavs, out, overwrite)
+        return self._deliver(wavs, out)
 
     def resynthesize_file(
         self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
@@ -136,9 +141,10 @@ class FileMethods:
         FileNotFoundError, FileExistsError, ValueError
             See :meth:`encode_file`.
         """
+        _check_output(out, WRITTEN_SUFFIXES, overwrite)
         waveform = self.load_audio(path)
         latents, _ = self.encode_batch(waveform[None])
-        return self._deliver(self.decode_batch(latents, length=len(waveform)), out, overwrite)
+        return self._deliver(self.decode_batch(latents, length=len(waveform)), out)
 
     def load_audio(self, path: str | Path, savedir: str | Path | None = None) -> Tensor:
         """Read an audio file from disk at the model's rate, as mono.
@@ -164,9 +170,16 @@ class FileMethods:
         """
         return read_audio(path, self.sample_rate)
 
-    def _deliver(self, wavs: Tensor, out: str | Path | None, overwrite: bool) -> Tensor:
+    def _deliver(self, wavs: Tensor, out: str | Path | None) -> Tensor:
         if out is not None:
-            if Path(out).exists() and not overwrite:
-                raise FileExistsError(f"{out} exists: choose another name, or allow overwriting")
             write_audio(out, wavs[0].cpu(), self.sample_rate)
         return wavs
+
+
+def _check_output(out: str | Path | None, suffixes: Sequence[str], overwrite: bool) -> None:
+    """Find mistakes before the long work."""
+    if out is None:
+        return
+    check_suffix(out, suffixes)
+    if Path(out).exists() and not overwrite:
+        raise FileExistsError(f"{out} exists: choose another name, or pass overwrite=True")
