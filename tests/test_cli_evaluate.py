@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from html import escape
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def fails(capsys, *arguments):
 
 def test_prints_a_table_and_writes_every_score(folders, tmp_path, capsys):
     out = tmp_path / "new" / "scores.json"
-    assert main(["evaluate", *folders, "--json", str(out), "--metrics", FAST]) == 0
+    assert main(["evaluate", *folders, "--json", str(out), "--metrics", FAST]) == 2
     printed = capsys.readouterr().out.splitlines()
     expected = evaluate_folders(*folders, FAST.split(","), progress=False)
     assert printed[:4] == expected.format().splitlines()
@@ -69,7 +70,7 @@ def test_lists_failed_clips_with_reason_and_metrics(folders, tmp_path, capsys):
     wav, _ = soundfile.read(f"{folders[0]}/a/two.wav")
     soundfile.write(f"{folders[1]}/a/two.wav", wav, RATE)
     out = str(tmp_path / "scores.json")
-    assert main(["evaluate", *folders, "--json", out, "--metrics", FAST]) == 0
+    assert main(["evaluate", *folders, "--json", out, "--metrics", FAST]) == 2
     lines = capsys.readouterr().out.splitlines()[4:]
     assert lines[0] == "clips without some score: 3 of 4"
     assert "[SI-SDR]: a/two" in lines[1]
@@ -85,7 +86,7 @@ def test_a_terminal_without_arrows_costs_nothing(folders, tmp_path, monkeypatch)
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stream, "ascii"))
     os.rename(f"{folders[1]}/extra.wav", f"{folders[1]}/caf\udce9.wav")
     out = tmp_path / "scores.json"
-    assert main(["evaluate", *folders, "--json", str(out), "--metrics", "si_sdr"]) == 0
+    assert main(["evaluate", *folders, "--json", str(out), "--metrics", "si_sdr"]) == 2
     sys.stdout.flush()
     assert b"SI-SDR [dB] \\u2191" in stream.getvalue()
     assert b"(caf\\udce9)" in stream.getvalue()
@@ -103,15 +104,42 @@ def test_no_score_at_all_is_exit_code_2_with_the_reasons_kept(folders, tmp_path,
     assert len(json.loads(out.read_text())["metrics"]["si_sdr"]["failed"]) == 4
 
 
+def test_a_clip_that_cannot_be_scored_is_no_mistake_but_a_lost_one_is(folders, tmp_path, capsys):
+    command = ["evaluate", *folders, "--json", str(tmp_path / "a"), "--metrics", FAST]
+    assert main(command) == 2
+    assert "clips without some score because of a file or a tool: 1 of 4" in capsys.readouterr().err
+    os.rename(f"{folders[1]}/extra.wav", f"{folders[1]}/b/three.wav")  # of another length
+    assert main([*command, "--overwrite"]) == 0
+    said = capsys.readouterr()
+    assert "clips without some score: 2 of 4" in said.out
+    assert "error" not in said.err
+
+
+def test_says_what_word_error_rates_are_measured_against(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("wavcube.metrics.recognition.recognize", lambda *_: "hello there")
+    texts, page = tmp_path / "texts.txt", tmp_path / "page.html"
+    texts.write_text("a/one HELLO\n")
+    command = ["evaluate", *folders, "--transcripts", str(texts), "--metrics", "wer"]
+    main([*command, "--json", str(tmp_path / "a.json"), "--html", str(page)])
+    note = (
+        "Clips with a word error rate against their transcript: 1, against the recogniser's "
+        "reading: 1"
+    )
+    assert note in capsys.readouterr().out
+    assert escape(note) in page.read_text(encoding="utf-8")
+    counts = json.loads((tmp_path / "a.json").read_text())["word_references"]
+    assert counts == {"transcript": 1, "recogniser": 1}
+
+
 def test_writes_the_page(folders, tmp_path, capsys):
     page = tmp_path / "page.html"
     command = ["evaluate", *folders, "--metrics", FAST, "--overwrite"]
     command += ["--json", str(tmp_path / "scores.json"), "--html", str(page)]
-    assert main(command) == 0
+    assert main(command) == 2  # a clip is lost
     text = page.read_text(encoding="utf-8")
     assert text.count("data:audio/flac;base64,") == 7  # one of the eight is lost
     assert "left out" not in text
-    assert main([*command, "--audio-limit", "0"]) == 0
+    assert main([*command, "--audio-limit", "0"]) == 2
     text = page.read_text(encoding="utf-8")
     assert "<audio" not in text
     assert "4 of 4 clips is left out" in text
@@ -160,7 +188,8 @@ def test_mistakes_are_one_line_and_write_nothing(folders, tmp_path, capsys):
         "--overwrite": [*folders, "--json", taken],
         "is a folder": [*folders, "--json", tmp_path / "empty"],
         "nowhere": [tmp_path / "nowhere", folders[1], "--json", new],
-        "names must agree": [folders[0], tmp_path / "empty", "--json", new],
+        "empty holds no audio": [folders[0], tmp_path / "empty", "--json", new],
+        "names must agree": [f"{folders[0]}/a", folders[1], "--json", new],
         "known: ['mel_distance'": [*folders, "--json", new, "--metrics", "loudness"],
         "at least 1": [*folders, "--json", new, "--metrics", "stoi", "--processes", 0],
         "both name": [*folders, "--json", new, "--html", new],

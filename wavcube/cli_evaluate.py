@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wavcube.cli_files import check_output
-from wavcube.cli_output import USER_ERROR, complain, say
+from wavcube.cli_output import complain, say
+from wavcube.messages import USER_ERROR
 
 if TYPE_CHECKING:
     from wavcube.metrics import Evaluation, Metric
 
 MEGABYTE = 1_000_000
+EXIT_CODES = (
+    "The exit code is 2 when a clip lacks a score because of a file or a tool (no partner, "
+    "damaged, not installed); all results are written even so. A clip that has no score because of "
+    "how it sounds (silent, too short, of another length) is listed and counted as failed, no more."
+)
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -26,7 +32,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         The parser's list of commands.
     """
     text = "score generated files against references of the same name"
-    parser = commands.add_parser("evaluate", help=text, description=text)
+    parser = commands.add_parser("evaluate", help=text, description=f"{text}. {EXIT_CODES}")
     parser.add_argument("reference_dir", metavar="REFERENCE_DIR", help="folder of originals")
     parser.add_argument("generated_dir", metavar="GENERATED_DIR", help="folder of what is scored")
     parser.add_argument(
@@ -79,7 +85,8 @@ def run(options: argparse.Namespace) -> int:
     Returns
     -------
     int
-        Exit code: 0 also when clips failed (they are listed), 2 when no score could be taken.
+        Exit code: 0 also when clips cannot be scored for how they sound (they are listed); 2 when
+        a file or a tool was at fault, or no score could be taken.
 
     Raises
     ------
@@ -108,6 +115,13 @@ def run(options: argparse.Namespace) -> int:
         _write_page(options, evaluation)
     if not any(summary.count for summary in evaluation.summary.values()):
         complain("not a single score could be taken: the reasons are listed above")
+        return USER_ERROR
+    technical = [entry.name for entry in evaluation.scores if entry.technical]
+    if technical:
+        complain(
+            f"clips without some score because of a file or a tool: {len(technical)} of "
+            f"{len(evaluation.scores)}; the reasons are listed above"
+        )
         return USER_ERROR
     return 0
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from wavcube.metrics.base import Measurement, Metric, MetricError, MetricInfo
 from wavcube.metrics.dnsmos import dnsmos_metrics
-from wavcube.metrics.folders import Evaluation, evaluate_folders
+from wavcube.metrics.evaluation import Evaluation
+from wavcube.metrics.folders import evaluate_folders
 from wavcube.metrics.html_report import write_html
 from wavcube.metrics.players import Players, embed_players
 from wavcube.metrics.registry import DEFAULT_METRICS, METRICS

@@ -17,6 +17,10 @@ class MetricError(Exception):
     """A score that cannot be computed for one pair of signals; the message is the reason."""
 
 
+class TechnicalError(MetricError):
+    """A score that a file or a tool stands in the way of, whatever the clip sounds like."""
+
+
 @dataclass(frozen=True)
 class MetricInfo:
     """What a number means: a score without this cannot be compared with anybody else's.
@@ -127,7 +131,7 @@ def require(module: str, package: str, extra: str = "eval") -> ModuleType:
 
     Raises
     ------
-    MetricError
+    TechnicalError
         If it cannot be imported; the message names the extra to install.
 
     Examples
@@ -139,6 +143,6 @@ def require(module: str, package: str, extra: str = "eval") -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         hint = "'setuptools<81'" if "pkg_resources" in str(error) else f"'wavcube[{extra}]'"
-        raise MetricError(
+        raise TechnicalError(
             f"not computed: {package} cannot be imported ({error}); pip install {hint}"
         ) from error

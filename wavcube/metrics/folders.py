@@ -2,101 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from wavcube.atomic import write_atomically
-from wavcube.metrics.base import Metric, MetricInfo
+from wavcube.metrics.base import Metric
+from wavcube.metrics.evaluation import Evaluation
 from wavcube.metrics.registry import METRICS, add_model_metrics, select_metrics
-from wavcube.metrics.report import Summary, aggregate, format_table, heading
-from wavcube.metrics.scores import PairScores, score_many
+from wavcube.metrics.report import aggregate
+from wavcube.metrics.scores import score_many
 from wavcube.metrics.signals import SignalPair
+from wavcube.suffixes import AUDIO_SUFFIXES
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a folder: per file and together.
-
-    Parameters
-    ----------
-    scores : list of PairScores
-        One for each reference file, sorted by name.
-    summary : dict of str to Summary
-        By metric.
-    without_reference : list of str
-        Generated files that no reference belongs to; they are not scored.
-    infos : dict of str to MetricInfo
-        The metrics' identities.
-    """
-
-    scores: list[PairScores]
-    summary: dict[str, Summary]
-    without_reference: list[str]
-    infos: dict[str, MetricInfo]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give everything as plain data.
-
-        Returns
-        -------
-        dict
-            ``metrics``: by key, identity (name, definition, rate, package, version, name and
-            SHA-256 of a model file) and summary;
-            ``files``: name, sample rate, scores and failures of each; ``without_reference``.
-        """
-        return {
-            "metrics": {
-                key: {**self.infos[key].as_dict(), **summary.as_dict()}
-                for key, summary in self.summary.items()
-            },
-            "files": [
-                {
-                    "name": entry.name,
-                    "sample_rate": entry.sample_rate,
-                    "scores": dict(entry),
-                    "failed": entry.failures,
-                }
-                for entry in self.scores
-            ],
-            "without_reference": self.without_reference,
-        }
-
-    def write_json(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write :meth:`as_dict` as strict JSON (no NaN, no infinity), whole or not at all.
-
-        Parameters
-        ----------
-        path : str or Path
-            File to write.
-        overwrite : bool
-            Replace an existing file.
-
-        Raises
-        ------
-        FileExistsError
-            If the file exists and may not be replaced.
-        """
-        text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
-        write_atomically(path, f"{text}\n".encode(), overwrite=overwrite)
-
-    def format(self) -> str:
-        """Lay the summary out, one metric a line.
-
-        Returns
-        -------
-        str
-            Markdown table of full name, mean, interval and counts.
-        """
-        rows = {
-            heading(key): {"mean [95 % interval]": summary, "files": str(summary.count)}
-            for key, summary in self.summary.items()
-        }
-        return format_table(rows, intervals=True)
+_LISTED = ", ".join(AUDIO_SUFFIXES)
 
 
 def evaluate_folders(
@@ -144,15 +61,18 @@ def evaluate_folders(
     FileNotFoundError
         If a folder is missing.
     ValueError
-        If the references hold no audio file or two of one name, no generated file has a
-        reference's name, no transcript's name is a reference's, or a metric is unknown.
+        If a folder holds no audio file or two of one name, no generated file has a reference's
+        name, no transcript's name is a reference's, or a metric is unknown.
     """
     references = audio_files(reference_dir)
     generated = audio_files(generated_dir)
+    for folder, files in ((reference_dir, references), (generated_dir, generated)):
+        if not files:
+            raise ValueError(f"{folder} holds no audio: no file ending in {_LISTED}")
     if not references.keys() & generated.keys():
         raise ValueError(
             f"no file of {generated_dir} has the name of one in {reference_dir} (first reference: "
-            f"{next(iter(references), 'none at all')}): names must agree up to the suffix"
+            f"{next(iter(references))}): names must agree up to the suffix"
         )
     if transcripts is None:
         transcripts = find_transcripts(reference_dir)
@@ -179,7 +99,11 @@ def evaluate_folders(
     ]
     scores = score_many(pairs, metrics, num_processes, progress)
     without_reference = sorted(generated.keys() - references.keys())
-    return Evaluation(scores, aggregate(scores, seed=seed), without_reference, infos)
+    words = {}
+    if "wer" in infos:
+        read = [entry.name in transcripts for entry in scores if "wer" in entry]
+        words = {"transcript": sum(read), "recogniser": len(read) - sum(read)}
+    return Evaluation(scores, aggregate(scores, seed=seed), without_reference, infos, words)
 
 
 def find_transcripts(folder: str | Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavcube.atomic import write_atomically
+from wavcube.metrics.evaluation import note_on_words
 from wavcube.metrics.page_parts import SCRIPT, STYLE
 from wavcube.metrics.report import group_failures, heading
 
@@ -113,7 +114,9 @@ def _summary(report: Mapping[str, Any]) -> str:
     ]
     head = map(_heading, ["Metric", "Mean", "95 % interval", "Clips", "Failed"])
     table = _table("summary", head, rows)
-    return f"<h2>Scores</h2>\n<p>{_BOOTSTRAP}</p>\n{table}"
+    words = report.get("word_references")
+    note = f"\n<p>{escape(note_on_words(words))}</p>" if words else ""
+    return f"<h2>Scores</h2>\n<p>{_BOOTSTRAP}</p>\n{table}{note}"
 
 
 def _clips(report: Mapping[str, Any], players: Players) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wavcube.metrics.base import MetricError, MetricInfo
+from wavcube.metrics.base import MetricInfo, TechnicalError
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class ModelFile:
 
         Raises
         ------
-        MetricError
+        TechnicalError
             If it is gone or changed: the scores of one evaluation come from one model.
         """
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            raise MetricError(f"the model file cannot be read: {error}") from error
+            raise TechnicalError(f"the model file cannot be read: {error}") from error
         found = hashlib.sha256(content).hexdigest()
         if found != self.sha256:
-            raise MetricError(
+            raise TechnicalError(
                 f"the model file {self.path} changed during the evaluation: its SHA-256 was "
                 f"{self.sha256} and is {found}"
             )

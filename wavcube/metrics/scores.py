@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from wavcube.metrics.base import Measurement, Metric, MetricError
+from wavcube.metrics.base import Measurement, Metric, MetricError, TechnicalError
 from wavcube.metrics.registry import DEFAULT_METRICS, select_metrics
 from wavcube.metrics.signals import SignalPair
 
@@ -36,12 +36,15 @@ class PairScores(Mapping[str, float]):
         Values by metric.
     failures : dict
         Reasons by metric, for those without a value. Every metric asked for is in one of the two.
+    technical : tuple of str
+        Metrics that failed because of a file or a tool, and not of what the clip sounds like.
     """
 
     name: str
     sample_rate: int | None
     measurements: dict[str, Measurement] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    technical: tuple[str, ...] = ()
 
     def __getitem__(self, metric: str) -> float:
         if metric in self.failures:
@@ -153,8 +156,11 @@ def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:
         pair = pair.load()
     except MetricError as error:
         keys = [metric.info.key for metric in selected]
-        return PairScores(pair.name, pair.sample_rate, failures=dict.fromkeys(keys, str(error)))
-    measurements, failures = {}, {}
+        technical = tuple(keys) if isinstance(error, TechnicalError) else ()
+        return PairScores(
+            pair.name, pair.sample_rate, {}, dict.fromkeys(keys, str(error)), technical
+        )
+    measurements, failures, technical = {}, {}, []
     for metric in selected:
         try:
             signals = pair.trimmed() if metric.info.aligned else pair
@@ -164,7 +170,9 @@ def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:
             measurements[metric.info.key] = measurement
         except MetricError as error:
             failures[metric.info.key] = str(error)
-    return PairScores(pair.name, pair.sample_rate, measurements, failures)
+            if isinstance(error, TechnicalError):
+                technical.append(metric.info.key)
+    return PairScores(pair.name, pair.sample_rate, measurements, failures, tuple(technical))
 
 
 def _pool(num_processes: int) -> ProcessPoolExecutor:

@@ -11,7 +11,8 @@ INFO = MetricInfo(
     name="SI-SDR",
     description=(
         "Scale-invariant signal-to-distortion ratio of zero-mean signals (Le Roux et al. 2019, "
-        "arXiv 1811.02508, eq. 3)"
+        "arXiv 1811.02508, eq. 3). It compares waveforms, phase included: models that make the "
+        "phase anew, as vocoders do, score far below 0 dB however close they sound"
     ),
     unit="dB",
     better="higher",

@@ -10,7 +10,7 @@ import torch
 from torchaudio.functional import resample as torch_resample
 
 from wavcube.data.audio import inspect_audio, read_audio
-from wavcube.metrics.base import MetricError
+from wavcube.metrics.base import MetricError, TechnicalError
 
 Seconds = float
 
@@ -74,8 +74,10 @@ class SignalPair:
 
         Raises
         ------
+        TechnicalError
+            If a file cannot be read.
         MetricError
-            If a file cannot be read, or a signal is empty, silent or not finite.
+            If a signal is empty, silent or not finite.
         """
         try:
             rate = self.sample_rate
@@ -86,7 +88,7 @@ class SignalPair:
                 for source in (self.reference, self.generated)
             )
         except (OSError, ValueError) as error:
-            raise MetricError(str(error)) from error
+            raise TechnicalError(str(error)) from error
         for label, samples in (("reference", reference), ("generated", generated)):
             _check(samples, label)
         return replace(
