@@ -289,7 +289,8 @@ def test_discriminators_that_never_trained_are_not_released(recipe, speech):
     assert not any(key.startswith("discriminators.") for key in keys)
 
 
-def test_the_card_names_all_speech(recipe, speech, tmp_path):
+def test_the_card_names_all_speech_and_no_private_path(recipe, speech, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", f"--data_folder={speech}", "--cache=/home/me/c"])
     more = tmp_path / "more"
     more.mkdir()
     write_audio(more / "other.wav", tone(1.0, 9), 16000)
@@ -297,6 +298,7 @@ def test_the_card_names_all_speech(recipe, speech, tmp_path):
     card = read_card(out / "release")
     assert [source.name for source in card.data] == ["speech", "more"]
     assert card.commercial_use == "unclear"
+    assert card.command == "python train.py --data_folder=speech --cache=me/c"
 
 
 def test_every_key_of_the_yaml_is_used(repository):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ SUMMARIES = {
     "AcousticCodec": "A small acoustic codec, made by the WavCube recipe to compare WavCube with: "
     "its latent, decoder and losses without any semantic part.",
 }
+# an absolute path, alone or in a list or after the name of an option
+_ABSOLUTE = re.compile(r"(?<![^=\[,:\s'\"])/(?!/)[^\],'\"]+")
 UNKNOWN = "not known to this recipe: see the README.md that came with it"
 EMBEDDED = Source("embedded speech", "generated with espeak-ng", "wavcube.data.embedded")
 PACKAGED = Source(
@@ -73,7 +76,7 @@ def describe_run(
         "commercial_use": "yes" if free else "unclear",
         "upstream": list(dict.fromkeys(upstream)),
         "data": list(dict.fromkeys(data)),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *map(public_paths, sys.argv)]),
         "results": {r: {k: v for k, v in c.items() if v is not None} for r, c in columns.items()},
     }
     return ModelCard(**{**said, **(hparams["card"] or {})})
@@ -106,3 +109,34 @@ def speech_sources(hparams: Mapping[str, Any]) -> list[Source]:
         for folder, option in given
     ]
     return [*sources, EMBEDDED] if own is None or hparams["add_embedded"] else sources
+
+
+def public_paths(argument: str) -> str:
+    """Shorten the absolute paths of an argument: a card is read by others.
+
+    Parameters
+    ----------
+    argument : str
+        Of a command line.
+
+    Returns
+    -------
+    str
+        With paths relative to the working directory where they are below it, and otherwise the
+        last two parts alone.
+
+    Examples
+    --------
+    >>> public_paths("--data_folder=/home/me/corpora/LibriSpeech")
+    '--data_folder=corpora/LibriSpeech'
+    >>> public_paths("--training_folders=[/data/me/a, more/b]")
+    '--training_folders=[me/a, more/b]'
+    >>> public_paths(str(Path.cwd() / "hparams" / "wavcube.yaml"))
+    'hparams/wavcube.yaml'
+    """
+    return _ABSOLUTE.sub(lambda found: _short(Path(found[0])), argument)
+
+
+def _short(path: Path) -> str:
+    below = path.is_relative_to(Path.cwd())
+    return str(path.relative_to(Path.cwd()) if below else Path(*path.parts[-2:]))
