@@ -6,10 +6,6 @@ import sys
 
 from wavcube.messages import one_line
 
-USER_ERROR = 2
-# 128 and the number of SIGINT, as shells have it
-INTERRUPTED = 130
-
 
 def say(text: str) -> None:
     """Print a result.
