@@ -58,12 +58,15 @@ def test_room_keeps_the_direct_sound_in_place():
     response = torch.zeros(100)
     # direct sound of energy 0.25 around sample 30 (2.5 ms are 20 samples), an echo 35 later
     response[25], response[30], response[65] = 0.3, -0.4, 0.25
-    wet, direct = mixing.reverberate(speech, response, RATE)
+    wet, direct = mixing.reverberate(speech, response, RATE, early=0.0025)
     expected = 0.8 * speech
     expected[:-5] -= 0.6 * speech[5:]
     torch.testing.assert_close(direct, expected)
     expected[35:] -= 0.5 * speech[:-35]
     torch.testing.assert_close(wet, expected)
+    # the echo is early too: nothing is left to be removed
+    wet, early = mixing.reverberate(speech, response, RATE, early=0.005)
+    torch.testing.assert_close(wet, early)
     with pytest.raises(ValueError, match="silent"):
         mixing.reverberate(speech, torch.zeros(5), RATE)
 
@@ -154,12 +157,15 @@ def test_drawn_ratio_is_the_ratio_of_the_item(rows):
     assert max(ratios) > 5
 
 
-def test_target_of_a_room_is_the_direct_sound(rows):
-    dataset = noisy(rows, rooms=rows[2], room_probability=1.0, snr_db=(120.0, 120.0))
+def test_target_of_a_room_is_the_early_sound(rows):
+    settings = {"rooms": rows[2], "room_probability": 1.0, "snr_db": (120.0, 120.0)}
+    dataset = noisy(rows, **settings, early_seconds=0.005)
     item = dataset[0]
     wet = item["clean"].clone()
     wet[80:] += 0.5 * item["clean"][:-80]
     torch.testing.assert_close(item["wav"], wet, atol=2e-5, rtol=0)
+    early = noisy(rows, **settings, early_seconds=0.02)[0]
+    torch.testing.assert_close(early["wav"], early["clean"], atol=2e-5, rtol=0)
     # a room changes no other draw
     assert noisy(rows, rooms=rows[2], room_probability=1.0)[5]["snr_db"] == noisy(rows)[5]["snr_db"]
 

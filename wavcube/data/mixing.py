@@ -27,7 +27,7 @@ __all__ = [
 Seconds = float
 # LibriMix's limit, kept for every mixture: it leaves room for a codec's overshoots
 MAX_PEAK = 0.9
-_DIRECT: Seconds = 0.0025
+_BEFORE: Seconds = 0.0025
 
 
 def power(wav: Tensor) -> float:
@@ -155,13 +155,16 @@ def limit_peak(
     return [wav * (max_peak / peak) for wav in wavs]
 
 
-def reverberate(speech: Tensor, response: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
+def reverberate(
+    speech: Tensor, response: Tensor, sample_rate: int, early: Seconds = 0.05
+) -> tuple[Tensor, Tensor]:
     """Put speech into a room, in time with the dry speech and about at its level.
 
-    The direct sound is what arrives within 2.5 ms of the response's largest sample: a microphone
-    spreads it over some samples. The response is divided by the root of that part's energy and by
-    the largest sample's sign, and shifted so that this sample is at time zero. The direct sound
-    alone is the target that belongs to the result: the two differ by the reflections only.
+    The early sound, from 2.5 ms before the response's largest sample (a microphone spreads the
+    direct path over some samples) until `early` after it, is the target that belongs to the
+    result: the two differ by late reflections only. Early ones help listeners, and in real rooms a
+    target without them lies far below the mixture. The response is divided by the root of the
+    early energy and by the largest sample's sign, and shifted so that this sample is at time zero.
 
     Parameters
     ----------
@@ -171,10 +174,12 @@ def reverberate(speech: Tensor, response: Tensor, sample_rate: int) -> tuple[Ten
         Room impulse response at the same rate, `[R]`.
     sample_rate : int
         Of both, in Hz.
+    early : float
+        Seconds; 0.0025 leaves the direct path alone.
 
     Returns
     -------
-    reverberated, direct : tuple of Tensor
+    reverberated, early : tuple of Tensor
         `[T]` each; what rings after the end of the speech is cut.
 
     Raises
@@ -185,14 +190,13 @@ def reverberate(speech: Tensor, response: Tensor, sample_rate: int) -> tuple[Ten
     Examples
     --------
     >>> speech, response = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, -2.0, -1.0])
-    >>> reverberate(speech, response, 100)
+    >>> reverberate(speech, response, 100, early=0.0)
     (tensor([1.0000, 0.5000, 0.0000]), tensor([1., 0., 0.]))
     """
     peak = int(response.abs().argmax())
     if response[peak] == 0:
         raise ValueError("the room impulse response is silent")
-    around = int(_DIRECT * sample_rate)
-    start, end = max(0, peak - around), peak + around + 1
+    start, end = max(0, peak - int(_BEFORE * sample_rate)), peak + int(early * sample_rate) + 1
     response = response / (response[start:end].norm() * response[peak].sign())
     wet, direct = (
         fftconvolve(speech, part)[offset : offset + len(speech)]

@@ -43,7 +43,7 @@ class NoisyDataset(Dataset):
     The noise is a piece of a file drawn with a probability proportional to its duration, from a
     position drawn uniformly; a file that is too short is repeated with crossfades. Room first,
     noise after: the ratio is that of reverberated speech to noise, and the clean speech of such an
-    item is the direct sound (`wavcube.data.mixing.reverberate`). Levels and the limit of the
+    item is the early sound (`wavcube.data.mixing.reverberate`). Levels and the limit of the
     peak are those of `wavcube.data.mixing.mix_at_snr`.
 
     Parameters
@@ -63,6 +63,8 @@ class NoisyDataset(Dataset):
         Files of room impulse responses.
     room_probability : float
         Of an item to be in a room.
+    early_seconds : float
+        What arrives so soon after the direct path belongs to the clean speech.
 
     Raises
     ------
@@ -94,6 +96,7 @@ class NoisyDataset(Dataset):
         snr_db: tuple[float, float] = (0.0, 15.0),
         rooms: Sequence[Utterance] = (),
         room_probability: float = 0.0,
+        early_seconds: float = 0.05,
     ) -> None:
         if not noises:
             raise ValueError("there is no noise to mix with")
@@ -109,6 +112,7 @@ class NoisyDataset(Dataset):
         self.speech, self.noises, self.rooms = speech, list(noises), list(rooms)
         self.sample_rate, self.seed = sample_rate, seed
         self.snr_db, self.room_probability = snr_db, room_probability
+        self.early_seconds = early_seconds
         durations = np.array([row.duration for row in noises])
         self._ends = np.cumsum(durations) / durations.sum()
         # in shared memory, so that workers which outlive an epoch see it change
@@ -135,7 +139,7 @@ class NoisyDataset(Dataset):
         if chance < self.room_probability:
             path = self.rooms[int(room * len(self.rooms))].wav
             response = read_audio(path, self.sample_rate)
-            heard, clean = reverberate(clean, response, self.sample_rate)
+            heard, clean = reverberate(clean, response, self.sample_rate, self.early_seconds)
         chosen = min(int(np.searchsorted(self._ends, which, side="right")), len(self.noises) - 1)
         noise = read_piece(self.noises[chosen].wav, position, len(clean), self.sample_rate)
         noisy, scaled, _ = mix_at_snr(heard, noise, ratio_db)
@@ -181,7 +185,7 @@ def read_piece(path: str, position: float, length: int, sample_rate: int) -> Ten
 
 
 def _follow(clean: Tensor, heard: Tensor, scaled: Tensor) -> Tensor:
-    """Turn the direct sound down by the factor that the mixing gave to what was heard."""
+    """Turn the target down by the factor that the mixing gave to what was heard."""
     loudest = int(heard.abs().argmax())
     if heard[loudest] == 0:
         return clean
