@@ -171,6 +171,12 @@ def test_best_permutation_is_taken_for_each_item():
     assert table[0, 0, 0] == 0
     assert table[1, 0, 1] == 0
     assert table[1, 0, 0] > 0
+    # rows are estimates, columns are targets
+    masks[0, 0] = 9.0
+    table = pairwise_phase_sensitive(
+        masks, targets.real, magnitude=mixture.abs(), num_frames=num_frames
+    )
+    assert table[0, 0, 1] > table[0, 1, 0]
     # one source: plain mean, no permutation
     single = phase_sensitive_loss(masks[:, :1], mixture, targets[:, :1], num_frames)
     torch.testing.assert_close(single, table[:, 0, 0].mean())
