@@ -1,6 +1,7 @@
 """Fixtures that every test shares: no network, one thread, and the project's shared data."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +17,12 @@ REPOSITORY = Path(__file__).parents[1]
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hears_ctrl_c():
+    # a shell starts its background jobs deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

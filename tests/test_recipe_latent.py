@@ -303,7 +303,8 @@ def test_the_card_names_all_speech_and_no_private_path(recipe, speech, tmp_path,
 
 def test_every_key_of_the_yaml_is_used(repository):
     text = (repository / "hparams" / "wavcube.yaml").read_text()
-    code = (repository / "recipes" / "LibriSpeech" / "train.py").read_text()
+    readers = ("recipes/LibriSpeech/train.py", "wavcube/brains/latent_card.py")
+    code = "".join((repository / name).read_text() for name in readers)
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
     assert len(keys) == len(set(keys))
     options = RunOptions().as_dict()
