@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from wavcube.data import prepare
 from wavcube.data.manifest import read_manifest, write_manifest
 
 RATE = 16000
@@ -137,6 +138,7 @@ def test_preparation_resumes(recipe, corpus, tmp_path, monkeypatch):
 
 def test_an_interrupted_preparation_starts_again(recipe, corpus, tmp_path, monkeypatch):
     real, calls = write_manifest, []
+    defaults = prepare.write_prepared.__kwdefaults__
 
     def dies(*args, **kwargs):
         calls.append(args)
@@ -145,7 +147,8 @@ def test_an_interrupted_preparation_starts_again(recipe, corpus, tmp_path, monke
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("wavcube.data.prepare.write_manifest", dies)
+        # what write_prepared calls for each manifest unless told otherwise
+        patch.setattr(prepare.write_prepared, "__kwdefaults__", {**defaults, "write": dies})
         with pytest.raises(KeyboardInterrupt):
             recipe.prepare_librispeech(
                 corpus, tmp_path / "out", held_back_speakers=2, progress=False
