@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from numbers import Integral
 
@@ -13,9 +12,7 @@ from torch import Tensor
 
 from wavcube.lobes.lengths import length_mask, to_absolute
 
-logger = logging.getLogger(__name__)
-
-# a warning asks whether many waveforms of so few samples are a recording whose channels come last
+# a batch of many waveforms of so few samples is a recording whose channels come last
 MOST_CHANNELS = 8
 
 
@@ -99,10 +96,9 @@ def check_waveforms(
             "first, as wavs.mean(1)"
         )
     if wavs.shape[1] <= MOST_CHANNELS < len(wavs):
-        logger.warning(
-            "%d waveforms of %d samples each: if this is one recording, [time, channels], average "
-            "the channels first, as wavs.mean(1)",
-            *wavs.shape,
+        raise ValueError(
+            f"waveforms {list(wavs.shape)} look like [time, channels], and [batch, time] is meant: "
+            "average the channels first, as wavs.mean(1)"
         )
     if not wavs.is_floating_point():
         raise ValueError(
