@@ -38,9 +38,11 @@ logger = logging.getLogger(__name__)
 class WavCube(FileMethods, Pretrained):
     """A trained WavCube: speech to latents and back.
 
-    An offline model: the encoder looks at the whole recording. Inputs follow the model's device
-    (also after ``.to``), and results stay on it; files are always written from the CPU. With no
-    ``device`` in ``run_opts`` SpeechBrain takes an accelerator when there is one, else the CPU.
+    An offline model: its latents depend on what comes later, too. Each attention layer of the
+    packaged model sees 4 s to each side; an SSL encoder without a window sees the whole recording.
+    Inputs follow the model's device (also after ``.to``), and results stay on it; files are always
+    written from the CPU. With no ``device`` in ``run_opts`` SpeechBrain takes an accelerator when
+    there is one, else the CPU.
     On a GPU SpeechBrain switches TensorFloat32 on, which rounds more than batches change; the
     environment variable `SB_DISABLE_QUIRKS=allow_tf32` keeps full float32.
 
