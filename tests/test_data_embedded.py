@@ -18,6 +18,7 @@ import soundfile
 from wavcube.data.embedded import corpus as corpus_module
 from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
 from wavcube.data.embedded.espeak import Espeak, Voice
+from wavcube.data.embedded.render import resample
 from wavcube.data.embedded.text import DIGITS, VOCABULARY, draw_text, transcript
 from wavcube.data.embedded.voices import make_voices
 
@@ -317,7 +318,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     def denied(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(corpus_module.tempfile, "mkdtemp", denied)
+    monkeypatch.setattr("tempfile.mkdtemp", denied)
     with pytest.raises(PermissionError, match="choose a folder you may write to"):
         make_embedded_corpus(tmp_path, **TINY)
 
@@ -333,10 +334,10 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
 def test_resampling_keeps_the_pass_band_and_adds_nothing():
     time = np.arange(22050) / 22050
     for frequency in (100, 1000, 7000):
-        out = corpus_module._resample(np.sin(2 * np.pi * frequency * time), 22050, 16000)
+        out = resample(np.sin(2 * np.pi * frequency * time), 22050, 16000)
         spectrum = np.abs(np.fft.rfft(out[:16000] * np.hanning(16000))) / 4000
         assert abs(spectrum[frequency] - 1) < 0.01
         spectrum[frequency - 5 : frequency + 6] = 0
         assert spectrum.max() < 1e-3
-    out = corpus_module._resample(np.sin(2 * np.pi * 9500 * time), 22050, 16000)
+    out = resample(np.sin(2 * np.pi * 9500 * time), 22050, 16000)
     assert np.abs(out[500:-500]).max() < 1e-3

@@ -1,9 +1,14 @@
-"""Speech that needs no download: a corpus spoken by espeak-ng (see `make_embedded_corpus`)."""
+"""Data that need no download: speech of espeak-ng in corpora's layouts, noises and rooms."""
 
-from wavcube.data.embedded.corpus import (
-    CORPUS_FOLDER,
-    default_cache_folder,
-    make_embedded_corpus,
-)
+from wavcube.data.embedded.corpus import CORPUS_FOLDER, make_embedded_corpus
+from wavcube.data.embedded.once import default_cache_folder
+from wavcube.data.embedded.vctk import VCTK_FOLDER, embedded_speakers, make_embedded_vctk
 
-__all__ = ["CORPUS_FOLDER", "default_cache_folder", "make_embedded_corpus"]
+__all__ = [
+    "CORPUS_FOLDER",
+    "VCTK_FOLDER",
+    "default_cache_folder",
+    "embedded_speakers",
+    "make_embedded_corpus",
+    "make_embedded_vctk",
+]

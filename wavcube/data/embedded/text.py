@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-__all__ = ["DIGITS", "VOCABULARY", "draw_text", "transcript"]
+__all__ = ["DIGITS", "VOCABULARY", "draw_sentence", "draw_text", "transcript"]
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -126,13 +126,24 @@ def draw_text(rng: random.Random) -> str:
     """
     kind = rng.random()
     if kind < 0.8:
-        text = _expand("sentence", rng)
-        return text[0].upper() + text[1:]
+        return draw_sentence(rng)
     if kind < 0.9:
         return ", ".join(rng.choices(DIGITS, k=rng.randint(3, 8))) + "."
     if kind < 0.96:
         return rng.choice(DIGITS) + "."
     return rng.choice(_GRAMMAR[rng.choice(_SINGLE_WORDS)]) + "."
+
+
+def draw_sentence(rng: random.Random) -> str:
+    """Draw a sentence, with its capital and its full stop.
+
+    Examples
+    --------
+    >>> draw_sentence(random.Random(1))
+    'In the morning, Victor carried every ghost.'
+    """
+    text = _expand("sentence", rng)
+    return text[0].upper() + text[1:]
 
 
 def transcript(text: str) -> str:
