@@ -16,6 +16,7 @@ from speechbrain.utils.run_opts import RunOptions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from wavcube.brains.latent import LatentBrain
+from wavcube.brains.latent_run import LatentRun
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.export import load_release, read_card
 from wavcube.testing import tone
@@ -249,13 +250,11 @@ def test_further_folders_are_for_training_alone(recipe, speech, tmp_path, monkey
     more = tmp_path / "more"
     more.mkdir()
     write_audio(more / "other.wav", tone(1.0, 9), 16000)
-    train, seen = importlib.import_module("train"), {}
-    monkeypatch.setattr(train, "train_stage", lambda *a, **k: seen.update(rows=a[3]) or exit(0))
+    seen = {}
+    monkeypatch.setattr(LatentRun, "datasets", lambda run, _: seen.update(run.rows) or exit(0))
     with pytest.raises(SystemExit):
         recipe(f"--data_folder={speech}", f"--training_folders=[{more}]")
-    others = {
-        name: [row.ID for row in rows if row.ID == "other"] for name, rows in seen["rows"].items()
-    }
+    others = {name: [row.ID for row in rows if row.ID == "other"] for name, rows in seen.items()}
     assert others == {"train": ["other"], "valid": [], "test": []}
 
 
@@ -303,8 +302,10 @@ def test_the_card_names_all_speech_and_no_private_path(recipe, speech, tmp_path,
 
 def test_every_key_of_the_yaml_is_used(repository):
     text = (repository / "hparams" / "wavcube.yaml").read_text()
-    readers = ("recipes/LibriSpeech/train.py", "wavcube/brains/latent_card.py")
-    code = "".join((repository / name).read_text() for name in readers)
+    readers = [repository / "recipes" / "LibriSpeech" / "train.py"]
+    brains = repository / "wavcube" / "brains"
+    readers += [brains / f"{name}.py" for name in ("latent_run", "run_data", "latent_card")]
+    code = "".join(path.read_text() for path in readers)
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
     assert len(keys) == len(set(keys))
     options = RunOptions().as_dict()

@@ -1,0 +1,217 @@
+"""A run on the latent: what its stages share, hand on to each other and leave behind."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.distributed import if_main_process
+
+from wavcube.brains import latent_report
+from wavcube.brains.checkpoints import AtomicCheckpointer
+from wavcube.brains.journal import Journal
+from wavcube.brains.latent import LatentBrain
+from wavcube.brains.latent_card import describe_run
+from wavcube.brains.latent_parts import LatentParts, spread
+from wavcube.brains.usage import show
+from wavcube.data.crops import CropDataset
+from wavcube.data.manifest import Utterance
+from wavcube.data.splits import describe_split
+from wavcube.data.utterances import utterance_dataset
+from wavcube.export import write_release
+from wavcube.metrics import format_table
+
+AS_RELEASED = "as released"
+
+
+class LatentRun:
+    """Datasets, options and evaluation of the stages of one run.
+
+    Parameters
+    ----------
+    parts : LatentParts
+        What trains; each stage goes on with what the one before has left.
+    rows : Mapping of str to sequence of Utterance
+        "train", "valid" and "test".
+    hparams : Mapping
+        Of the recipe.
+    run_opts : Mapping
+        SpeechBrain's.
+
+    Raises
+    ------
+    ValueError
+        If no test utterance is long enough to be scored.
+    """
+
+    def __init__(
+        self,
+        parts: LatentParts,
+        rows: Mapping[str, Sequence[Utterance]],
+        hparams: Mapping[str, Any],
+        run_opts: Mapping[str, Any],
+    ) -> None:
+        self.parts, self.rows, self.hparams, self.run_opts = parts, rows, hparams, run_opts
+        self.folder = Path(hparams["output_folder"])
+        self.stages: list[str] = hparams["fine_tune_stages" if self.is_fine_tuning else "stages"]
+        self.valid_rows = spread(rows["valid"], hparams["valid_utterances"])
+        self.test_rows = choose_test(
+            rows["test"], hparams["shortest_test"], hparams["test_utterances"]
+        )
+        self.test = utterance_dataset(self.test_rows, parts.model.sample_rate)
+        self.copies: dict[str, latent_report.Resynthesis] = {}
+        self.facts: dict[str, Any] = {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether it begins with a release's weights."""
+        return self.hparams["pretrained"] is not None
+
+    def begin(self) -> None:
+        """Say how much speech there is, and evaluate a release as it came."""
+        if if_main_process():
+            parts = {"train": self.rows["train"], "valid": self.valid_rows, "test": self.test_rows}
+            show(describe_split(parts))
+        if self.is_fine_tuning:
+            self._resynthesize(AS_RELEASED)
+
+    def datasets(self, stage: str) -> tuple[CropDataset, DynamicItemDataset]:
+        """Build what a stage trains on and is validated on; each stage draws its own crops.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`.
+
+        Raises
+        ------
+        ValueError
+            If there is no speech, or the sizes are out of range.
+        """
+        hparams, rate = self.hparams, self.parts.model.sample_rate
+        crops = CropDataset(
+            [row.as_dict() for row in self.rows["train"]],
+            crop_seconds=hparams["crop_seconds"],
+            crops_per_epoch=hparams["validate_every"] * hparams["batch_size"],
+            sample_rate=rate,
+            seed=hparams["seed"] + self.stages.index(stage),
+        )
+        return crops, utterance_dataset(self.valid_rows, rate)
+
+    def brain_options(self, stage: str) -> dict[str, Any]:
+        """Give the arguments of a stage's LatentBrain after model and settings.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`; names the folder of its checkpoints.
+        """
+        hparams, folder = self.hparams, self.folder
+        return {
+            "discriminators": self.parts.discriminators,
+            "teacher": self.parts.teacher,
+            "mel_loss": hparams["mel_loss"],
+            "opt_class": hparams["optimizer"],
+            "hparams": hparams,
+            "run_opts": self.run_opts,
+            "checkpointer": AtomicCheckpointer(folder / stage / "save"),
+            "journal": Journal(folder / "train_log.txt", folder / stage / "tensorboard"),
+        }
+
+    def loader_options(self, crops: CropDataset) -> dict[str, Any]:
+        """Give the options of the loader that a stage trains from.
+
+        Parameters
+        ----------
+        crops : CropDataset
+            Of `datasets`.
+        """
+        hparams = self.hparams
+        sizes = {"batch_size": hparams["batch_size"], "num_workers": hparams["num_workers"]}
+        return {**sizes, "collate_fn": crops.collate}
+
+    def evaluate(self, stage: str, brain: LatentBrain) -> None:
+        """Resynthesize the test set with what a stage has made; release all but the last's.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`.
+        brain : LatentBrain
+            Its Brain, with the best weights loaded.
+        """
+        self.parts.has_trained_discriminators |= brain.settings.is_adversarial
+        self._resynthesize(brain.settings.name, brain.device)
+        self.facts["stages"][stage] = brain.facts()
+        if stage != self.stages[-1] and if_main_process():
+            # with its semantic decoder, without the discriminators, which are large
+            card = describe_run(self.parts.model, self.hparams, {})
+            target = self.folder / stage / "release"
+            write_release(self.parts.model, target, card=card, training_state={}, overwrite=True)
+
+    def finish(self, started: float) -> None:
+        """Score all that was resynthesized, and write table, samples and release.
+
+        Parameters
+        ----------
+        started : float
+            When the run began, of `time.monotonic`.
+        """
+        if not if_main_process():
+            return
+        hparams, folder, parts = self.hparams, self.folder, self.parts
+        self.facts["seconds"] = round(time.monotonic() - started, 1)
+        processes = hparams["scoring_processes"]
+        table = latent_report.score_rows(self.copies, hparams["metrics"], processes, self._bars)
+        latent_report.write_samples(folder / "samples", self.copies, hparams["sample_clips"])
+        latent_report.write_metrics(folder / "metrics.json", table, self.facts)
+        card, state = describe_run(parts.model, hparams, table), parts.training_state()
+        target = folder / "release"
+        write_release(parts.model, target, card=card, training_state=state, overwrite=True)
+        show(format_table(table))
+        show(f"release: {target}\nsamples: {folder / 'samples'}\nscores: {folder / 'metrics.json'}")
+        show(f"time: {timedelta(seconds=round(time.monotonic() - started))}")
+
+    @property
+    def _bars(self) -> bool:
+        return not self.run_opts["noprogressbar"]
+
+    def _resynthesize(self, label: str, device: str = "cpu") -> None:
+        model, teacher = self.parts.model, self.parts.teacher
+        self.copies[label] = latent_report.resynthesize(
+            model, teacher, self.test, device, self._bars
+        )
+
+
+def choose_test(rows: Sequence[Utterance], shortest: float, count: int) -> list[Utterance]:
+    """Choose the utterances that are scored, at even distances.
+
+    Parameters
+    ----------
+    rows : sequence of Utterance
+        All of the test set.
+    shortest : float
+        Seconds that one has to last.
+    count : int
+        How many at most.
+
+    Raises
+    ------
+    ValueError
+        If none lasts that long.
+
+    Examples
+    --------
+    >>> rows = [Utterance(f"{i}", i / 2, "a.wav") for i in range(6)]
+    >>> [row.ID for row in choose_test(rows, 1.0, 2)]
+    ['2', '4']
+    """
+    long_enough = [row for row in rows if row.duration >= shortest]
+    if not long_enough:
+        raise ValueError(f"no test utterance lasts {shortest} s: lower shortest_test")
+    return spread(long_enough, count)

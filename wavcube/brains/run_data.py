@@ -1,0 +1,81 @@
+"""The speech of a run: a corpus, the user's own audio, or what the package speaks itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wavcube.brains.usage import show
+from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
+from wavcube.data.further import further_speech
+from wavcube.data.manifest import Utterance, read_manifest
+from wavcube.data.prepare import check_same_data
+
+__all__ = ["embedded_corpus", "prepare_rows"]
+
+# what chooses the speech: a run goes on with the same only
+DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded_minutes")
+
+Prepare = Callable[[Path, Path, Mapping[str, Any]], Mapping[str, Path]]
+
+
+def prepare_rows(hparams: Mapping[str, Any], prepare: Prepare) -> dict[str, list[Utterance]]:
+    """Make the manifests of train, valid and test in the run's folder, and read them.
+
+    Parameters
+    ----------
+    hparams : Mapping
+        Of the recipe, with `output_folder`, `max_bad_fraction`, `data_folder` (None for the
+        embedded corpus), `training_folders` and `add_embedded` (more speech, for training alone),
+        `embedded_folder` and `embedded_minutes`.
+    prepare : Callable
+        The recipe's own, called with the source (a folder or a CSV file), the folder for the
+        manifests and `hparams`; returns the manifest of "train", "valid" and "test". Paths in them
+        that start with `$data_root` are relative to the source, or to the folder it is in.
+
+    Returns
+    -------
+    dict of str to list of Utterance
+        By manifest.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder is missing.
+    ValueError
+        If the run began with other data, or as `prepare` and
+        :func:`~wavcube.data.further.further_speech` do.
+    """
+    own, out_folder = hparams["data_folder"], Path(hparams["output_folder"]) / "manifests"
+    check_same_data(out_folder / "data.json", {key: hparams[key] for key in DATA_KEYS})
+    if own is None:
+        show("no --data_folder: training on speech that the package makes itself")
+    source = embedded_corpus(hparams) if own is None else Path(own)
+    manifests = prepare(source, out_folder, hparams)
+    root = source if source.is_dir() else source.parent
+    rows = {name: read_manifest(path, root) for name, path in manifests.items()}
+    further = list(hparams["training_folders"])
+    if hparams["add_embedded"] and own is not None:
+        further.append(embedded_corpus(hparams) / "train-clean-100")
+    apart = rows["valid"] + rows["test"]
+    bad = hparams["max_bad_fraction"]
+    rows["train"] += further_speech(further, apart, max_bad_fraction=bad)
+    return rows
+
+
+def embedded_corpus(hparams: Mapping[str, Any]) -> Path:
+    """Make the speech of the package's own, or find it in the cache.
+
+    Parameters
+    ----------
+    hparams : Mapping
+        With `embedded_folder`, None for the user's cache, and `embedded_minutes` of training.
+
+    Returns
+    -------
+    Path
+        See :func:`~wavcube.data.embedded.make_embedded_corpus`.
+    """
+    folder = hparams["embedded_folder"] or default_cache_folder()
+    return make_embedded_corpus(folder, train_minutes=hparams["embedded_minutes"])
