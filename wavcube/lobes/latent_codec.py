@@ -152,6 +152,23 @@ class LatentCodec(nn.Module):
         # the batch's own padding counts too, where no item fills it
         return F.pad(latents, (0, 0, 0, size - latents.shape[1])), frames / size
 
+    def decode_frames(self, latents: Tensor, frames: Tensor) -> Tensor:
+        """Decode latents whose frames are counted.
+
+        Parameters
+        ----------
+        latents : Tensor
+            `[B, N, D]`.
+        frames : Tensor
+            Valid frames `[B]`.
+
+        Returns
+        -------
+        Tensor
+            `[B, N * hop]`.
+        """
+        return self.decoder(latents, frames)
+
     def decode(
         self,
         latents: Tensor,
@@ -184,7 +201,7 @@ class LatentCodec(nn.Module):
                 f"latents must be [batch, frames, {self.latent_dim}], got {tuple(latents.shape)}"
             )
         frames = to_absolute(lens, latents.shape[1], len(latents), latents.device)
-        wavs = self.decoder(latents, frames)
+        wavs = self.decode_frames(latents, frames)
         if length is None:
             return wavs
         if isinstance(length, Integral):

@@ -14,6 +14,7 @@ from torch import Tensor
 from wavcube.lobes.acoustic_skip import AcousticSkip
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
 from wavcube.lobes.decoder import AcousticDecoder
+from wavcube.lobes.latent_basis import LatentBasis
 from wavcube.lobes.latent_codec import CodecOutput, LatentCodec, fit_samples
 from wavcube.lobes.layer_mix import LayerMix
 from wavcube.lobes.lengths import length_mask, to_absolute
@@ -60,6 +61,8 @@ class WavCube(LatentCodec):
         Feed the bottleneck a mix of the encoder's layers instead of the last one.
     acoustic_skip : AcousticSkip, optional
         Add a linear map of the encoder's front end to the latent.
+    latent_basis : LatentBasis, optional
+        Coordinates in which latents are given and taken; those of the bottleneck by default.
     official_framing : bool
         Frame as the research code does: no padding, hence floor((T - 400) / 320) + 1 frames, and
         silence in the tail that they do not reach. For models converted from its checkpoints.
@@ -88,6 +91,7 @@ class WavCube(LatentCodec):
         decoder: AcousticDecoder,
         layer_mix: LayerMix | None = None,
         acoustic_skip: AcousticSkip | None = None,
+        latent_basis: LatentBasis | None = None,
         official_framing: bool = False,
     ) -> None:
         super().__init__()
@@ -96,12 +100,20 @@ class WavCube(LatentCodec):
         self.decoder = decoder
         self.layer_mix = layer_mix
         self.acoustic_skip = acoustic_skip
+        self.latent_basis = latent_basis
         self.official_framing = official_framing
         self.check_hops()
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data, parts included."""
-        names = ("encoder", "bottleneck", "decoder", "layer_mix", "acoustic_skip")
+        names = (
+            "encoder",
+            "bottleneck",
+            "decoder",
+            "layer_mix",
+            "acoustic_skip",
+            "latent_basis",
+        )
         parts = {name: getattr(self, name) for name in names}
         described = {
             name: nested_config(part) if part is not None else None for name, part in parts.items()
@@ -141,9 +153,11 @@ class WavCube(LatentCodec):
 
     def latents_of(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
         """Encode a batch whose lengths are counted; see the base class."""
-        return self._compress(self.encoder(wavs, samples, frames))
+        features = self.encoder(wavs, samples, frames)
+        return self._to_basis(self.latents_before_basis(features), features.num_frames)
 
-    def _compress(self, features: SSLFeatures) -> Tensor:
+    def latents_before_basis(self, features: SSLFeatures) -> Tensor:
+        """Compress features to latents `[B, N, D]` in the bottleneck's own coordinates."""
         mask = length_mask(features.num_frames, features.feature.shape[1])
         latents = self.bottleneck.encode(self._bottleneck_input(features), _unless_full(mask))
         return self._complete(latents, features, mask)
@@ -154,10 +168,24 @@ class WavCube(LatentCodec):
             latents = latents + self.acoustic_skip(features.front)
         return latents.masked_fill(~mask[..., None], 0.0)
 
+    def _to_basis(self, latents: Tensor, frames: Tensor) -> Tensor:
+        if self.latent_basis is None:
+            return latents
+        valid = length_mask(frames, latents.shape[1])
+        return self.latent_basis(latents).masked_fill(~valid[..., None], 0.0)
+
+    def _from_basis(self, latents: Tensor) -> Tensor:
+        return latents if self.latent_basis is None else self.latent_basis.invert(latents)
+
+    def decode_frames(self, latents: Tensor, frames: Tensor) -> Tensor:
+        """Decode latents of so many frames each; see the base class."""
+        return self.decoder(self._from_basis(latents), frames)
+
     def semantic(self, latents: Tensor, lens: Tensor | None = None) -> Tensor:
         """Restore the SSL feature `[B, N, C]` from latents `[B, N, D]`; training models only."""
         frames = to_absolute(lens, latents.shape[1], len(latents), latents.device)
-        return self.bottleneck.decode(latents, _unless_full(length_mask(frames, latents.shape[1])))
+        mask = _unless_full(length_mask(frames, latents.shape[1]))
+        return self.bottleneck.decode(self._from_basis(latents), mask)
 
     def forward(
         self, wavs: Tensor, wav_lens: Tensor | None = None, detach_latent: bool = False
@@ -187,11 +215,12 @@ class WavCube(LatentCodec):
             posterior = self.bottleneck.posterior(self._bottleneck_input(features), keys)
             latents = self._complete(self.bottleneck.sample(*posterior), features, mask)
         else:
-            latents = self._compress(features)
+            latents = self.latents_before_basis(features)
         feature_hat = self.bottleneck.decode(latents, keys)
         audio = self.decoder(latents.detach() if detach_latent else latents, frames)
         audio = fit_samples(audio, samples, wavs.shape[1])
         linear = self.bottleneck.decode_linearly(latents)
+        latents = self._to_basis(latents, frames)
         return WavCubeOutput(latents, audio, mask, features.feature, feature_hat, linear, posterior)
 
 

@@ -18,6 +18,7 @@ ALLOWED_CLASSES = frozenset(
         "wavcube.lobes.ssl_encoder.SSLEncoder",
         "wavcube.lobes.layer_mix.LayerMix",
         "wavcube.lobes.acoustic_skip.AcousticSkip",
+        "wavcube.lobes.latent_basis.LatentBasis",
         "wavcube.lobes.bottleneck.SemanticBottleneck",
         "wavcube.lobes.bottleneck.VariationalBottleneck",
         "wavcube.lobes.decoder.AcousticDecoder",
@@ -25,6 +26,15 @@ ALLOWED_CLASSES = frozenset(
         "wavcube.lobes.causal_transformer.CausalTransformerBackbone",
         "wavcube.lobes.local_vocoder.LocalVocoder",
         "wavcube.lobes.istft.ISTFTHead",
+        "wavcube.representations.codec.CodecRepresentation",
+        "wavcube.representations.latent.LatentRepresentation",
+        "wavcube.representations.mel.MelRepresentation",
+        "wavcube.representations.packaged.PackagedLatent",
+        "wavcube.representations.packaged.PackagedSSL",
+        "wavcube.representations.ssl.SSLRepresentation",
+        "wavcube.lobes.heads.recognizer.RecognitionModel",
+        "wavcube.lobes.heads.asr.BLSTMHead",
+        "wavcube.lobes.heads.asr.ConformerHead",
     }
 )
 

@@ -1,0 +1,56 @@
+"""Fit a latent's coordinates to speech, once training is over."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from wavcube.lobes.wavcube import WavCube
+
+
+@torch.no_grad()
+def fit_latent_basis(
+    model: WavCube,
+    utterances: Dataset,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+) -> None:
+    """Give a model's latent the coordinates that its SSL feature asks for.
+
+    What it decodes to does not change; see :class:`~wavcube.lobes.latent_basis.LatentBasis`.
+
+    Parameters
+    ----------
+    model : WavCube
+        Trained, with a latent basis.
+    utterances : Dataset
+        Items with "wav" `[T]`: speech that it was trained on.
+    device : str or torch.device
+        Where to compute; the model is moved there.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    ValueError
+        If the model has no basis, or there are fewer frames than its latent has dimensions.
+    """
+    if model.latent_basis is None:
+        raise ValueError("this model has no latent_basis to fit")
+    model = model.to(device).eval()
+    size, dim = model.latent_dim, model.encoder.dim
+    frames, sums = 0, torch.zeros(size + dim, dtype=torch.float64)
+    products = torch.zeros(size, size + dim, dtype=torch.float64)
+    bar = tqdm(range(len(utterances)), desc="latent basis", unit="clip", disable=not progress)
+    for index in bar:
+        features = model.features(utterances[index]["wav"].to(device)[None])
+        latents = model.latents_before_basis(features)[0].double().cpu()
+        both = torch.cat([latents, features.feature[0].double().cpu()], dim=1)
+        frames, sums = frames + len(both), sums + both.sum(0)
+        products += latents.T @ both
+    if frames <= size:
+        raise ValueError(f"{frames} frames of speech are too few to fit {size} dimensions to")
+    mean = sums / frames
+    covariance = products / frames - torch.outer(mean[:size], mean)
+    model.latent_basis.fit(mean[:size], covariance[:, :size], covariance[:, size:])
