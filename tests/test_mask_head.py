@@ -116,7 +116,7 @@ def test_head_is_that_of_superb_by_default():
     head = MaskHead(128, stride=320, num_sources=2)
     assert head.config() == {
         "input_dim": 128, "stride": 320, "num_sources": 2, "hidden_dim": 896, "num_layers": 3,
-        "dropout": 0.5, "n_fft": 512, "hop": 320,
+        "dropout": 0.5, "n_fft": 512, "hop": 320, "with_spectrum": False,
     }  # fmt: skip
     assert head.lstm.bidirectional
     assert head.lstm.dropout == 0.5

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from wavcube.lobes.lengths import ceil_division, length_mask
 
+# of an item's root mean square: 80 dB below it
+SMALLEST_MAGNITUDE = 1e-4
+
 
 class Spectrogram(nn.Module):
     """Complex spectra of `[B, T]` and back. It has no parameters.
@@ -139,3 +142,40 @@ class Spectrogram(nn.Module):
             frames.transpose(1, 2), (1, total), kernel_size=(1, self.n_fft), stride=(1, self.hop)
         )
         return folded[:, 0, 0]
+
+
+def log_magnitudes(spectra: Tensor, counts: Tensor) -> Tensor:
+    """Give the log-magnitudes of each item with mean 0 and variance 1 over all its bins.
+
+    The item's level is taken out first: how loud a recording is changes nothing.
+
+    Parameters
+    ----------
+    spectra : Tensor
+        Complex `[B, M, F]`, zero after an item's own frames.
+    counts : Tensor
+        Frames of each item `[B]`.
+
+    Returns
+    -------
+    Tensor
+        `[B, M, F]`, zero after an item's own frames; zero everywhere for silence.
+
+    Examples
+    --------
+    >>> spectra = torch.tensor([[[1.0 + 0j, 100.0], [1.0, 100.0], [0.0, 0.0]]])
+    >>> log_magnitudes(spectra, torch.tensor([2]))[0].round().tolist()
+    [[-1.0, 1.0], [-1.0, 1.0], [0.0, 0.0]]
+    """
+    valid = length_mask(counts, spectra.shape[1])[..., None]
+    bins = (counts * spectra.shape[2])[:, None, None]
+
+    def mean(values: Tensor) -> Tensor:
+        return values.masked_fill(~valid, 0.0).sum(dim=(1, 2), keepdim=True) / bins
+
+    magnitudes = spectra.abs()
+    level = mean(magnitudes.square()).sqrt().clamp(min=1e-8)
+    logs = (magnitudes / level + SMALLEST_MAGNITUDE).log()
+    logs = logs - mean(logs)
+    spread = mean(logs.square()).sqrt().clamp(min=1e-3)
+    return (logs / spread).masked_fill(~valid, 0.0)

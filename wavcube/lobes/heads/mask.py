@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from wavcube.lobes.lengths import length_mask, to_absolute
-from wavcube.lobes.spectrogram import Spectrogram
+from wavcube.lobes.recurrent import run_lstm
+from wavcube.lobes.spectrogram import Spectrogram, log_magnitudes
 
 
 class MaskHead(nn.Module):
@@ -42,6 +42,9 @@ class MaskHead(nn.Module):
         Samples of a window.
     hop : int, optional
         Samples between the spectrogram's frames; by default the stride.
+    with_spectrum : bool
+        Append the mixture's own log-magnitudes to the features. SUPERB does not: it compares
+        features.
 
     Raises
     ------
@@ -69,12 +72,14 @@ class MaskHead(nn.Module):
         dropout: float = 0.5,
         n_fft: int = 512,
         hop: int | None = None,
+        with_spectrum: bool = False,
     ) -> None:
         super().__init__()
         self.input_dim, self.stride, self.num_sources = input_dim, stride, num_sources
         self.spectrogram = Spectrogram(n_fft, stride if hop is None else hop)
+        self.with_spectrum = with_spectrum
         self.lstm = nn.LSTM(
-            input_dim,
+            input_dim + (self.spectrogram.num_bins if with_spectrum else 0),
             hidden_dim,
             num_layers,
             batch_first=True,
@@ -97,9 +102,16 @@ class MaskHead(nn.Module):
             "dropout": self.dropout.p,
             "n_fft": self.spectrogram.n_fft,
             "hop": self.spectrogram.hop,
+            "with_spectrum": self.with_spectrum,
         }
 
-    def forward(self, features: Tensor, num_samples: Tensor, lens: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        num_samples: Tensor,
+        lens: Tensor | None = None,
+        wavs: Tensor | None = None,
+    ) -> Tensor:
         """Estimate masks.
 
         Parameters
@@ -110,6 +122,8 @@ class MaskHead(nn.Module):
             Samples of each item's mixture `[B]`.
         lens : Tensor, optional
             Relative lengths of the features `[B]`; by default every item fills the batch.
+        wavs : Tensor, optional
+            The mixtures `[B, T]`; needed by a head with the spectrum, and by no other.
 
         Returns
         -------
@@ -119,7 +133,8 @@ class MaskHead(nn.Module):
         Raises
         ------
         ValueError
-            If the features are not `[B, N, C]` of the head's width.
+            If the features are not `[B, N, C]` of the head's width, or mixtures that are needed
+            are missing.
         """
         if features.dim() != 3 or features.shape[2] != self.input_dim:
             raise ValueError(
@@ -128,8 +143,11 @@ class MaskHead(nn.Module):
         counts = to_absolute(lens, features.shape[1], len(features), features.device)
         frames = self.spectrogram.num_frames(num_samples)
         x = self.to_spectrogram_frames(features, counts, int(frames.max()))
-        packed = pack_padded_sequence(x, frames.cpu(), batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        if self.with_spectrum:
+            if wavs is None:
+                raise ValueError("a head with the spectrum needs the mixtures (wavs) too")
+            x = torch.cat([x, log_magnitudes(self.spectrogram(wavs, num_samples), frames)], dim=2)
+        hidden = run_lstm(self.lstm, x, frames)
         masks = self.output(self.dropout(hidden)).float().relu()
         masks = masks.masked_fill(~length_mask(frames, masks.shape[1])[..., None], 0.0)
         return masks.unflatten(2, (self.num_sources, -1)).transpose(1, 2)
