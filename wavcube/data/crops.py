@@ -106,17 +106,18 @@ class CropDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return crop `index` of this epoch: "id" and "wav" `[n]`, n <= crop_samples, float32."""
+        which, position, gain_db = self.draw(index)
+        wav = self.read(self._paths[which], position)
+        return {"id": self._ids[which], "wav": wav * gain_to(wav, gain_db)}
+
+    def draw(self, index: int) -> tuple[int, float, float]:
+        """Draw an utterance, a position (0 to 1) among its offsets and a peak in dB."""
         if not 0 <= index < self.crops_per_epoch:
             raise IndexError(f"crop {index} is not within 0..{self.crops_per_epoch - 1}")
         rng = np.random.default_rng((self.seed, int(self._epoch), index))
         which = int(np.searchsorted(self._ends, rng.random(), side="right"))
         which = min(which, len(self._paths) - 1)
-        wav = self._read(self._paths[which], rng.random())
-        peak = wav.abs().max()
-        gain_db = rng.uniform(*self.peak_db)
-        if peak > 0:
-            wav = wav * (10 ** (gain_db / 20) / peak)
-        return {"id": self._ids[which], "wav": wav}
+        return which, rng.random(), rng.uniform(*self.peak_db)
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> PaddedBatch:
         """Stack crops; pass this as the loader's `collate_fn`.
@@ -136,7 +137,7 @@ class CropDataset(Dataset):
         lengths = torch.tensor([len(wav) / self.crop_samples for wav in wavs])
         return data, lengths
 
-    def _read(self, path: str, position: float) -> Tensor:
+    def read(self, path: str, position: float) -> Tensor:
         """Read a crop that starts at `position` (0 to 1) of the possible offsets; mono, `[n]`."""
         with soundfile.SoundFile(path) as file:
             frames = -(-self.crop_samples * file.samplerate // self.sample_rate)
@@ -151,3 +152,9 @@ class CropDataset(Dataset):
         if not wav.isfinite().all():
             raise ValueError(f"{path}: samples that are NaN or infinite")
         return wav[: self.crop_samples]
+
+
+def gain_to(wav: Tensor, peak_db: float) -> float | Tensor:
+    """Give the factor that brings a waveform to a peak; silence stays as it is."""
+    peak = wav.abs().max()
+    return 10 ** (peak_db / 20) / peak if peak > 0 else 1.0

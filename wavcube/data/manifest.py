@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -66,19 +66,37 @@ def write_manifest(
     ValueError
         When two rows have the same ID or there is no row.
     """
+    rows = [replace(row, wav=relative_path(row.wav, data_root)) for row in utterances]
+    write_rows(path, rows, {name: name for name in _COLUMNS})
+
+
+def write_rows(
+    path: str | Path, utterances: Sequence[Utterance], columns: Mapping[str, str]
+) -> None:
+    """Write rows as they are; see `write_manifest`.
+
+    Parameters
+    ----------
+    path : str | Path
+        Of the CSV file, which appears only when complete.
+    utterances : Sequence[Utterance]
+        The rows, or those of a subclass.
+    columns : Mapping[str, str]
+        From a column's name to the field that it holds.
+    """
     path = Path(path)
     if not utterances:
         raise ValueError(f"there is no utterance to write to {path}")
-    _check_unique(utterances)
+    check_unique(utterances)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
+            writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             for row in utterances:
-                wav = _relative(row.wav, data_root)
-                writer.writerow(asdict(replace(row, wav=wav, duration=round(row.duration, 6))))
+                fields = replace(row, duration=round(row.duration, 6)).as_dict()
+                writer.writerow({column: fields[field] for column, field in columns.items()})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -106,50 +124,99 @@ def read_manifest(path: str | Path, data_root: str | Path | None = None) -> list
         For anything wrong in it, with row and column.
     """
     path = Path(path)
+    root = Path(data_root) if data_root is not None else None
+    rows = [_parse_row(row, place, path.parent, root) for place, row in read_rows(path, ["wav"])]
+    check_unique(rows, f"{path}, ")
+    return rows
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Read a CSV file's rows, each with its place for messages.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file, UTF-8, with a header.
+    columns : Sequence[str]
+        That must be there.
+
+    Returns
+    -------
+    list[tuple[str, dict[str, str]]]
+        Place and fields of each row.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        When it is no CSV file, lacks a column, has no row, or a row is of another length.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no manifest {path}")
-    root = Path(data_root) if data_root is not None else None
-    rows: list[Utterance] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            columns = reader.fieldnames or []
-            if "wav" not in columns:
-                raise ValueError(f"{path} has no column 'wav'; its columns are {list(columns)}")
-            rows = [
-                _parse_row(row, f"{path}, row {number}", path.parent, root)
-                for number, row in enumerate(reader, start=1)
-            ]
+            found = list(reader.fieldnames or [])
+            for column in columns:
+                if column not in found:
+                    raise ValueError(f"{path} has no column {column!r}; its columns are {found}")
+            rows = [(f"{path}, row {number}", row) for number, row in enumerate(reader, start=1)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
     if not rows:
         raise ValueError(f"{path} has a header and no rows")
-    _check_unique(rows, f"{path}, ")
+    for place, row in rows:
+        if None in row or None in row.values():
+            raise ValueError(f"{place}: it has more or fewer fields than the header")
     return rows
 
 
-def _parse_row(row: dict[str, str | None], place: str, here: Path, root: Path | None) -> Utterance:
-    if None in row or None in row.values():
-        raise ValueError(f"{place}: it has more or fewer fields than the header")
-    wav = row["wav"].strip()
-    if not wav:
-        raise ValueError(f"{place}, column 'wav': it is empty")
-    if wav.startswith(_ROOT) and root is None:
-        raise ValueError(
-            f"{place}, column 'wav': {wav!r} is relative to {_ROOT}, which was not given"
-        )
-    if wav.startswith(_ROOT):
-        wav = wav.removeprefix(_ROOT).lstrip("/")
-    wav_path = (root or here) / wav
-    name = row.get("ID", wav_path.stem).strip()
+def _parse_row(row: dict[str, str], place: str, here: Path, root: Path | None) -> Utterance:
+    wav = parse_path(row, "wav", place, here, root)
+    name = row.get("ID", wav.stem).strip()
     if not name:
         raise ValueError(f"{place}, column 'ID': it is empty")
-    duration = _parse_duration(row["duration"], place) if "duration" in row else 0.0
+    duration = parse_duration(row["duration"], place) if "duration" in row else 0.0
     speaker, words = row.get("spk_id", ""), row.get("wrd", "")
-    return Utterance(name, duration, str(wav_path), speaker, words)
+    return Utterance(name, duration, str(wav), speaker, words)
 
 
-def _parse_duration(text: str, place: str) -> float:
+def parse_path(row: dict[str, str], column: str, place: str, here: Path, root: Path | None) -> Path:
+    """Read a field that names a file.
+
+    Parameters
+    ----------
+    row : dict[str, str]
+        The row's fields.
+    column : str
+        Which of them.
+    place : str
+        For messages.
+    here : Path
+        Folder of the CSV file.
+    root : Path | None
+        Stands for `$data_root`, and relative paths are relative to it; without one, to `here`.
+
+    Raises
+    ------
+    ValueError
+        When it is empty, or begins with `$data_root` and none is given.
+    """
+    text = row[column].strip()
+    if not text:
+        raise ValueError(f"{place}, column {column!r}: it is empty")
+    if text.startswith(_ROOT) and root is None:
+        raise ValueError(
+            f"{place}, column {column!r}: {text!r} is relative to {_ROOT}, which was not given"
+        )
+    if text.startswith(_ROOT):
+        text = text.removeprefix(_ROOT).lstrip("/")
+    return (root or here) / text
+
+
+def parse_duration(text: str, place: str) -> float:
+    """Read a duration in seconds; a ValueError names the place of one that is none."""
     try:
         duration = float(text)
     except ValueError:
@@ -159,7 +226,8 @@ def _parse_duration(text: str, place: str) -> float:
     return duration
 
 
-def _check_unique(rows: Sequence[Utterance], place: str = "") -> None:
+def check_unique(rows: Sequence[Utterance], place: str = "") -> None:
+    """Refuse two rows with one ID, with a ValueError that names both."""
     first: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         if row.ID in first:
@@ -171,7 +239,8 @@ def _check_unique(rows: Sequence[Utterance], place: str = "") -> None:
         first[row.ID] = number
 
 
-def _relative(wav: str, data_root: str | Path | None) -> str:
+def relative_path(wav: str, data_root: str | Path | None) -> str:
+    """Write a path within a folder relative to it, after `$data_root`; any other as it is."""
     if data_root is None or not Path(wav).is_relative_to(data_root):
         return wav
     return f"{_ROOT}/{Path(wav).relative_to(data_root).as_posix()}"

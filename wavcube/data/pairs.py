@@ -1,0 +1,252 @@
+"""Manifests of pairs: a noisy recording and its clean one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wavcube.data.audio import inspect_audio
+from wavcube.data.manifest import (
+    Utterance,
+    check_unique,
+    parse_duration,
+    parse_path,
+    read_rows,
+    relative_path,
+    write_rows,
+)
+from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
+from wavcube.data.scan import BadFile, check_files
+from wavcube.data.splits import hold_back_speakers, hold_back_utterances
+
+__all__ = [
+    "NoisyPair",
+    "pair_up",
+    "prepare_own_pairs",
+    "read_pairs",
+    "write_pairs",
+]
+
+_COLUMNS = {
+    "ID": "ID",
+    "duration": "duration",
+    "noisy": "wav",
+    "clean": "clean",
+    "spk_id": "spk_id",
+}
+
+
+@dataclass(frozen=True)
+class NoisyPair(Utterance):
+    """A noisy recording, `wav`, and what it is without the noise.
+
+    Attributes
+    ----------
+    clean : str
+        Path of the clean recording, of the same rate and length.
+    """
+
+    clean: str = ""
+
+
+def pair_up(noisy: Sequence[Utterance], clean: Sequence[Utterance]) -> list[NoisyPair]:
+    """Make pairs of two manifests whose rows are partners.
+
+    Parameters
+    ----------
+    noisy, clean : Sequence[Utterance]
+        With the same IDs, in the same order.
+
+    Raises
+    ------
+    ValueError
+        When they are not.
+
+    Examples
+    --------
+    >>> pair_up([Utterance("a", 1.0, "n.wav", "sue")], [Utterance("a", 1.0, "c.wav")])[0].clean
+    'c.wav'
+    """
+    if [row.ID for row in noisy] != [row.ID for row in clean]:
+        raise ValueError("the manifests of noisy and clean speech list different utterances")
+    return [
+        NoisyPair(**row.as_dict(), clean=partner.wav)
+        for row, partner in zip(noisy, clean, strict=True)
+    ]
+
+
+def read_pairs(path: str | Path, data_root: str | Path | None = None) -> list[NoisyPair]:
+    """Read a CSV of pairs, one of ours or a user's own.
+
+    The columns "noisy" and "clean" are required: paths, relative to `data_root`, or without one to
+    the CSV file's folder. "ID" is the noisy file's name unless given, "duration" is 0 and "spk_id"
+    empty; other columns are passed over.
+
+    Parameters
+    ----------
+    path : str | Path
+        CSV file, UTF-8.
+    data_root : str | Path | None
+        Stands for `$data_root`.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file, or one that it names; with row and column.
+    ValueError
+        For anything else wrong in it, with row and column.
+    """
+    path = Path(path)
+    root = Path(data_root) if data_root is not None else None
+    pairs = []
+    for place, row in read_rows(path, ["noisy", "clean"]):
+        found = {}
+        for column in ("noisy", "clean"):
+            found[column] = parse_path(row, column, place, path.parent, root)
+            if not found[column].is_file():
+                raise FileNotFoundError(
+                    f"{place}, column {column!r}: there is no file {found[column]}"
+                )
+        name = row.get("ID", found["noisy"].stem).strip()
+        duration = parse_duration(row["duration"], place) if "duration" in row else 0.0
+        speaker, clean = row.get("spk_id", ""), str(found["clean"])
+        pairs.append(NoisyPair(name, duration, str(found["noisy"]), speaker, clean=clean))
+    check_unique(pairs, f"{path}, ")
+    return pairs
+
+
+def write_pairs(
+    path: str | Path, pairs: Sequence[NoisyPair], data_root: str | Path | None = None
+) -> None:
+    """Write a CSV that `read_pairs` reads.
+
+    Parameters
+    ----------
+    path : str | Path
+        Of the CSV file, which appears only when complete.
+    pairs : Sequence[NoisyPair]
+        The rows.
+    data_root : str | Path | None
+        Paths within this folder are written relative to it, after `$data_root`.
+
+    Raises
+    ------
+    ValueError
+        When two rows have the same ID or there is no row.
+    """
+    rows = [
+        replace(
+            pair,
+            wav=relative_path(pair.wav, data_root),
+            clean=relative_path(pair.clean, data_root),
+        )
+        for pair in pairs
+    ]
+    write_rows(path, rows, _COLUMNS)
+
+
+def prepare_own_pairs(
+    source: str | Path,
+    out_folder: str | Path,
+    *,
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    seed: int = 1234,
+    max_bad_fraction: float = 0.01,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Prepare a user's own pairs, listed in a CSV file (see `read_pairs`).
+
+    Where every row has a speaker and there are three or more, whole speakers are held back for
+    validation and test; else utterances, drawn at random.
+
+    Parameters
+    ----------
+    source : str | Path
+        The CSV file.
+    out_folder : str | Path
+        For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when pairs were left out.
+    valid_fraction, test_fraction : float
+        Shares of the speakers or utterances, at least one each.
+    seed : int
+        Draws them.
+    max_bad_fraction : float
+        How many files may be bad before the run stops.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    dict[str, Path]
+        Manifest of "train", "valid" and "test", for `read_pairs`.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the CSV file, or one that it names, is missing.
+    ValueError
+        When partners differ in rate or length, there are fewer than three pairs, or too many bad
+        files.
+    """
+    source = Path(source)
+    pairs = read_pairs(source, source.parent)
+    arguments = {
+        "source": str(source.resolve()),
+        "valid_fraction": valid_fraction,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "max_bad_fraction": max_bad_fraction,
+        "files": fingerprint(
+            [source, *(Path(w) for pair in pairs for w in (pair.wav, pair.clean))]
+        ),
+    }
+    done = prepared_manifests(out_folder, arguments)
+    if done is not None:
+        return done
+    good, bad = _check(pairs, max_bad_fraction, progress)
+    if len(good) < 3:
+        raise ValueError(
+            f"{source} has {len(good)} pairs; training, validation and test need one each at the "
+            "least"
+        )
+    speakers = {pair.spk_id for pair in good}
+    by_speaker = "" not in speakers and len(speakers) >= 3
+    rest, test = _hold_back(good, test_fraction, seed, by_speaker)
+    # of what is left, the share that is valid_fraction of everything
+    share = valid_fraction * len(good) / len(rest)
+    train, valid = _hold_back(rest, share, seed + 1, by_speaker)
+    manifests = {"train": train, "valid": valid, "test": test}
+    return write_prepared(
+        out_folder, manifests, arguments, data_root=source.parent, bad=bad, write=write_pairs
+    )
+
+
+def _check(
+    pairs: Sequence[NoisyPair], max_bad_fraction: float, progress: bool
+) -> tuple[list[NoisyPair], list[BadFile]]:
+    """Keep the pairs of two good files, with their durations; partners must be equally long."""
+    both = [Utterance(p.ID, 0.0, wav) for p in pairs for wav in (p.wav, p.clean)]
+    scan = check_files(both, max_bad_fraction=max_bad_fraction, progress=progress)
+    durations = {row.wav: row.duration for row in scan.utterances}
+    good = []
+    for pair in pairs:
+        if pair.wav not in durations or pair.clean not in durations:
+            continue
+        sizes = [(i.frames, i.sample_rate) for i in map(inspect_audio, (pair.wav, pair.clean))]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"{pair.wav} has {sizes[0][0]} samples at {sizes[0][1]} Hz, its partner "
+                f"{pair.clean} {sizes[1][0]} at {sizes[1][1]} Hz; partners must be equally long"
+            )
+        good.append(replace(pair, duration=durations[pair.wav]))
+    return good, scan.bad
+
+
+def _hold_back(
+    pairs: Sequence[NoisyPair], fraction: float, seed: int, by_speaker: bool
+) -> tuple[list[NoisyPair], list[NoisyPair]]:
+    if not by_speaker:
+        return hold_back_utterances(pairs, fraction, seed)
+    speakers = {pair.spk_id for pair in pairs}
+    return hold_back_speakers(pairs, max(1, round(fraction * len(speakers))), seed)
