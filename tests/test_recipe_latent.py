@@ -115,6 +115,8 @@ def check_tensorboard(folder):
 def check_release(out):
     """The release decodes the sample that the recipe wrote."""
     model = load_release(out / "release")
+    assert model.latent_basis.is_fitted
+    assert not load_release(out / "stage1" / "release").latent_basis.is_fitted
     original = next((out / "samples").glob("*_original.wav"))
     expected = read_audio(str(original).replace("_original", "_stage2"), 16000)
     wav = read_audio(original, 16000)[None]
@@ -174,6 +176,7 @@ def test_a_release_is_fine_tuned_on_a_csv(recipe, speech, monkeypatch):
     before, after = load_release(source).state_dict(), load_release(out / "release").state_dict()
     assert before.keys() == after.keys()
     assert any(not before[name].equal(after[name]) for name in before)
+    assert before["latent_basis.matrix"].equal(after["latent_basis.matrix"]), "heads go on fitting"
     assert (out / "release" / "training.safetensors").is_file(), "it can be tuned again"
     made, tuned = read_card(source), read_card(out / "release")
     assert set(made.upstream) < set(tuned.upstream), "what it was made of goes with it"

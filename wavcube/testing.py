@@ -16,6 +16,7 @@ from wavcube.lobes.causal_transformer import CausalTransformerBackbone
 from wavcube.lobes.convnext import ConvNeXtBackbone
 from wavcube.lobes.decoder import AcousticDecoder
 from wavcube.lobes.istft import ISTFTHead
+from wavcube.lobes.latent_basis import LatentBasis
 from wavcube.lobes.layer_mix import LayerMix
 from wavcube.lobes.local_vocoder import LocalVocoder
 from wavcube.lobes.ssl_encoder import SSLEncoder
@@ -77,6 +78,7 @@ def tiny_wavcube(
     variational: bool = False,
     with_layer_mix: bool = False,
     with_skip: bool = False,
+    with_basis: bool = False,
     with_linear: bool = False,
 ) -> WavCube:
     """Random model of a few ten thousand parameters with every part of the real one.
@@ -93,6 +95,8 @@ def tiny_wavcube(
         Feed the bottleneck a mix of all layers.
     with_skip : bool
         Add an acoustic skip, of random weights.
+    with_basis : bool
+        Add a latent basis, not fitted.
     with_linear : bool
         Let the bottleneck restore the feature by a linear map too.
 
@@ -111,7 +115,8 @@ def tiny_wavcube(
     skip = AcousticSkip(ssl.front_dim, 8) if with_skip else None
     if skip is not None:
         skip.linear.reset_parameters()  # not zero, that tests may see it
-    return WavCube(ssl, bottleneck, tiny_decoder(backbone), mix, skip).eval()
+    basis = LatentBasis(8) if with_basis else None
+    return WavCube(ssl, bottleneck, tiny_decoder(backbone), mix, skip, basis).eval()
 
 
 def tiny_acoustic_codec() -> AcousticCodec:

@@ -25,7 +25,8 @@ def fit_latent_basis(
     model : WavCube
         Trained, with a latent basis.
     utterances : Dataset
-        Items with "wav" `[T]`: speech that it was trained on.
+        Items with "wav" `[T]`: some minutes of the speech that it was trained on. Too little makes
+        poor coordinates, but never loses anything.
     device : str or torch.device
         Where to compute; the model is moved there.
     progress : bool
@@ -34,7 +35,7 @@ def fit_latent_basis(
     Raises
     ------
     ValueError
-        If the model has no basis, or there are fewer frames than its latent has dimensions.
+        If the model has no basis, or a latent is not finite.
     """
     if model.latent_basis is None:
         raise ValueError("this model has no latent_basis to fit")
@@ -49,8 +50,6 @@ def fit_latent_basis(
         both = torch.cat([latents, features.feature[0].double().cpu()], dim=1)
         frames, sums = frames + len(both), sums + both.sum(0)
         products += latents.T @ both
-    if frames <= size:
-        raise ValueError(f"{frames} frames of speech are too few to fit {size} dimensions to")
     mean = sums / frames
     covariance = products / frames - torch.outer(mean[:size], mean)
     model.latent_basis.fit(mean[:size], covariance[:, :size], covariance[:, size:])

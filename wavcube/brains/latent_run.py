@@ -17,6 +17,7 @@ from wavcube.brains.checkpoints import AtomicCheckpointer
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent import LatentBrain
 from wavcube.brains.latent_card import describe_run
+from wavcube.brains.latent_coordinates import fit_latent_basis
 from wavcube.brains.latent_parts import LatentParts, spread
 from wavcube.brains.usage import show
 from wavcube.data.crops import CropDataset
@@ -27,6 +28,7 @@ from wavcube.export import write_release
 from wavcube.metrics import format_table
 
 AS_RELEASED = "as released"
+BASIS_UTTERANCES = 60
 
 
 class LatentRun:
@@ -146,6 +148,8 @@ class LatentRun:
             Its Brain, with the best weights loaded.
         """
         self.parts.has_trained_discriminators |= brain.settings.is_adversarial
+        if stage == self.stages[-1]:
+            self._choose_coordinates(brain.device)
         self._resynthesize(brain.settings.name, brain.device)
         self.facts["stages"][stage] = brain.facts()
         if stage != self.stages[-1] and if_main_process():
@@ -180,6 +184,14 @@ class LatentRun:
     @property
     def _bars(self) -> bool:
         return not self.run_opts["noprogressbar"]
+
+    def _choose_coordinates(self, device: str) -> None:
+        """Fit the latent's basis, once: who fine-tunes a release keeps its coordinates."""
+        basis = getattr(self.parts.model, "latent_basis", None)
+        if basis is not None and not basis.is_fitted:
+            chosen = spread(self.rows["train"], BASIS_UTTERANCES)
+            speech = utterance_dataset(chosen, self.parts.model.sample_rate)
+            fit_latent_basis(self.parts.model, speech, device, self._bars)
 
     def _resynthesize(self, label: str, device: str = "cpu") -> None:
         model, teacher = self.parts.model, self.parts.teacher

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 # of the largest: what the SSL feature does not know at all would else get no room
 SMALLEST_SHARE = 0.02
-SMALLEST_VARIANCE = 1e-8  # of the largest
+SMALLEST_VARIANCE = 1e-5  # of the largest: more would not come back from float32
 
 
 class LatentBasis(nn.Module):
