@@ -78,7 +78,7 @@ def test_other_libraries_can_look_at_every_module():
         "assert (threads, dtype) == (torch.get_num_threads(), torch.get_default_dtype())\n"
         "print(WavCube.__module__)\n"
     )
-    assert run_python(code) == "wavcube.inference"
+    assert run_python(code) == "wavcube.inference.latent"
 
 
 def test_an_unknown_attribute_is_an_attribute_error():

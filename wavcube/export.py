@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,20 +17,28 @@ from wavcube.release.card import ModelCard, render_card
 from wavcube.release.config_file import (
     CONFIG_FILE,
     check_is_release,
+    further_files,
     read_card,
     read_config,
     write_config,
+)
+from wavcube.release.described import (
+    SEMANTIC_DECODER,
+    inference_state,
+    release_config,
+    release_hash,
+    set_semantic_decoder,
 )
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE, hyperparams_yaml
 from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
 
 if TYPE_CHECKING:
+    from wavcube.lobes.heads.task_model import TaskModel
     from wavcube.lobes.latent_codec import LatentCodec
 
 CARD_FILE = "README.md"
 TRAINING_FILE = "training.safetensors"
 
-SEMANTIC_DECODER = "bottleneck.semantic_decoder."
 DISCRIMINATORS = "discriminators."
 
 __all__ = [
@@ -49,13 +56,14 @@ __all__ = [
 
 
 def write_release(
-    model: LatentCodec,
+    model: LatentCodec | TaskModel,
     folder: str | Path,
     *,
     card: ModelCard,
     training_state: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     overwrite: bool = False,
+    extra_files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write a model as a folder that loads anywhere, without network.
 
@@ -64,8 +72,8 @@ def write_release(
 
     Parameters
     ----------
-    model : LatentCodec
-        The lobe: a WavCube, or an AcousticCodec.
+    model : LatentCodec or TaskModel
+        A WavCube, an AcousticCodec, or the model of a task.
     folder : str or Path
         A new or empty folder.
     card : ModelCard
@@ -78,6 +86,8 @@ def write_release(
         float32, which loads bit for bit, or float16 for half the size.
     overwrite : bool
         Replace an earlier release.
+    extra_files : mapping of str to bytes, optional
+        What else is needed to use the model, by name: a tokenizer.
 
     Returns
     -------
@@ -95,7 +105,7 @@ def write_release(
     """
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"a release is stored as float32 or float16, not {dtype}")
-    weights = _inference_state(model)
+    weights, extra = inference_state(model), dict(extra_files or {})
     config = release_config(model)
     with atomic_folder(folder, overwrite=overwrite, check_replaceable=check_is_release) as draft:
         stored = write_weights(draft / WEIGHTS_FILE, weights, dtype)
@@ -104,21 +114,33 @@ def write_release(
             training = {**decoder, **training_state}
             _check_training_keys(training)
             write_weights(draft / TRAINING_FILE, training, dtype)
-        write_config(draft, config, card)
-        (draft / YAML_FILE).write_text(hyperparams_yaml(config), encoding="utf-8")
+        write_config(draft, config, card, list(extra))
+        for name, content in extra.items():
+            (draft / name).write_bytes(content)
+        module, loader, example, facts = _usage(model)
+        text = hyperparams_yaml(config, module, loader, list(extra))
+        (draft / YAML_FILE).write_text(text, encoding="utf-8")
         facts = {
-            "sample rate": f"{model.sample_rate} Hz",
-            "frame rate": f"{model.frame_rate:g} Hz",
-            "latent dimensions": model.latent_dim,
+            **facts,
             "parameters": f"{sum(v.numel() for v in weights.values()):,}",
             "stored as": str(dtype).removeprefix("torch."),
             "model hash": model_hash(config, stored),
         }
-        (draft / CARD_FILE).write_text(render_card(card, facts), encoding="utf-8")
+        text = render_card(card, facts, loader, example)
+        (draft / CARD_FILE).write_text(text, encoding="utf-8")
     return Path(folder)
 
 
-def load_release(folder: str | Path) -> LatentCodec:
+def _usage(model: LatentCodec | TaskModel) -> tuple[str, str, str, dict[str, Any]]:
+    """Give the model's name among the modules, who loads it, an example, and its own facts."""
+    facts = {"sample rate": f"{model.sample_rate} Hz"}
+    if hasattr(model, "usage"):
+        return "model", *model.usage, {**facts, **model.facts()}
+    facts |= {"frame rate": f"{model.frame_rate:g} Hz", "latent dimensions": model.latent_dim}
+    return "wavcube", "WavCube", 'model.resynthesize_file("speech.wav", "copy.wav")', facts
+
+
+def load_release(folder: str | Path) -> LatentCodec | TaskModel:
     """Load a release's model, in eval mode and float32.
 
     Parameters
@@ -128,8 +150,8 @@ def load_release(folder: str | Path) -> LatentCodec:
 
     Returns
     -------
-    LatentCodec
-        The lobe; a WavCube without its semantic decoder.
+    LatentCodec or TaskModel
+        As it was written; a WavCube without its semantic decoder.
 
     Raises
     ------
@@ -175,54 +197,13 @@ def load_for_training(folder: str | Path) -> tuple[LatentCodec, dict[str, Tensor
             f"{folder} has no {TRAINING_FILE} with the semantic decoder, so it cannot be trained "
             "on: take a release that was written with its training state"
         )
-    _set_semantic_decoder(config, True)
+    set_semantic_decoder(config, True)
     model = build(config, str(folder / CONFIG_FILE))
     training = read_weights(path)
     _check_training_keys(training)
     decoder = {k: v for k, v in training.items() if k.startswith(SEMANTIC_DECODER)}
     load_strictly(model, {**read_weights(folder / WEIGHTS_FILE), **decoder}, str(folder))
     return model, {k: v for k, v in training.items() if k.startswith(DISCRIMINATORS)}
-
-
-def release_config(model: LatentCodec) -> dict[str, Any]:
-    """Describe a model as its release would: no semantic decoder, plain data.
-
-    Parameters
-    ----------
-    model : LatentCodec
-        The lobe.
-
-    Returns
-    -------
-    dict
-        For :func:`build`; as JSON would give it back, so that it compares equal to config.json.
-
-    Examples
-    --------
-    >>> from wavcube.testing import tiny_wavcube
-    >>> release_config(tiny_wavcube())["class"]
-    'wavcube.lobes.wavcube.WavCube'
-    """
-    kind = type(model)
-    config = {"class": f"{kind.__module__}.{kind.__qualname__}", **model.config()}
-    config = json.loads(json.dumps(config))
-    _set_semantic_decoder(config, False)
-    return config
-
-
-def _set_semantic_decoder(config: dict[str, Any], wanted: bool) -> None:
-    if isinstance(config.get("bottleneck"), dict):  # an acoustic codec has none
-        config["bottleneck"]["with_decoder"] = wanted
-
-
-def release_hash(model: LatentCodec) -> str:
-    """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`."""
-    return model_hash(release_config(model), _inference_state(model))
-
-
-def _inference_state(model: LatentCodec) -> dict[str, Tensor]:
-    state = model.state_dict()
-    return {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
 
 
 def export_run(
@@ -270,14 +251,23 @@ def export_run(
         )
     check_apart(source, out)
     if dtype == torch.float16:
-        model, _ = load_for_training(source)
+        if (source / TRAINING_FILE).is_file():
+            model, training = load_for_training(source)[0], {}
+        else:
+            model, training = load_release(source), None
         card = read_card(source)
         if card is None:
             raise ValueError(
                 f"{source} keeps no model card: give the run's command again, which writes one"
             )
         return write_release(
-            model, out, card=card, training_state={}, dtype=dtype, overwrite=overwrite
+            model,
+            out,
+            card=card,
+            training_state=training,
+            dtype=dtype,
+            overwrite=overwrite,
+            extra_files={name: (source / name).read_bytes() for name in further_files(source)},
         )
     load_release(source)
     with atomic_folder(out, overwrite=overwrite, check_replaceable=check_is_release) as draft:

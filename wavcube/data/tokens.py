@@ -59,6 +59,11 @@ class TextTokens:
     def __len__(self) -> int:
         return self._pieces.vocab_size()
 
+    @property
+    def pieces(self) -> list[str]:
+        """Spelling of every label, the blank's first; "▁" stands for a word's boundary."""
+        return [self._pieces.id_to_piece(label) for label in range(len(self))]
+
     def encode(self, text: str, place: str = "text") -> list[int]:
         """Turn text into labels.
 

@@ -103,7 +103,12 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def render_card(card: ModelCard, facts: Mapping[str, object]) -> str:
+def render_card(
+    card: ModelCard,
+    facts: Mapping[str, object],
+    loader: str = "WavCube",
+    example: str = 'model.resynthesize_file("speech.wav", "copy.wav")',
+) -> str:
     """Write the card as Markdown with the hub's front matter.
 
     Parameters
@@ -112,12 +117,17 @@ def render_card(card: ModelCard, facts: Mapping[str, object]) -> str:
         What its makers say.
     facts : mapping
         What the model says of itself: name to value.
+    loader : str
+        The class of wavcube.inference that loads it.
+    example : str
+        A line of Python that uses the loaded "model".
 
     Returns
     -------
     str
         The text.
     """
+    package = "wavcube" if loader == "WavCube" else "wavcube.inference"
     parts = [
         "---\n"
         f"license: {'apache-2.0' if card.weights_license == 'Apache-2.0' else 'other'}\n"
@@ -125,9 +135,8 @@ def render_card(card: ModelCard, facts: Mapping[str, object]) -> str:
         "tags: [speech, audio, codec, representation]\n"
         "---\n\n",
         f"# {card.title}\n\n{card.summary}\n\n",
-        "```python\nfrom wavcube import WavCube\n\n"
-        'model = WavCube.from_hparams(source="THIS_FOLDER")\n'
-        'model.resynthesize_file("speech.wav", "copy.wav")\n```\n\n',
+        f"```python\nfrom {package} import {loader}\n\n"
+        f'model = {loader}.from_hparams(source="THIS_FOLDER")\n{example}\n```\n\n',
         "## Facts\n\n",
         _table(("", ""), list(facts.items())),
         "\n## Licences\n\n",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ CONFIG_FILE = "config.json"
 FORMAT, FORMAT_VERSION = "wavcube-release", 1
 
 
-def write_config(folder: Path, model: Mapping[str, Any], card: ModelCard) -> None:
+def write_config(
+    folder: Path, model: Mapping[str, Any], card: ModelCard, files: Sequence[str] = ()
+) -> None:
     """Write a release's config.json.
 
     Parameters
@@ -26,6 +28,8 @@ def write_config(folder: Path, model: Mapping[str, Any], card: ModelCard) -> Non
         The lobe's configuration.
     card : ModelCard
         Of the release; a model that is tuned from it names the same sources.
+    files : sequence of str
+        Names of what else it needs.
     """
     content = {
         "format": FORMAT,
@@ -34,6 +38,8 @@ def write_config(folder: Path, model: Mapping[str, Any], card: ModelCard) -> Non
         "versions": library_versions(),
         "card": asdict(card),
     }
+    if files:
+        content["files"] = list(files)
     (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -86,6 +92,30 @@ def read_card(folder: str | Path) -> ModelCard | None:
         return ModelCard(**{**said, **sources})
     except (KeyError, TypeError) as error:
         raise ValueError(f"{Path(folder) / CONFIG_FILE} holds a broken card: {error}") from error
+
+
+def further_files(folder: str | Path) -> list[str]:
+    """List what a release needs beside its configuration and its weights.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The release.
+
+    Returns
+    -------
+    list of str
+        Names of files in it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See :func:`read_config`.
+    """
+    names = _read(folder).get("files", [])
+    if not isinstance(names, list) or any(Path(str(name)).name != name for name in names):
+        raise ValueError(f"{Path(folder) / CONFIG_FILE} names files that are not its own: {names}")
+    return names
 
 
 def check_is_release(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 WEIGHTS_HOOK = "wavcube.release.weights.load_release_weights"
@@ -13,31 +13,43 @@ YAML_FILE = "hyperparams.yaml"
 WEIGHTS_FILE = "model.safetensors"
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HEADER = """\
+_TEMPLATE = f"""\
 # A WavCube release, written from config.json. Load it with
-#     WavCube.from_hparams(source=FOLDER)
-"""
-_FOOTER = f"""
+#     LOADER.from_hparams(source=FOLDER)
+
+NAME:MODEL
+
 modules:
-    wavcube: !ref <wavcube>
+    NAME: !ref <NAME>
 
 pretrainer: !new:{PRETRAINER}
     loadables:
-        wavcube: !ref <wavcube>
+        NAME: !ref <NAME>
     paths:
-        wavcube: {WEIGHTS_FILE}
+        NAME: {WEIGHTS_FILE}
     custom_hooks:
-        wavcube: !name:{WEIGHTS_HOOK}
+        NAME: !name:{WEIGHTS_HOOK}
 """
 
 
-def hyperparams_yaml(config: Mapping[str, Any]) -> str:
+def hyperparams_yaml(
+    config: Mapping[str, Any],
+    name: str = "wavcube",
+    loader: str = "WavCube",
+    files: Sequence[str] = (),
+) -> str:
     """Turn a lobe's configuration into a self-contained HyperPyYAML text.
 
     Parameters
     ----------
     config : mapping
         Plain nested data; a mapping with the key `class` becomes `!new:` of that dotted name.
+    name : str
+        What the lobe is called among the modules.
+    loader : str
+        The class that loads it, for the reader.
+    files : sequence of str
+        Names of what else that class needs of the release.
 
     Returns
     -------
@@ -50,7 +62,9 @@ def hyperparams_yaml(config: Mapping[str, Any]) -> str:
     >>> print(text.splitlines()[3])
     wavcube: !new:torch.nn.Linear
     """
-    return f"{_HEADER}\nwavcube:{_render(config, 1)}\n{_FOOTER}"
+    text = _TEMPLATE.replace("LOADER", loader).replace("NAME", name)
+    text = text.replace("MODEL", _render(config, 1))
+    return f"{text}\nfiles:{_render(list(files), 1)}\n" if files else text
 
 
 def _render(value: object, depth: int) -> str:

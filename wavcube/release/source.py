@@ -27,7 +27,34 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 def packaged_model() -> Path:
     """Folder of the small model that comes with the package."""
-    return Path(__file__).parents[1] / "pretrained" / "wavcube_tiny"
+    return packaged_release("wavcube_tiny")
+
+
+def packaged_release(name: str) -> Path:
+    """Folder of one of the models that come with the package.
+
+    Parameters
+    ----------
+    name : str
+        Of the folder.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If this version of the package has no such model.
+    """
+    folder = Path(__file__).parents[1] / "pretrained" / name
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"the package comes without the model {name!r}: train one by its recipe, and name the "
+            "release as source"
+        )
+    return folder
 
 
 def resolve_source(source: str | Path | None) -> str:
@@ -152,8 +179,9 @@ def load_hyperparams(
             said = ": ".join(str(part) for part in error.args)
             raise ValueError(f"{path} cannot be built: {said}") from error
     modules, pretrainer = hparams.get("modules"), hparams.get("pretrainer")
-    if not isinstance(modules, dict) or not isinstance(modules.get("wavcube"), nn.Module):
-        raise ValueError(f"{path} has no modules with a wavcube")
+    found = modules.values() if isinstance(modules, dict) else ()
+    if not found or not all(isinstance(module, nn.Module) for module in found):
+        raise ValueError(f"{path} has no modules with a wavcube or the model of a task")
     if not isinstance(pretrainer, Pretrainer):
         raise ValueError(f"{path} has no pretrainer")
     return hparams

@@ -9,12 +9,15 @@ from wavcube.representations.cache import StateCache, state_key
 from wavcube.representations.codec import CodecRepresentation
 from wavcube.representations.latent import LatentRepresentation
 from wavcube.representations.mel import MelRepresentation
+from wavcube.representations.packaged import PackagedLatent, PackagedSSL
 from wavcube.representations.ssl import SSLRepresentation
 
 __all__ = [
     "CodecRepresentation",
     "LatentRepresentation",
     "MelRepresentation",
+    "PackagedLatent",
+    "PackagedSSL",
     "Representation",
     "SSLRepresentation",
     "StateCache",

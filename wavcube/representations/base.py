@@ -22,7 +22,8 @@ class Representation(nn.Module):
     of several states are trained with the head, from their plain mean on (SUPERB, arXiv
     2105.01051).
 
-    A subclass gives `sample_rate`, `hop`, `dim`, :meth:`description` and :meth:`compute`.
+    A subclass gives `sample_rate`, `hop`, `dim`, :meth:`config`, :meth:`description` and
+    :meth:`compute`.
 
     Parameters
     ----------
@@ -93,6 +94,10 @@ class Representation(nn.Module):
     def model_hash(self) -> str:
         """SHA-256 of the model's configuration and weights, those of the mix left out."""
         return model_hash(self.description(), self.model.state_dict())
+
+    def config(self) -> dict[str, Any]:
+        """Return constructor arguments as plain data, for a release: of a frozen representation."""
+        raise NotImplementedError
 
     def description(self) -> Mapping[str, Any]:
         """Return the model's kind and sizes as plain data."""

@@ -116,6 +116,10 @@ class CodecRepresentation(Representation):
         """Width C of the latent."""
         return self._parsed.hidden_size
 
+    def config(self) -> dict[str, Any]:
+        """Return the constructor arguments as plain data."""
+        return {"config": dict(self._config)}
+
     def description(self) -> Mapping[str, Any]:
         """Return the codec's configuration as plain data."""
         return {"kind": "codec", **self._config}

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wavcube.lobes.latent_codec import LatentCodec
+from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.representations.base import Representation
 
@@ -69,6 +70,10 @@ class LatentRepresentation(Representation):
         ValueError
             If it is broken.
         """
+        if source is None and unfreeze_at is None:
+            from wavcube.representations.packaged import PackagedLatent
+
+            return PackagedLatent()
         from wavcube.inference import WavCube
 
         loaded = WavCube.from_hparams(source, run_opts={"device": "cpu"})
@@ -95,6 +100,10 @@ class LatentRepresentation(Representation):
         from wavcube.export import release_hash
 
         return release_hash(self.model)
+
+    def config(self) -> dict[str, Any]:
+        """Return the lobe as plain data."""
+        return {"model": nested_config(self.model)}
 
     def description(self) -> Mapping[str, Any]:
         """Return the lobe's own description."""

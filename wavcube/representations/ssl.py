@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.release.ssl_folder import packaged_encoder
 from wavcube.representations.base import Representation
@@ -71,6 +72,10 @@ class SSLRepresentation(Representation):
         ValueError
             If a weight is missing, unexpected or of another size.
         """
+        if source is None and unfreeze_at is None:
+            from wavcube.representations.packaged import PackagedSSL
+
+            return PackagedSSL()
         encoder = SSLEncoder.from_pretrained(packaged_encoder() if source is None else source)
         return cls(encoder, unfreeze_at, lr)
 
@@ -88,6 +93,10 @@ class SSLRepresentation(Representation):
     def dim(self) -> int:
         """Width C of the layers."""
         return self.model.dim
+
+    def config(self) -> dict[str, Any]:
+        """Return the encoder as plain data."""
+        return {"model": nested_config(self.model)}
 
     def description(self) -> Mapping[str, Any]:
         """Return the encoder's own description."""

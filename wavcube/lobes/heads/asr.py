@@ -39,6 +39,16 @@ class RecognitionHead(nn.Module):
         super().__init__()
         self.projection, self.output, self.augment = projection, output, augment
 
+    @property
+    def dim(self) -> int:
+        """Width C of the features."""
+        return self.projection.in_features
+
+    @property
+    def num_tokens(self) -> int:
+        """Of the vocabulary, the blank among them."""
+        return self.output.out_features
+
     def run(self, x: Tensor, frames: Tensor) -> Tensor:
         """Run the body.
 
@@ -76,10 +86,9 @@ class RecognitionHead(nn.Module):
         ValueError
             If the features are not `[B, N, C]` of the head's width.
         """
-        width = self.projection.in_features
-        if features.dim() != 3 or features.shape[2] != width:
+        if features.dim() != 3 or features.shape[2] != self.dim:
             raise ValueError(
-                f"features must be [batch, frames, {width}], got {list(features.shape)}"
+                f"features must be [batch, frames, {self.dim}], got {list(features.shape)}"
             )
         frames = to_absolute(lens, features.shape[1], len(features), features.device)
         padding = ~length_mask(frames, features.shape[1])[..., None]

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from speechbrain.inference.interfaces import Pretrained
-from speechbrain.utils.fetching import FetchConfig
 from torch import Tensor
 
-from wavcube.batch_checks import (
-    check_finite,
-    check_waveforms,
-    device_name,
-    relative_lengths,
-    resample_batch,
-    whole_lengths,
-)
-from wavcube.export import release_config, release_hash
+from wavcube.batch_checks import check_finite, relative_lengths, whole_lengths
 from wavcube.file_methods import FileMethods
+from wavcube.inference.base import ReleasedModel, check_computed
 from wavcube.lobes.lengths import to_absolute
-from wavcube.release.config_file import CONFIG_FILE, check_agreement
-from wavcube.release.hyperparams_yaml import YAML_FILE
-from wavcube.release.source import (
-    fetch_file,
-    load_hyperparams,
-    load_parameters,
-    resolve_source,
-)
-
-logger = logging.getLogger(__name__)
+from wavcube.release.described import release_hash
 
 
-class WavCube(FileMethods, Pretrained):
+class WavCube(FileMethods, ReleasedModel):
     """A trained WavCube: speech to latents and back.
 
     An offline model: its latents depend on what comes later, too. Each attention layer of the
@@ -74,6 +54,7 @@ class WavCube(FileMethods, Pretrained):
     """
 
     MODULES_NEEDED = ["wavcube"]  # noqa: RUF012 - SpeechBrain's convention
+    PACKAGED: ClassVar[str] = "wavcube_tiny"
 
     def __init__(
         self,
@@ -82,79 +63,8 @@ class WavCube(FileMethods, Pretrained):
         run_opts: Mapping[str, Any] | None = None,
         freeze_params: bool = True,
     ) -> None:
-        run_opts = dict(run_opts or {})
-        if run_opts.get("device") is not None:
-            run_opts["device"] = device_name(run_opts["device"])
-        super().__init__(modules, dict(hparams or {}), run_opts, freeze_params)
-        self.mods.eval()
+        super().__init__(modules, hparams, run_opts, freeze_params)
         self._hashed: tuple[list[tuple[int, int]], str] | None = None
-
-    @classmethod
-    def from_hparams(
-        cls,
-        source: str | Path | None = None,
-        hparams_file: str = YAML_FILE,
-        *,
-        savedir: str | Path | None = None,
-        run_opts: Mapping[str, Any] | None = None,
-        overrides: Mapping[str, Any] | str | None = None,
-        fetch_config: FetchConfig | None = None,
-        trust_yaml: bool = False,
-        freeze_params: bool = True,
-    ) -> WavCube:
-        """Load a release.
-
-        A folder is read in place: no network, no links, nothing written. Of a hub id only
-        hyperparams.yaml and the weights are downloaded, once; never any Python code.
-
-        Parameters
-        ----------
-        source : str or Path, optional
-            Folder of a release, or a hub id of the form owner/name; by default the small model
-            that comes with the package.
-        hparams_file : str
-            Name of the YAML.
-        savedir : str or Path, optional
-            Where downloads are kept; by default Hugging Face's cache. Unused for a folder.
-        run_opts : mapping, optional
-            See the class.
-        overrides : mapping or str, optional
-            Changes to the YAML.
-        fetch_config : FetchConfig, optional
-            SpeechBrain's settings for downloads: revision, token, no network.
-        trust_yaml : bool
-            Build whatever the YAML names. A YAML is a program: only for one whose author you trust.
-        freeze_params : bool
-            Switch gradients off.
-
-        Returns
-        -------
-        WavCube
-            In eval mode.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the source or a file of it does not exist.
-        UnsafeYAMLError
-            If the YAML names what no release needs; nothing of it has been built then.
-        ValueError
-            If a weight is missing, unexpected or of another size, or a file is broken, or a
-            folder's config.json describes another model than the YAML.
-        """
-        source = resolve_source(source)
-        config = fetch_config or FetchConfig()
-        path = fetch_file(hparams_file, source, savedir, config)
-        hparams = load_hyperparams(path, overrides, trust_yaml)
-        if not overrides and not trust_yaml and (Path(source) / CONFIG_FILE).is_file():
-            check_agreement(source, release_config(hparams["modules"]["wavcube"]), hparams_file)
-        load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
-        return cls(hparams["modules"], hparams, run_opts, freeze_params)
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the waveforms, in Hz."""
-        return self.mods.wavcube.sample_rate
 
     @property
     def frame_rate(self) -> float:
@@ -212,13 +122,10 @@ class WavCube(FileMethods, Pretrained):
             If the shape, type, lengths or rate are wrong, or a sample is not finite; or so large
             that the latents are not.
         """
-        wavs, wav_lens = check_waveforms(wavs, wav_lens, self._where)
-        if sample_rate is not None and sample_rate != self.sample_rate:
-            logger.info("resampling from %s Hz to %d Hz", sample_rate, self.sample_rate)
-            wavs, wav_lens = resample_batch(wavs, wav_lens, sample_rate, self.sample_rate)
+        wavs, wav_lens = self.checked(wavs, wav_lens, sample_rate)
         with torch.no_grad(), self.inference_ctx:
             latents, lens = self.mods.wavcube.encode(wavs, wav_lens)
-        _check_computed(latents, "encoding these waveforms", wavs)
+        check_computed(latents, "encoding these waveforms", wavs)
         return latents, lens
 
     def decode_batch(
@@ -260,24 +167,10 @@ class WavCube(FileMethods, Pretrained):
         length = whole_lengths(length)
         with torch.no_grad(), self.inference_ctx:
             wavs = self.mods.wavcube.decode(latents, lens, length)
-        _check_computed(wavs, "decoding these latents", latents)
+        check_computed(wavs, "decoding these latents", latents)
         return wavs
 
     def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> Tensor:
         """Encode and decode `[B, T]`; T samples come back."""
         latents, lens = self.encode_batch(wavs, wav_lens)
         return self.decode_batch(latents, lens, length=torch.as_tensor(wavs).shape[-1])
-
-    @property
-    def _where(self) -> torch.device:
-        """Where the parameters are: ``device`` is what the model was built with."""
-        return next(self.mods.parameters()).device
-
-
-def _check_computed(result: Tensor, doing: str, given: Tensor) -> None:
-    """Refuse a result that is not finite, which finite input gives only beyond its usual range."""
-    if not bool(torch.isfinite(result).all()):
-        raise ValueError(
-            f"{doing} gives values that are not finite ({result.dtype}): the largest given is "
-            f"{float(given.abs().max()):.3g}"
-        )

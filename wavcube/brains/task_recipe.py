@@ -1,0 +1,250 @@
+"""What the recipes of all tasks share: from the command line to scores, samples and a release."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import speechbrain as sb
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.distributed import ddp_init_group, if_main_process
+from speechbrain.utils.seed import seed_everything
+from torch.utils.data import Dataset
+
+from wavcube.brains.checkpoints import AtomicCheckpointer
+from wavcube.brains.command_line import parse_arguments
+from wavcube.brains.journal import Journal
+from wavcube.brains.latent_report import write_metrics
+from wavcube.brains.schedules import ResumeError
+from wavcube.brains.task import TaskBrain
+from wavcube.brains.task_card import describe_task
+from wavcube.brains.usage import interruptible, nothing_left_of, show, usage_errors
+from wavcube.export import load_release, write_release
+from wavcube.lobes.heads.task_model import TaskModel
+from wavcube.metrics import Summary, format_table
+
+AT_THE_START, AS_RELEASED = "at the start", "as released"
+
+
+class TaskRecipe:
+    """A run of one task.
+
+    It prepares the data, builds the model (or takes that of a release), scores it, trains, scores
+    the best checkpoint on the same utterances, and writes table, samples and a release that loads.
+    The same command again resumes a run that was interrupted, and evaluates one that was finished.
+
+    A subclass gives the steps that are the task's own; those of a corpus are in the recipe, which
+    names the Brain too. Steps may raise ValueError and the like on a user's mistake: one line and
+    exit code 2.
+
+    Parameters
+    ----------
+    program : str
+        Name of the recipe's file, for messages.
+    usage : str
+        The recipe's docstring.
+
+    Attributes
+    ----------
+    hparams : dict
+        Of the YAML; what every task's YAML has is in hparams/asr.yaml.
+    run_opts : Mapping
+        SpeechBrain's.
+    folder : Path
+        Of the run.
+    rows : dict of str to list
+        "train", "valid" and "test", as :meth:`prepare` gave them.
+    model : TaskModel
+        As it is now.
+    device : str
+        Where it is.
+    """
+
+    brain_class: ClassVar[type[TaskBrain]]
+
+    def __init__(self, program: str, usage: str) -> None:
+        self.program, self.usage = program, usage
+        self.refuse = partial(usage_errors, program)
+        self.hparams: dict[str, Any] = {}
+        self.run_opts: Mapping[str, Any] = {}
+        self.rows: dict[str, list[Any]] = {}
+        self.folder, self.device = Path(), "cpu"
+        self.model: TaskModel | None = None
+
+    def prepare(self) -> dict[str, list[Any]]:
+        """Give the rows of "train", "valid" and "test"; of the corpus."""
+        raise NotImplementedError
+
+    def begin(self, pretrained: Path | None) -> None:
+        """Make what the model depends on beside the YAML, once there are rows.
+
+        Parameters
+        ----------
+        pretrained : Path, optional
+            The release that the run goes on from.
+        """
+
+    def make_model(self) -> TaskModel:
+        """Build the YAML's model, with a fresh head."""
+        raise NotImplementedError
+
+    def adopt(self, released: TaskModel) -> TaskModel:
+        """Check a release's model, or change it, before it is trained on; by default taken as is.
+
+        Parameters
+        ----------
+        released : TaskModel
+            With its weights.
+        """
+        return released
+
+    def datasets(self) -> tuple[Dataset, Dataset]:
+        """Give what is trained on, an epoch as long as it is, and what chooses the best."""
+        raise NotImplementedError
+
+    def loader_options(self, dataset: Dataset) -> dict[str, Any]:
+        """Give the options of the loader of a dataset.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Of :meth:`datasets`; its ``collate``, if it has one, makes the batches.
+        """
+        options = {key: self.hparams[key] for key in ("batch_size", "num_workers")}
+        if hasattr(dataset, "collate"):
+            options["collate_fn"] = dataset.collate
+        return options
+
+    def brain_options(self) -> dict[str, Any]:
+        """Give further arguments of the task's Brain; by default none."""
+        return {}
+
+    def references(self) -> dict[str, dict[str, Summary]]:
+        """Give the rows of the table that need no model; by default none."""
+        return {}
+
+    def evaluate(self, label: str) -> dict[str, Summary]:
+        """Score the model on the test rows.
+
+        Parameters
+        ----------
+        label : str
+            Of the row.
+
+        Returns
+        -------
+        dict of str to Summary
+            By column: a key of ``wavcube.metrics.METRICS``, or any title.
+        """
+        raise NotImplementedError
+
+    def write_samples(self, folder: Path) -> None:
+        """Write what one can listen to or read of the last evaluation; by default nothing.
+
+        Parameters
+        ----------
+        folder : Path
+            Of the samples; is there.
+        """
+
+    def extra_files(self) -> dict[str, bytes]:
+        """Give what a release needs beside the model, by file name; by default nothing."""
+        return {}
+
+    def card_entries(self) -> dict[str, Any]:
+        """Give the title and the summary of the release's card."""
+        raise NotImplementedError
+
+    def main(self, arguments: Sequence[str]) -> None:
+        """Read the arguments and the YAML, and run.
+
+        Parameters
+        ----------
+        arguments : sequence of str
+            Of the process.
+        """
+        with interruptible(self.program), self.refuse():
+            hparams_file, self.run_opts, overrides = parse_arguments(arguments, self.usage)
+            ddp_init_group(self.run_opts)
+            with open(hparams_file, encoding="utf-8") as file:
+                self.hparams = load_hyperpyyaml(file, overrides)
+            self.folder = Path(self.hparams["output_folder"])
+        with interruptible(self.program, self.folder):
+            self._run(hparams_file, overrides)
+
+    def _run(self, hparams_file: str, overrides: str) -> None:
+        started = time.monotonic()
+        with self.refuse():
+            with nothing_left_of(self.folder):
+                self.rows = self.prepare()
+                self.model = self._first_model()
+                brain = self._brain()
+            sb.create_experiment_directory(self.folder, hparams_file, overrides)
+            table = self.references()
+            self.device = brain.device
+            first = AT_THE_START if self.hparams["pretrained"] is None else AS_RELEASED
+            table[first] = self.evaluate(first)
+            train, valid = self.datasets()
+        seed_everything(self.hparams["seed"])
+        with self.refuse(kinds=(ResumeError,)):
+            loaders = self.loader_options(train), self.loader_options(valid)
+            brain.fit(brain.epochs, train, valid, None, *loaders)
+        with self.refuse():
+            brain.load_best()
+        table[brain.settings.name] = self.evaluate(brain.settings.name)
+        if if_main_process():
+            self._finish(table, brain, time.monotonic() - started)
+
+    def _first_model(self) -> TaskModel:
+        source = self.hparams["pretrained"]
+        pretrained = None if source is None else Path(source)
+        self.begin(pretrained)
+        seed_everything(self.hparams["seed"])
+        model = self.make_model()
+        if pretrained is None:
+            return model
+        released = load_release(pretrained)
+        if type(released) is not type(model):
+            raise ValueError(
+                f"{pretrained} holds a {type(released).__name__}, the configuration trains a "
+                f"{type(model).__name__}: take the recipe that it was made with"
+            )
+        return self.adopt(released)
+
+    def _brain(self) -> TaskBrain:
+        return self.brain_class(
+            self.model,
+            self.hparams["settings"],
+            **self.brain_options(),
+            opt_class=self.hparams["optimizer"],
+            hparams=self.hparams,
+            run_opts=self.run_opts,
+            checkpointer=AtomicCheckpointer(self.folder / "save"),
+            journal=Journal(self.folder / "train_log.txt", self.folder / "tensorboard"),
+        )
+
+    def _finish(
+        self, table: Mapping[str, Mapping[str, Summary]], brain: TaskBrain, seconds: float
+    ) -> None:
+        """Write scores, samples and release, and show the table."""
+        facts = {"seed": self.hparams["seed"], "command": sys.argv, "seconds": round(seconds, 1)}
+        write_metrics(self.folder / "metrics.json", table, {**facts, "training": brain.facts()})
+        (self.folder / "samples").mkdir(exist_ok=True)
+        self.write_samples(self.folder / "samples")
+        card = describe_task(self.model, self.hparams, table, self.card_entries())
+        target = self.folder / "release"
+        extra = self.extra_files()
+        write_release(self.model, target, card=card, overwrite=True, extra_files=extra)
+        show(format_table(table))
+        for what, name in (
+            ("release", "release"),
+            ("samples", "samples"),
+            ("scores", "metrics.json"),
+        ):
+            show(f"{what}: {self.folder / name}")
+        show(f"time: {timedelta(seconds=round(seconds))}")

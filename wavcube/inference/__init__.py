@@ -1,0 +1,6 @@
+"""The classes that users load, one for each task: `WavCube.from_hparams(source=FOLDER)`."""
+
+from wavcube.inference.asr import WavCubeASR
+from wavcube.inference.latent import WavCube
+
+__all__ = ["WavCube", "WavCubeASR"]

@@ -1,0 +1,243 @@
+"""What all classes that users load share: releases, devices, and checks of what they are given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from speechbrain.inference.interfaces import Pretrained
+from speechbrain.utils.fetching import FetchConfig
+from torch import Tensor, nn
+
+from wavcube.batch_checks import check_waveforms, device_name, resample_batch
+from wavcube.release.config_file import CONFIG_FILE, check_agreement
+from wavcube.release.described import release_config
+from wavcube.release.hyperparams_yaml import YAML_FILE
+from wavcube.release.source import (
+    fetch_file,
+    load_hyperparams,
+    load_parameters,
+    packaged_release,
+    resolve_source,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+logger = logging.getLogger(__name__)
+
+
+class ReleasedModel(Pretrained):
+    """A model of a release, ready for use.
+
+    Inputs follow the model's device (also after ``.to``), and results stay on it. With no
+    ``device`` in ``run_opts`` SpeechBrain takes an accelerator when there is one, else the CPU. On
+    a GPU SpeechBrain switches TensorFloat32 on, which rounds more than batches change; the
+    environment variable `SB_DISABLE_QUIRKS=allow_tf32` keeps full float32.
+
+    A subclass names its one module in ``MODULES_NEEDED`` and says by ``PACKAGED`` what there is
+    without a source.
+
+    Parameters
+    ----------
+    modules : mapping of str to nn.Module
+        The network.
+    hparams : mapping, optional
+        What else the YAML holds.
+    run_opts : mapping, optional
+        SpeechBrain's run options. `device` may be "cpu", "cuda", "cuda:1" or a torch.device.
+    freeze_params : bool
+        Switch gradients off.
+
+    Raises
+    ------
+    ValueError
+        If the device does not exist.
+    """
+
+    # folder of the small model among those of the package
+    PACKAGED: ClassVar[str]
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        hparams: Mapping[str, Any] | None = None,
+        run_opts: Mapping[str, Any] | None = None,
+        freeze_params: bool = True,
+    ) -> None:
+        run_opts = dict(run_opts or {})
+        if run_opts.get("device") is not None:
+            run_opts["device"] = device_name(run_opts["device"])
+        super().__init__(modules, dict(hparams or {}), run_opts, freeze_params)
+        self.mods.eval()
+
+    @classmethod
+    def from_hparams(
+        cls,
+        source: str | Path | None = None,
+        hparams_file: str = YAML_FILE,
+        *,
+        savedir: str | Path | None = None,
+        run_opts: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any] | str | None = None,
+        fetch_config: FetchConfig | None = None,
+        trust_yaml: bool = False,
+        freeze_params: bool = True,
+    ) -> Self:
+        """Load a release.
+
+        A folder is read in place: no network, no links, nothing written. Of a hub id only
+        hyperparams.yaml and what it names are downloaded, once; never any Python code.
+
+        Parameters
+        ----------
+        source : str or Path, optional
+            Folder of a release, or a hub id of the form owner/name; by default the small model
+            that comes with the package.
+        hparams_file : str
+            Name of the YAML.
+        savedir : str or Path, optional
+            Where downloads are kept; by default Hugging Face's cache. Unused for a folder.
+        run_opts : mapping, optional
+            See the class.
+        overrides : mapping or str, optional
+            Changes to the YAML.
+        fetch_config : FetchConfig, optional
+            SpeechBrain's settings for downloads: revision, token, no network.
+        trust_yaml : bool
+            Build whatever the YAML names. A YAML is a program: only for one whose author you trust.
+        freeze_params : bool
+            Switch gradients off.
+
+        Returns
+        -------
+        ReleasedModel
+            An object of this class, in eval mode.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the source or a file of it does not exist.
+        UnsafeYAMLError
+            If the YAML names what no release needs; nothing of it has been built then.
+        ValueError
+            If a weight is missing, unexpected or of another size, or a file is broken, or a
+            folder's config.json describes another model than the YAML; or the release is of
+            another class.
+        """
+        source = resolve_source(packaged_release(cls.PACKAGED) if source is None else source)
+        config = fetch_config or FetchConfig()
+        path = fetch_file(hparams_file, source, savedir, config)
+        hparams = load_hyperparams(path, overrides, trust_yaml)
+        (name,) = cls.MODULES_NEEDED
+        cls.check_modules(hparams["modules"], str(path))
+        if not overrides and not trust_yaml and (Path(source) / CONFIG_FILE).is_file():
+            check_agreement(source, release_config(hparams["modules"][name]), hparams_file)
+        load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
+        files = [str(file) for file in hparams.get("files") or []]
+        hparams["files"] = {file: fetch_file(file, source, savedir, config) for file in files}
+        return cls(hparams["modules"], hparams, run_opts, freeze_params)
+
+    @classmethod
+    def check_modules(cls, modules: Mapping[str, nn.Module], where: str) -> None:
+        """Refuse a release of another class, naming the one that loads it.
+
+        Parameters
+        ----------
+        modules : mapping of str to nn.Module
+            Of the release.
+        where : str
+            Its YAML, for the message.
+
+        Raises
+        ------
+        ValueError
+            If this class's module is not among them.
+        """
+        (name,) = cls.MODULES_NEEDED
+        if not cls.fits(modules.get(name)):
+            usages = [module.usage for module in modules.values() if hasattr(module, "usage")]
+            loader = usages[0][0] if usages else "WavCube"
+            raise ValueError(f"{where} is of no {cls.__name__}: load it with {loader}")
+
+    @classmethod
+    def fits(cls, module: nn.Module | None) -> bool:
+        """Tell whether a module is one that this class can use."""
+        return module is not None
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms, in Hz."""
+        (name,) = self.MODULES_NEEDED
+        return self.mods[name].sample_rate
+
+    def checked(
+        self, wavs: Tensor, wav_lens: Tensor | None = None, sample_rate: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Bring waveforms to the model's device and rate, after looking at every valid sample.
+
+        Parameters
+        ----------
+        wavs : Tensor
+            `[B, T]`, or `[T]` for one, floating point in about -1 to 1.
+        wav_lens : Tensor, optional
+            Relative lengths `[B]` in (0, 1]; by default every item fills the batch.
+        sample_rate : int, optional
+            Of ``wavs``, in Hz; another rate than the model's is resampled. By default the model's.
+
+        Returns
+        -------
+        wavs : Tensor
+            `[B, T]`, float32.
+        wav_lens : Tensor or None
+            Relative lengths `[B]`.
+
+        Raises
+        ------
+        ValueError
+            If the shape, type, lengths or rate are wrong, or a sample is not finite.
+        """
+        wavs, wav_lens = check_waveforms(wavs, wav_lens, self._where)
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            logger.info("resampling from %s Hz to %d Hz", sample_rate, self.sample_rate)
+            wavs, wav_lens = resample_batch(wavs, wav_lens, sample_rate, self.sample_rate)
+        return wavs, wav_lens
+
+    @property
+    def _where(self) -> torch.device:
+        """Where the parameters are: ``device`` is what the model was built with."""
+        return next(self.mods.parameters()).device
+
+
+def check_computed(result: Tensor, doing: str, given: Tensor) -> None:
+    """Refuse a result that is not finite, which finite input gives only beyond its usual range.
+
+    Parameters
+    ----------
+    result : Tensor
+        Of the model.
+    doing : str
+        How it came about, for the message.
+    given : Tensor
+        What it was made from.
+
+    Raises
+    ------
+    ValueError
+        Naming the largest value that was given.
+
+    Examples
+    --------
+    >>> check_computed(torch.tensor([torch.inf]), "decoding", torch.ones(1))
+    Traceback (most recent call last):
+    ...
+    ValueError: decoding gives values that are not finite (torch.float32): the largest given is 1
+    """
+    if not bool(torch.isfinite(result).all()):
+        raise ValueError(
+            f"{doing} gives values that are not finite ({result.dtype}): the largest given is "
+            f"{float(given.abs().max()):.3g}"
+        )

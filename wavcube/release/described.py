@@ -1,0 +1,59 @@
+"""A model as its release has it: plain data, the weights that belong to it, and their hash."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from wavcube.release.weights import model_hash
+
+if TYPE_CHECKING:
+    from wavcube.lobes.heads.task_model import TaskModel
+    from wavcube.lobes.latent_codec import LatentCodec
+
+SEMANTIC_DECODER = "bottleneck.semantic_decoder."
+
+
+def release_config(model: LatentCodec | TaskModel) -> dict[str, Any]:
+    """Describe a model as its release would: no semantic decoder, plain data.
+
+    Parameters
+    ----------
+    model : LatentCodec or TaskModel
+        Of the latent, or of a task.
+
+    Returns
+    -------
+    dict
+        For :func:`build`; as JSON would give it back, so that it compares equal to config.json.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_wavcube
+    >>> release_config(tiny_wavcube())["class"]
+    'wavcube.lobes.wavcube.WavCube'
+    """
+    kind = type(model)
+    config = {"class": f"{kind.__module__}.{kind.__qualname__}", **model.config()}
+    config = json.loads(json.dumps(config))
+    set_semantic_decoder(config, False)
+    return config
+
+
+def set_semantic_decoder(config: dict[str, Any], wanted: bool) -> None:
+    """Say in a configuration whether the bottleneck, if there is one, has its semantic decoder."""
+    if isinstance(config.get("bottleneck"), dict):  # an acoustic codec has none
+        config["bottleneck"]["with_decoder"] = wanted
+
+
+def release_hash(model: LatentCodec | TaskModel) -> str:
+    """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`."""
+    return model_hash(release_config(model), inference_state(model))
+
+
+def inference_state(model: LatentCodec | TaskModel) -> dict[str, Tensor]:
+    """Give the weights that a release holds: all but the semantic decoder's."""
+    state = model.state_dict()
+    return {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
