@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wavcube.metrics.sdr import si_sdr
-from wavcube.metrics.separation import best_permutation, score_sources
+from wavcube.metrics import best_permutation, score_pair, score_sources, si_sdr_table
+from wavcube.metrics.sdr import sdr, si_sdr
 
 RATE = 8000
 
@@ -79,3 +79,31 @@ def test_shapes_are_checked():
         best_permutation(signals(2), signals(3))
     with pytest.raises(ValueError, match="differ in length"):
         score_sources(signals(1)[0][:-1], signals(2), signals(2), RATE)
+
+
+def test_table_is_the_metric_and_finite_for_silence():
+    sources, estimates = signals(2), np.stack([*signals(1, seed=4), np.zeros(4000)])
+    estimates[0] += sources[1]
+    table = si_sdr_table(sources, estimates)
+    for row, source in enumerate(sources):
+        assert table[row, 0] == pytest.approx(si_sdr(source, estimates[0]), abs=1e-3)
+    assert table[:, 1] == pytest.approx(-120)
+
+
+def test_sdr_forgives_a_filter_and_si_sdr_does_not():
+    (clean,) = signals(1).astype(float)
+    filtered = np.convolve(clean, [0.3, 1.0, 0.5])[:4000]
+    assert si_sdr(clean, filtered) < 0
+    assert sdr(clean, filtered, RATE) > 20
+    noisy = clean + 0.1 * signals(1, seed=2)[0]
+    # a filter of 512 taps fits a little of the noise too
+    assert si_sdr(clean, noisy) == pytest.approx(20, abs=0.3)
+    assert sdr(clean, noisy, RATE) == pytest.approx(20.5, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("generated", "reason"), [(np.zeros(4000), "silent"), (signals(1, size=1)[0], "SDR")]
+)
+def test_sdr_without_a_value_has_a_reason(generated, reason):
+    found = score_pair(signals(1, size=len(generated))[0], generated, RATE, ["sdr"])
+    assert reason in found.failures["sdr"]

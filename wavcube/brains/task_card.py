@@ -19,6 +19,7 @@ from wavcube.representations import (
     PackagedLatent,
     PackagedSSL,
     Representation,
+    WaveformRepresentation,
 )
 
 FREE = "Apache-2.0"
@@ -87,7 +88,7 @@ def front_end_sources(representation: Representation) -> tuple[list[Source], str
     Returns
     -------
     sources : list of Source
-        None for log-mel energies.
+        None for log-mel energies and for the waveform itself.
     licence : str or None
         Of weights that are made of no more than this.
 
@@ -100,7 +101,7 @@ def front_end_sources(representation: Representation) -> tuple[list[Source], str
     >>> front_end_sources(SSLRepresentation(tiny_ssl_encoder()))[1] is None
     True
     """
-    if isinstance(representation, MelRepresentation):
+    if isinstance(representation, MelRepresentation | WaveformRepresentation):
         return [], FREE
     if isinstance(representation, PackagedSSL):
         return [PACKAGED], FREE

@@ -175,7 +175,7 @@ def log_magnitudes(spectra: Tensor, counts: Tensor) -> Tensor:
 
     magnitudes = spectra.abs()
     level = mean(magnitudes.square()).sqrt().clamp(min=1e-8)
-    logs = (magnitudes / level + SMALLEST_MAGNITUDE).log()
+    logs = (magnitudes / level / SMALLEST_MAGNITUDE).log1p()
     logs = logs - mean(logs)
     spread = mean(logs.square()).sqrt().clamp(min=1e-3)
     return (logs / spread).masked_fill(~valid, 0.0)

@@ -11,6 +11,7 @@ from wavcube.losses.adversarial import discriminator_hinge, feature_matching, ge
 from wavcube.losses.combine import weighted_sum
 from wavcube.losses.mel import LogMelSpectrogram, MelLoss
 from wavcube.losses.multi_scale_mel import MultiScaleMelLoss
+from wavcube.losses.permutation import permutation_invariant
 from wavcube.losses.phase_sensitive import phase_sensitive_loss
 from wavcube.losses.regularizers import kl_divergence
 from wavcube.losses.semantic import semantic_loss
@@ -23,6 +24,7 @@ __all__ = [
     "feature_matching",
     "generator_hinge",
     "kl_divergence",
+    "permutation_invariant",
     "phase_sensitive_loss",
     "semantic_loss",
     "weighted_sum",

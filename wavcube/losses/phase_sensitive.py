@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from wavcube.losses.permutation import permutation_invariant
+
 
 def phase_sensitive_target(mixture: Tensor, targets: Tensor) -> Tensor:
     """Magnitude of each target as far as it points along the mixture: |S| max(0, cos(dphase)).
@@ -78,8 +80,8 @@ def phase_sensitive_loss(
     """Loss of the best assignment of masks to targets, for each item as a whole.
 
     The mean over items of: squared error summed over time and frequency, divided by the item's
-    frames and the sources. Which mask belongs to which target is found by asteroid's
-    `PITLossWrapper`; with one source there is nothing to find.
+    frames and the sources. Which mask belongs to which target is found by
+    :func:`~wavcube.losses.permutation.permutation_invariant`.
 
     Parameters
     ----------
@@ -112,12 +114,4 @@ def phase_sensitive_loss(
     """
     target = phase_sensitive_target(mixture, targets)
     settings = {"magnitude": mixture.abs(), "num_frames": num_frames}
-    if masks.shape[1] == 1:
-        return pairwise_phase_sensitive(masks, target, **settings).mean()
-    try:
-        from asteroid.losses import PITLossWrapper
-    except ImportError as error:
-        raise ImportError(
-            f"separation needs asteroid: pip install 'wavcube[eval]' ({error})"
-        ) from error
-    return PITLossWrapper(pairwise_phase_sensitive, pit_from="pw_mtx")(masks, target, **settings)
+    return permutation_invariant(pairwise_phase_sensitive(masks, target, **settings))

@@ -15,6 +15,12 @@ from wavcube.metrics.players import Players, embed_players
 from wavcube.metrics.registry import DEFAULT_METRICS, METRICS
 from wavcube.metrics.report import Summary, aggregate, format_table
 from wavcube.metrics.scores import PairScores, score_many, score_pair
+from wavcube.metrics.separation import (
+    SourceScores,
+    best_permutation,
+    score_sources,
+    si_sdr_table,
+)
 from wavcube.metrics.signals import SignalPair
 from wavcube.metrics.utmos import utmos_metric
 
@@ -29,14 +35,18 @@ __all__ = [
     "PairScores",
     "Players",
     "SignalPair",
+    "SourceScores",
     "Summary",
     "aggregate",
+    "best_permutation",
     "dnsmos_metrics",
     "embed_players",
     "evaluate_folders",
     "format_table",
     "score_many",
     "score_pair",
+    "score_sources",
+    "si_sdr_table",
     "utmos_metric",
     "write_html",
 ]

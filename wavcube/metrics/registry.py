@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
         _on_waveforms(speaker.INFO, speaker.speaker_similarity),
         _on_waveforms(perceptual.PESQ_NB, perceptual.pesq_nb),
         _on_waveforms(sdr.INFO, sdr.si_sdr),
+        _on_waveforms(sdr.SDR, sdr.sdr),
         _on_waveforms(cepstral.INFO, cepstral.mel_cepstral_distortion),
         _on_waveforms(pitch.CORRELATION, pitch.f0_correlation),
         _on_waveforms(pitch.VOICING_ERROR, pitch.voicing_error),

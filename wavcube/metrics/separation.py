@@ -72,7 +72,7 @@ def best_permutation(references: np.ndarray, estimates: np.ndarray) -> tuple[int
         raise ValueError(
             f"references {references.shape} and estimates {estimates.shape} must be [sources, time]"
         )
-    table = _pairwise_si_sdr(references, estimates)
+    table = si_sdr_table(references, estimates)
     rows = np.arange(len(references))
     choices = list(permutations(range(len(references))))
     return max(choices, key=lambda order: float(table[rows, list(order)].mean()))
@@ -133,8 +133,26 @@ def score_sources(
     return found
 
 
-def _pairwise_si_sdr(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    """SI-SDR of every reference with every estimate, `[S, S]`, finite."""
+def si_sdr_table(references: np.ndarray, estimates: np.ndarray) -> np.ndarray:
+    """SI-SDR of every reference with every estimate, always finite.
+
+    Parameters
+    ----------
+    references, estimates : ndarray
+        `[R, T]` and `[S, T]`, without padding.
+
+    Returns
+    -------
+    ndarray
+        `[R, S]` in dB, from -120 to 120; -120 for a silent signal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signal, noise = np.array([1.0, -1.0, 1.0, -1.0]), np.array([0.1, 0.1, -0.1, -0.1])
+    >>> si_sdr_table(signal[None], np.stack([signal + noise, noise])).round().tolist()
+    [[20.0, -120.0]]
+    """
     rows = [
         signals.astype(np.float64) - signals.mean(axis=1, keepdims=True, dtype=np.float64)
         for signals in (references, estimates)

@@ -32,9 +32,20 @@ ALLOWED_CLASSES = frozenset(
         "wavcube.representations.packaged.PackagedLatent",
         "wavcube.representations.packaged.PackagedSSL",
         "wavcube.representations.ssl.SSLRepresentation",
+        "wavcube.representations.waveform.WaveformRepresentation",
         "wavcube.lobes.heads.recognizer.RecognitionModel",
         "wavcube.lobes.heads.asr.BLSTMHead",
         "wavcube.lobes.heads.asr.ConformerHead",
+        "wavcube.lobes.heads.separator.MaskSeparator",
+        "wavcube.lobes.heads.separator.LatentSeparator",
+        "wavcube.lobes.heads.separator.WaveformSeparator",
+        "wavcube.lobes.heads.mask.MaskHead",
+        "wavcube.lobes.heads.latent_map.LatentHead",
+        "wavcube.lobes.heads.conv_tasnet.ConvTasNetHead",
+        "wavcube.lobes.heads.converter.VoiceConverter",
+        "wavcube.lobes.heads.converter.StoredVoice",
+        "wavcube.lobes.heads.conformer_conversion.ConformerConversion",
+        "wavcube.lobes.conformer.MaskedConformer",
     }
 )
 

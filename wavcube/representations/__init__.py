@@ -11,6 +11,7 @@ from wavcube.representations.latent import LatentRepresentation
 from wavcube.representations.mel import MelRepresentation
 from wavcube.representations.packaged import PackagedLatent, PackagedSSL
 from wavcube.representations.ssl import SSLRepresentation
+from wavcube.representations.waveform import WaveformRepresentation
 
 __all__ = [
     "CodecRepresentation",
@@ -21,5 +22,6 @@ __all__ = [
     "Representation",
     "SSLRepresentation",
     "StateCache",
+    "WaveformRepresentation",
     "state_key",
 ]
