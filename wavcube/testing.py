@@ -13,14 +13,18 @@ from wavcube.lobes.acoustic_encoder import AcousticEncoder
 from wavcube.lobes.acoustic_skip import AcousticSkip
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
 from wavcube.lobes.causal_transformer import CausalTransformerBackbone
+from wavcube.lobes.conformer import MaskedConformer
 from wavcube.lobes.convnext import ConvNeXtBackbone
 from wavcube.lobes.decoder import AcousticDecoder
+from wavcube.lobes.heads.conformer_conversion import ConformerConversion
+from wavcube.lobes.heads.converter import StoredVoice, VoiceConverter
 from wavcube.lobes.istft import ISTFTHead
 from wavcube.lobes.latent_basis import LatentBasis
 from wavcube.lobes.layer_mix import LayerMix
 from wavcube.lobes.local_vocoder import LocalVocoder
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
+from wavcube.representations.latent import LatentRepresentation
 
 EncoderType = Literal["wavlm", "filterbank_wavlm", "hubert", "wav2vec2"]
 
@@ -145,6 +149,25 @@ def tiny_decoder(backbone: Literal["convnext", "transformer"] = "convnext") -> A
         return AcousticDecoder(body, ISTFTHead(16))
     body = ConvNeXtBackbone(8, dim=16, intermediate_dim=32, num_layers=2)
     return AcousticDecoder(body, ISTFTHead(16))
+
+
+def tiny_converter(stored: bool = False) -> VoiceConverter:
+    """Build a voice converter on a tiny WavCube.
+
+    Parameters
+    ----------
+    stored : bool
+        Whether it is any-to-one, with a voice of silence.
+
+    Examples
+    --------
+    >>> tiny_converter().head.latent_dim
+    8
+    """
+    body = MaskedConformer(8, num_layers=1, num_heads=2, ffn_dim=16, kernel_size=3)
+    head = ConformerConversion(body, latent_dim=8, content_dim=4, embedding_dim=0)
+    voice = StoredVoice(latent_dim=8, num_frames=50) if stored else None
+    return VoiceConverter(LatentRepresentation(tiny_wavcube()), head, voice)
 
 
 def tone(seconds: float, seed: int = 0, sample_rate: int = 16000) -> Tensor:

@@ -49,12 +49,32 @@ def speaker_similarity(reference: np.ndarray, generated: np.ndarray, sample_rate
     MetricError
         If no voice is found in a signal.
     """
-    first = _embed(reference, sample_rate, "reference")
-    return float(np.dot(first, _embed(generated, sample_rate, "generated")))
+    first = embed_voice(reference, sample_rate, "reference")
+    return float(np.dot(first, embed_voice(generated, sample_rate, "generated")))
 
 
-def _embed(samples: np.ndarray, sample_rate: int, label: str) -> np.ndarray:
-    """Embedding of unit length, ``[256]``."""
+def embed_voice(samples: np.ndarray, sample_rate: int, label: str = "given") -> np.ndarray:
+    """Embed the voice of a recording, pauses cut.
+
+    Parameters
+    ----------
+    samples : ndarray
+        Waveform, ``[T]``.
+    sample_rate : int
+        Its rate in Hz; Resemblyzer resamples to 16 kHz.
+    label : str
+        What to call the signal in an error.
+
+    Returns
+    -------
+    ndarray
+        Of unit length, ``[256]``.
+
+    Raises
+    ------
+    MetricError
+        If no voice is found in the signal.
+    """
     resemblyzer = _import_resemblyzer()
     wav = resemblyzer.preprocess_wav(samples.astype(np.float32), source_sr=sample_rate)
     if wav.size == 0:

@@ -36,6 +36,8 @@ ALLOWED_CLASSES = frozenset(
         "wavcube.lobes.heads.recognizer.RecognitionModel",
         "wavcube.lobes.heads.asr.BLSTMHead",
         "wavcube.lobes.heads.asr.ConformerHead",
+        "wavcube.lobes.heads.enhancer.MaskEnhancer",
+        "wavcube.lobes.heads.enhancer.LatentEnhancer",
         "wavcube.lobes.heads.separator.MaskSeparator",
         "wavcube.lobes.heads.separator.LatentSeparator",
         "wavcube.lobes.heads.separator.WaveformSeparator",
