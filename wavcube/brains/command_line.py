@@ -21,6 +21,12 @@ NOISE = {
         "Using evaluation precision",
     ),
     "speechbrain.utils.checkpoints": ("Would load a checkpoint here",),
+    "speechbrain.tokenizers.SentencePiece": (
+        "==== Loading",
+        "Tokenizer",
+        "SentencePiece vocab size",
+        "Train tokenizer",
+    ),
     "speechbrain.utils.quirks": ("Excluded quirks",),
     "speechbrain.utils.train_logger": ("torchvision is not available",),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -185,6 +187,8 @@ class TaskRecipe:
                 self.model = self._first_model()
                 brain = self._brain()
             sb.create_experiment_directory(self.folder, hparams_file, overrides)
+            if if_main_process():  # SpeechBrain copies the file that calls it
+                shutil.copy(inspect.getfile(type(self)), self.folder)
             table = self.references()
             self.device = brain.device
             first = AT_THE_START if self.hparams["pretrained"] is None else AS_RELEASED

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
+import sentencepiece
 from speechbrain.tokenizers.SentencePiece import SentencePiece
 
 from wavcube.atomic import write_atomically
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 TokenKind = Literal["char", "unigram", "bpe"]
 # SentencePiece's id of what it does not know; such text is refused, so CTC's blank can have it
 BLANK = 0
+# of SentencePiece's levels
+_ERRORS = 2
 # an error shows so many of the characters that are unknown
 SHOWN = 10
 
@@ -175,6 +178,8 @@ def train_tokens(
 def _train(lines: str, draft: Path, kind: TokenKind, size: int, target: Path) -> None:
     text_file = draft / "text.txt"
     text_file.write_text(lines + "\n", encoding="utf-8")
+    # it writes its settings to stderr, past every logger
+    sentencepiece.set_min_log_level(_ERRORS)
     try:
         trained = SentencePiece(
             str(draft),

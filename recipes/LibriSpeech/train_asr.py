@@ -1,0 +1,47 @@
+"""Train a recogniser on a representation of speech, evaluate it, and write a folder that loads.
+
+    python recipes/LibriSpeech/train_asr.py hparams/asr.yaml [--data_folder FOLDER_OR_CSV]
+    python recipes/LibriSpeech/train_asr.py hparams/asr.yaml --representation '!include:representation/mel.yaml'
+    python recipes/LibriSpeech/train_asr.py hparams/asr.yaml --pretrained RELEASE --data_folder ...
+
+The data are LibriSpeech, a CSV with the columns "wav" and "wrd" (the words), or any folder of wav
+and flac files with a .txt file of the words beside each; without a data folder the package speaks a
+corpus itself. The same command again resumes a run that was interrupted, and evaluates one that was
+finished.
+"""  # noqa: E501
+
+import sys
+
+from librispeech_prepare import is_librispeech, prepare_librispeech
+
+from wavcube.brains.recognition import RecognitionBrain
+from wavcube.brains.recognition_recipe import RecognitionRecipe
+from wavcube.brains.run_data import prepare_rows
+from wavcube.data.prepare import prepare_own_audio
+from wavcube.data.transcripts import read_transcripts_beside, split_by_speaker
+
+
+class Recipe(RecognitionRecipe):
+    """Recognition of LibriSpeech, or of the user's own audio."""
+
+    brain_class = RecognitionBrain
+
+    def prepare(self):
+        """Read the manifests of train, valid and test, with the words of each utterance."""
+        rows = prepare_rows(self.hparams, prepare)
+        rows = {part: read_transcripts_beside(found) for part, found in rows.items()}
+        speakers = self.hparams["test_speakers"]
+        return split_by_speaker(rows, speakers, self.hparams["seed"]) if speakers else rows
+
+
+def prepare(source, out_folder, hparams):
+    """Write the manifests of train, valid and test: LibriSpeech's, or of the user's own audio."""
+    limits = {"max_bad_fraction": hparams["max_bad_fraction"]}
+    if not is_librispeech(source):
+        return prepare_own_audio(source, out_folder, **limits)
+    held_back = hparams["held_back_speakers"]
+    return prepare_librispeech(source, out_folder, held_back_speakers=held_back, **limits)
+
+
+if __name__ == "__main__":
+    Recipe("train_asr.py", __doc__).main(sys.argv[1:])

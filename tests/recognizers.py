@@ -1,0 +1,38 @@
+"""Tiny recognisers for the tests of everything that trains, writes or loads one."""
+
+import torch
+
+from wavcube.data.tokens import train_tokens
+from wavcube.export import write_release
+from wavcube.lobes.heads.asr import BLSTMHead
+from wavcube.lobes.heads.recognizer import RecognitionModel
+from wavcube.release.card import ModelCard, Source
+from wavcube.representations import MelRepresentation
+
+TEXT = ["ONE TWO", "THREE", "FOUR FIVE SIX", "SEVEN EIGHT", "NINE ZERO"]
+CARD = ModelCard(
+    title="Tiny recogniser",
+    summary="Random weights.",
+    weights_license="Apache-2.0",
+    commercial_use="yes",
+    upstream=[],
+    data=[Source("embedded speech", "generated", "wavcube.data.embedded")],
+    command="train_asr.py",
+)
+
+
+def random_recognizer(num_tokens, representation=None, seed=0):
+    """A model whose weights depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        representation = representation or MelRepresentation(num_mel_bins=8)
+        head = BLSTMHead(representation.dim, num_tokens, projected_dim=8, hidden_dim=8)
+        return RecognitionModel(representation, head).eval()
+
+
+def recognizer_release(folder, representation=None, seed=0, text=TEXT):
+    """A release with its tokenizer."""
+    tokens = train_tokens(text, folder.parent / "tokens")
+    model = random_recognizer(len(tokens), representation, seed)
+    files = {tokens.path.name: tokens.path.read_bytes()}
+    return write_release(model, folder, card=CARD, extra_files=files)
