@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from wavcube import __version__, cli_evaluate, cli_inspect
-from wavcube.cli_files import Job, check_writable, plan_jobs
-from wavcube.cli_model import add_model_options, load_model
+from wavcube import __version__, cli_enhance, cli_evaluate, cli_inspect
+from wavcube.cli_files import check_writable
+from wavcube.cli_jobs import add_file_command, plan, run_all, run_jobs
+from wavcube.cli_model import load_model
 from wavcube.cli_output import complain, say, say_interrupted
-from wavcube.messages import INTERRUPTED, USER_ERROR, one_line
+from wavcube.messages import INTERRUPTED, USER_ERROR
 from wavcube.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES, WRITTEN_SUFFIXES
-
-T = TypeVar("T")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,9 +65,11 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="wavcube", description="Speech to compact latents, and back.")
     parser.add_argument("--version", action="version", version=f"wavcube {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
-    _add_file_command(commands, "encode", _encode, "audio to safetensors files of latents")
-    _add_file_command(commands, "decode", _decode, "files of latents to wav files")
-    _add_file_command(commands, "resynth", _resynth, "audio to latents and back, as wav files")
+    add_file_command(commands, "encode", _encode, "audio to safetensors files of latents")
+    add_file_command(commands, "decode", _decode, "files of latents to wav files")
+    text = "audio to latents and back, as wav files"
+    add_file_command(commands, "resynth", _resynth, text, out_required=True)
+    cli_enhance.add_command(commands)
 
     text = "describe releases, files of latents and audio"
     info = commands.add_parser("info", help=text, description=text)
@@ -98,78 +99,25 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_file_command(
-    commands: argparse._SubParsersAction,
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    text: str,
-) -> None:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders, globs")
-    add_model_options(parser)
-    parser.add_argument(
-        "--out",
-        required=name == "resynth",
-        help="output file, or folder when there are several inputs; by default beside the inputs",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
-    parser.set_defaults(run=run)
-
-
 def _encode(options: argparse.Namespace) -> int:
-    jobs = _plan(options, AUDIO_SUFFIXES, LATENT_SUFFIXES)
+    jobs = plan(options, AUDIO_SUFFIXES, LATENT_SUFFIXES)
     model = load_model(options)
-    return _run_jobs(jobs, lambda j: model.encode_file(j.source, j.target, overwrite=True))
+    return run_jobs(jobs, lambda j: model.encode_file(j.source, j.target, overwrite=True))
 
 
 def _decode(options: argparse.Namespace) -> int:
     for path in map(Path, options.inputs):
         if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
             raise ValueError(f"{path} is audio: encode it first")
-    jobs = _plan(options, LATENT_SUFFIXES, WRITTEN_SUFFIXES)
+    jobs = plan(options, LATENT_SUFFIXES, WRITTEN_SUFFIXES)
     model = load_model(options)
-    return _run_jobs(jobs, lambda j: model.decode_file(j.source, j.target, overwrite=True))
+    return run_jobs(jobs, lambda j: model.decode_file(j.source, j.target, overwrite=True))
 
 
 def _resynth(options: argparse.Namespace) -> int:
-    jobs = _plan(options, AUDIO_SUFFIXES, WRITTEN_SUFFIXES)
+    jobs = plan(options, AUDIO_SUFFIXES, WRITTEN_SUFFIXES)
     model = load_model(options)
-    return _run_jobs(jobs, lambda j: model.resynthesize_file(j.source, j.target, overwrite=True))
-
-
-def _plan(options: argparse.Namespace, read: Sequence[str], write: Sequence[str]) -> list[Job]:
-    return plan_jobs(options.inputs, options.out, read, write, options.overwrite)
-
-
-def _run_jobs(jobs: Sequence[Job], work: Callable[[Job], object]) -> int:
-    failures = _run_all({job.source: job for job in jobs}, work)
-    if len(jobs) > 1:
-        say(f"{len(jobs) - failures} of {len(jobs)} files done")
-    return USER_ERROR if failures else 0
-
-
-def _run_all(items: Mapping[Path, T], work: Callable[[T], object]) -> int:
-    """Work on every item under a progress bar, name the bad ones at the end and count them."""
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    failures, done = [], 0
-    try:
-        with logging_redirect_tqdm([logging.getLogger("wavcube")]):
-            for path in tqdm(items, unit="file", disable=len(items) == 1, leave=False):
-                try:
-                    work(items[path])
-                    done += 1
-                except (ValueError, OSError) as error:
-                    failures.append((path, error))
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"{done} of {len(items)} files done") from stop
-    finally:
-        for path, error in failures:
-            # an error of the operating system names its file, which may be the output
-            named = isinstance(error, OSError) and error.filename is not None
-            complain(error if named or str(path) in str(error) else f"{path}: {one_line(error)}")
-    return len(failures)
+    return run_jobs(jobs, lambda j: model.resynthesize_file(j.source, j.target, overwrite=True))
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -177,7 +125,7 @@ def _info(options: argparse.Namespace) -> int:
 
     paths = [path for text in options.inputs for path in find_described(text)]
     descriptions: list[str] = []
-    failures = _run_all({path: path for path in paths}, lambda p: descriptions.append(describe(p)))
+    failures = run_all({path: path for path in paths}, lambda p: descriptions.append(describe(p)))
     if descriptions:
         say("\n".join(descriptions))
     return USER_ERROR if failures else 0

@@ -7,11 +7,13 @@ import logging
 import socket
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from wavcube.inference import WavCube
+    from wavcube.inference.base import ReleasedModel
+
+    Loaded = TypeVar("Loaded", bound=ReleasedModel)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -28,18 +30,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1; by default SpeechBrain's choice")
 
 
-def load_model(options: argparse.Namespace) -> WavCube:
+def load_model(options: argparse.Namespace, kind: type[Loaded] | None = None) -> Loaded:
     """Load what :func:`add_model_options` asked for.
 
     Parameters
     ----------
     options : argparse.Namespace
         Of the command line.
+    kind : type, optional
+        Class of a task; by default WavCube.
 
     Returns
     -------
-    WavCube
-        The model.
+    ReleasedModel
+        An object of that class.
 
     Raises
     ------
@@ -50,14 +54,16 @@ def load_model(options: argparse.Namespace) -> WavCube:
     from speechbrain.utils.fetching import FetchConfig
 
     from wavcube.inference import WavCube
-    from wavcube.release.source import resolve_source
+    from wavcube.release.source import packaged_release, resolve_source
 
+    kind = WavCube if kind is None else kind
     # it warns of every attempt to reach the hub; the last one's error is told as ours
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    source = resolve_source(options.source)
+    source = options.source
+    source = resolve_source(packaged_release(kind.PACKAGED) if source is None else source)
     offline = not Path(source).is_dir() and not _can_reach(constants.ENDPOINT)
     try:
-        return WavCube.from_hparams(
+        return kind.from_hparams(
             options.source,
             run_opts={"device": options.device},
             fetch_config=FetchConfig(allow_network=not offline),

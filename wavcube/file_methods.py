@@ -66,7 +66,7 @@ class FileMethods:
             If it is no audio, is empty or holds samples that are not finite, or ``out`` ends in
             something else.
         """
-        _check_output(out, LATENT_SUFFIXES, overwrite)
+        check_output(out, LATENT_SUFFIXES, overwrite)
         waveform = self.load_audio(path)
         latents, _ = self.encode_batch(waveform[None])
         if out is not None:
@@ -102,7 +102,7 @@ class FileMethods:
         ValueError
             If it is broken, another model made it, or ``out`` ends in something else.
         """
-        _check_output(out, WRITTEN_SUFFIXES, overwrite)
+        check_output(out, WRITTEN_SUFFIXES, overwrite)
         content = Latents.load(path)
         if content.latents.shape[1] != self.latent_dim:
             raise ValueError(
@@ -141,7 +141,7 @@ class FileMethods:
         FileNotFoundError, FileExistsError, ValueError
             See :meth:`encode_file`.
         """
-        _check_output(out, WRITTEN_SUFFIXES, overwrite)
+        check_output(out, WRITTEN_SUFFIXES, overwrite)
         waveform = self.load_audio(path)
         latents, _ = self.encode_batch(waveform[None])
         return self._deliver(self.decode_batch(latents, length=len(waveform)), out)
@@ -176,8 +176,23 @@ class FileMethods:
         return wavs
 
 
-def _check_output(out: str | Path | None, suffixes: Sequence[str], overwrite: bool) -> None:
-    """Find mistakes before the long work."""
+def check_output(out: str | Path | None, suffixes: Sequence[str], overwrite: bool) -> None:
+    """Find mistakes before the long work.
+
+    Parameters
+    ----------
+    out : str or Path, optional
+        A file to write.
+    suffixes : sequence of str
+        What its name may end in.
+    overwrite : bool
+        Allow an existing file.
+
+    Raises
+    ------
+    ValueError, FileExistsError
+        If it ends in something else, or exists.
+    """
     if out is None:
         return
     check_suffix(out, suffixes)

@@ -92,6 +92,11 @@ def prepare_vctk(
     return write_prepared(out_folder, manifests, arguments, data_root=data_folder, bad=scan.bad)
 
 
+def is_vctk(folder: Path) -> bool:
+    """Tell whether a folder holds recordings in one of VCTK's layouts."""
+    return any((folder / name).is_dir() for name in AUDIO_FOLDERS)
+
+
 def find_audio_folder(data_folder: Path) -> Path:
     """Find the folder with the recordings, of either version."""
     for name in AUDIO_FOLDERS:

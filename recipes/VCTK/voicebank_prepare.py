@@ -28,6 +28,7 @@ from wavcube.data.splits import require_disjoint_speakers
 logger = logging.getLogger(__name__)
 
 LISTED = 5
+NAMINGS = ("{}", "{}_16k", "{}_*set_*", "train/{}", "train/{}_16k")
 
 
 class Side(NamedTuple):
@@ -104,6 +105,12 @@ def prepare_voicebank(
     return write_prepared(
         out_folder, manifests, arguments, data_root=data_folder, bad=list_bad(scan.bad, pairs)
     )
+
+
+def is_voicebank(folder: Path) -> bool:
+    """Tell whether a folder holds noisy or clean recordings in one of the namings."""
+    patterns = [naming.format(kind) for kind in Side._fields for naming in NAMINGS]
+    return any(path.is_dir() for pattern in patterns for path in folder.glob(pattern))
 
 
 def find_sides(data_folder: Path, train_set: str) -> dict[str, Side]:

@@ -88,7 +88,8 @@ def speech_sources(hparams: Mapping[str, Any]) -> list[Source]:
     Parameters
     ----------
     hparams : mapping
-        With `data_folder`, `training_folders` and `add_embedded`.
+        With `data_folder`, `training_folders` and `add_embedded`; where speech is mixed with
+        noise, `noise_folder` and `room_folder` too.
 
     Returns
     -------
@@ -104,6 +105,8 @@ def speech_sources(hparams: Mapping[str, Any]) -> list[Source]:
     own = hparams["data_folder"]
     given = [] if own is None else [(own, "--data_folder")]
     given += [(folder, "--training_folders") for folder in hparams["training_folders"]]
+    noises = ("noise_folder", "room_folder")
+    given += [(hparams[key], f"--{key}") for key in noises if hparams.get(key) is not None]
     sources = [
         Source(Path(folder).name, "of the data's owner", f"given as {option}")
         for folder, option in given

@@ -1,6 +1,7 @@
 """The classes that users load, one for each task: `WavCube.from_hparams(source=FOLDER)`."""
 
 from wavcube.inference.asr import WavCubeASR
+from wavcube.inference.enhancement import WavCubeEnhancer
 from wavcube.inference.latent import WavCube
 
-__all__ = ["WavCube", "WavCubeASR"]
+__all__ = ["WavCube", "WavCubeASR", "WavCubeEnhancer"]
