@@ -148,7 +148,11 @@ def test_two_files_that_describe_two_models_are_refused(tmp_path):
 
 def test_an_older_config_says_less(tmp_path):
     folder = random_release(tmp_path / "model")
+    whole = load_release(folder).config()
     content = json.loads((folder / "config.json").read_text())
     del content["model"]["bottleneck"]["window"], content["model"]["acoustic_skip"]
     (folder / "config.json").write_text(json.dumps(content))
-    WavCube.from_hparams(folder, run_opts=CPU)
+    model = WavCube.from_hparams(folder, run_opts=CPU).mods.wavcube
+    # what it leaves out are the constructors' own defaults
+    assert model.config() == load_release(folder).config() == whole
+    assert {whole["bottleneck"]["window"], whole["acoustic_skip"]} == {None}
