@@ -9,7 +9,7 @@ from wavcube.metrics.base import Metric
 from wavcube.metrics.evaluation import Evaluation
 from wavcube.metrics.registry import METRICS, add_model_metrics, select_metrics
 from wavcube.metrics.report import aggregate
-from wavcube.metrics.scores import score_many
+from wavcube.metrics.scores import PairScores, score_many
 from wavcube.metrics.signals import SignalPair
 from wavcube.suffixes import AUDIO_SUFFIXES
 
@@ -64,8 +64,36 @@ def evaluate_folders(
         If a folder holds no audio file or two of one name, no generated file has a reference's
         name, no transcript's name is a reference's, or a metric is unknown.
     """
-    references = audio_files(reference_dir)
-    generated = audio_files(generated_dir)
+    references, generated = audio_files(reference_dir), audio_files(generated_dir)
+    _check_names(reference_dir, references, generated_dir, generated)
+    if transcripts is None:
+        transcripts = find_transcripts(reference_dir)
+    else:
+        _check_transcripts(transcripts, references)
+    if metrics is None:
+        # without any transcript the original's error rate is not a failure, it does not apply
+        skipped = () if references.keys() & transcripts.keys() else ("wer_original",)
+        metrics = [key for key in METRICS if key not in skipped]
+    metrics = add_model_metrics(metrics, models)
+    infos = {metric.info.key: metric.info for metric in select_metrics(metrics)}
+    pairs = []
+    for name, path in references.items():
+        # a missing file is named and becomes the reason when the pair is read
+        copy = generated.get(name, Path(generated_dir, name + path.suffix))
+        pairs.append(SignalPair(name, path, copy, transcript=transcripts.get(name)))
+    scores = score_many(pairs, metrics, num_processes, progress)
+    without_reference = sorted(generated.keys() - references.keys())
+    words = _sources_of_words(scores, transcripts) if "wer" in infos else {}
+    return Evaluation(scores, aggregate(scores, seed=seed), without_reference, infos, words)
+
+
+def _check_names(
+    reference_dir: str | Path,
+    references: Mapping[str, Path],
+    generated_dir: str | Path,
+    generated: Mapping[str, Path],
+) -> None:
+    """Refuse folders of which one is empty, or that share no name."""
     for folder, files in ((reference_dir, references), (generated_dir, generated)):
         if not files:
             raise ValueError(f"{folder} holds no audio: no file ending in {_LISTED}")
@@ -74,36 +102,23 @@ def evaluate_folders(
             f"no file of {generated_dir} has the name of one in {reference_dir} (first reference: "
             f"{next(iter(references))}): names must agree up to the suffix"
         )
-    if transcripts is None:
-        transcripts = find_transcripts(reference_dir)
-    elif transcripts and not references.keys() & transcripts.keys():
+
+
+def _check_transcripts(transcripts: Mapping[str, str], references: Mapping[str, Path]) -> None:
+    """Refuse transcripts none of which is a reference's."""
+    if transcripts and not references.keys() & transcripts.keys():
         raise ValueError(
             f"no transcript belongs to a reference: the first one is called "
             f"{next(iter(transcripts))!r}, the first reference {next(iter(references))!r}"
         )
-    if metrics is None:
-        # without any transcript the original's error rate is not a failure, it does not apply
-        skipped = () if references.keys() & transcripts.keys() else ("wer_original",)
-        metrics = [key for key in METRICS if key not in skipped]
-    metrics = add_model_metrics(metrics, models)
-    infos = {metric.info.key: metric.info for metric in select_metrics(metrics)}
-    pairs = [
-        # a missing file is named and becomes the reason when the pair is read
-        SignalPair(
-            name,
-            path,
-            generated.get(name, Path(generated_dir, name + path.suffix)),
-            transcript=transcripts.get(name),
-        )
-        for name, path in references.items()
-    ]
-    scores = score_many(pairs, metrics, num_processes, progress)
-    without_reference = sorted(generated.keys() - references.keys())
-    words = {}
-    if "wer" in infos:
-        read = [entry.name in transcripts for entry in scores if "wer" in entry]
-        words = {"transcript": sum(read), "recogniser": len(read) - sum(read)}
-    return Evaluation(scores, aggregate(scores, seed=seed), without_reference, infos, words)
+
+
+def _sources_of_words(
+    scores: Sequence[PairScores], transcripts: Mapping[str, str]
+) -> dict[str, int]:
+    """Count the word error rates against a transcript and against what a recogniser heard."""
+    read = [entry.name in transcripts for entry in scores if "wer" in entry]
+    return {"transcript": sum(read), "recogniser": len(read) - sum(read)}
 
 
 def find_transcripts(folder: str | Path) -> dict[str, str]:
