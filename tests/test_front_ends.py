@@ -122,9 +122,12 @@ def test_a_frozen_model_has_no_gradient_and_stays_in_eval_mode(kind):
 @pytest.mark.parametrize(
     ("make", "kept"),
     [
-        (lambda **how: LatentRepresentation(tiny_wavcube(), **how), ("decoder.", "extractor")),
+        (
+            lambda **how: LatentRepresentation(tiny_wavcube(), **how),
+            ("decoder.", "semantic_decoder.", "feature_extractor"),
+        ),
         (lambda **how: LatentRepresentation(tiny_acoustic_codec(), **how), ("decoder.",)),
-        (lambda **how: SSLRepresentation(tiny_ssl_encoder(), **how), ("extractor",)),
+        (lambda **how: SSLRepresentation(tiny_ssl_encoder(), **how), ("feature_extractor",)),
     ],
     ids=["wavcube", "acoustic", "ssl"],
 )
@@ -146,6 +149,10 @@ def test_fine_tuning_begins_at_its_update_with_its_own_rate(make, kept):
         }
         assert bool(changed) == (update == 3)
     assert not [name for name in changed if any(part in name for part in kept)]
+    tuned = {id(p) for p in representation.fine_tuned()}
+    names = {name for name, p in representation.model.named_parameters() if id(p) in tuned}
+    assert changed <= names
+    assert not [name for name in names if any(name.startswith(p) or f".{p}" in name for p in kept)]
     assert any("weight" in name for name in changed)
     representation.set_update(0)
     assert not any(p.requires_grad for p in representation.model.parameters())
