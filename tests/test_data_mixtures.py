@@ -30,6 +30,11 @@ def metadata(recipe):
     return sys.modules["libri2mix_metadata"]
 
 
+@pytest.fixture(scope="module")
+def drawn(recipe):
+    return sys.modules["libri2mix_drawn"]
+
+
 def write(path, wav, rate=RATE):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.asarray(wav), rate, subtype="FLOAT" if path.suffix == ".wav" else None)
@@ -254,6 +259,7 @@ def test_drawn_mixtures_are_seeded_and_of_two_speakers(recipe, corpus, noises, t
             "sample_rate": RATE,
             "counts": {"train": 5, "valid": 2, "test": 2},
             "noise_folder": noises,
+            "min_seconds": 0.4,
             "progress": False,
             **changes,
         }
@@ -262,6 +268,12 @@ def test_drawn_mixtures_are_seeded_and_of_two_speakers(recipe, corpus, noises, t
 
     rows = prepare("a")
     assert rows == prepare("b")
+    # a file of 0.1 s has no loudness, and is not drawn
+    write(corpus / "dev-clean" / "11" / "7" / "11-7-0009.flac", noise_of(1600, 1))
+    short = prepare("short", counts={"train": 5, "valid": 9, "test": None})
+    assert len(short["valid"]) == 4
+    assert len(short["test"]) == 2
+    assert not any("0009" in row.ID for row in short["valid"])
     assert rows["train"] != prepare("c", seed=5)["train"]
     assert {role: len(found) for role, found in rows.items()} == {"train": 5, "valid": 2, "test": 2}
     assert len({frozenset(row.sources) for row in rows["train"]}) == 5
@@ -273,12 +285,12 @@ def test_drawn_mixtures_are_seeded_and_of_two_speakers(recipe, corpus, noises, t
     assert len(set(first_pass)) == 4
 
 
-def test_drawn_levels_are_librimixs(metadata, recipe, corpus, noises, tmp_path):
+def test_drawn_levels_are_librimixs(recipe, corpus, noises, tmp_path):
     import torchaudio
 
     manifests = recipe.prepare_drawn(
         corpus, tmp_path / "out", sample_rate=RATE, counts={"train": 6, "valid": 1, "test": 1},
-        noise_folder=noises, progress=False,
+        noise_folder=noises, min_seconds=0.4, progress=False,
     )  # fmt: skip
     heard = []
     for row in read_mixtures(manifests["train"], corpus):
@@ -290,7 +302,7 @@ def test_drawn_levels_are_librimixs(metadata, recipe, corpus, noises, tmp_path):
     assert max(heard) - min(heard) > 2
 
 
-def test_loud_mixture_is_turned_down_as_a_whole(metadata, tmp_path, monkeypatch):
+def test_loud_mixture_is_turned_down_as_a_whole(drawn, tmp_path, monkeypatch):
     from wavcube.data.manifest import Utterance
 
     # a click makes the peak, not the loudness
@@ -299,22 +311,22 @@ def test_loud_mixture_is_turned_down_as_a_whole(metadata, tmp_path, monkeypatch)
         wav[100] = 0.9
         write(tmp_path / f"{name}.wav", wav)
     rows = [Utterance(n, 1.0, str(tmp_path / f"{n}.wav"), n[0]) for n in ("1-1-1", "2-2-2")]
-    monkeypatch.setattr(metadata, "SPEECH_LOUDNESS", (-20.0, -20.0))
-    (row,) = metadata.draw_mixtures(rows, [], 3, sample_rate=RATE, seed=1)
+    monkeypatch.setattr(drawn, "SPEECH_LOUDNESS", (-20.0, -20.0))
+    (row,) = drawn.draw_mixtures(rows, [], 3, sample_rate=RATE, seed=1)
     assert MixtureDataset([row], RATE, "max")[0]["wav"].abs().max() == pytest.approx(0.9, rel=1e-4)
     assert row.gains[0] == pytest.approx(row.gains[1])
 
 
-def test_one_speaker_or_silence_is_refused(metadata, tmp_path):
+def test_one_speaker_or_silence_is_refused(drawn, tmp_path):
     from wavcube.data.manifest import Utterance
 
     path = write(tmp_path / "1-1-1.wav", np.zeros(16000))
     rows = [Utterance(str(i), 1.0, path, str(speaker)) for i, speaker in enumerate((1, 1))]
-    with pytest.raises(ValueError, match=r"two speakers at the least, there are: \['1'\]"):
-        metadata.draw_mixtures(rows, [], 1, sample_rate=RATE, seed=0)
+    with pytest.raises(ValueError, match=r"two speakers at the least, of these there are: \['1'\]"):
+        drawn.draw_mixtures(rows, [], 1, sample_rate=RATE, seed=0)
     rows[1] = Utterance("2", 1.0, path, "2")
     with pytest.raises(ValueError, match="silent or shorter"):
-        metadata.draw_mixtures(rows, [], 1, sample_rate=RATE, seed=0)
+        drawn.draw_mixtures(rows, [], 1, sample_rate=RATE, seed=0)
 
 
 def test_generated_folders_are_read(recipe, tmp_path):

@@ -1,4 +1,4 @@
-"""What the three ways to Libri2Mix share: files are checked once, roles share no speaker."""
+"""What the ways to Libri2Mix share: files are checked once, roles share no speaker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixtures import MixtureRow, write_mixtures
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
-from wavcube.data.scan import check_files
+from wavcube.data.scan import BadFile, check_files
 from wavcube.data.splits import require_disjoint_speakers
 
 
@@ -21,6 +21,7 @@ def write_manifests(
     out_folder: str | Path,
     max_bad_fraction: float,
     progress: bool,
+    bad: Sequence[BadFile] = (),
 ) -> dict[str, Path]:
     """Check every file once, fill in durations, and write; at once when an earlier call has."""
     done = prepared_manifests(out_folder, arguments)
@@ -47,7 +48,7 @@ def write_manifests(
         manifests,
         arguments,
         data_root=data_folder,
-        bad=scan.bad,
+        bad=[*bad, *scan.bad],
         write=write_mixtures,
     )
 
@@ -56,7 +57,7 @@ def describe(
     arguments: Mapping[str, Any],
     files: Sequence[Path],
     data_folder: str | Path,
-    limit: Mapping[str, int] | None = None,
+    limit: Mapping[str, int | None] | None = None,
 ) -> dict[str, Any]:
     """Describe what manifests depend on, for `wavcube.data.prepare.prepared_manifests`."""
     folder, limit = str(Path(data_folder).resolve()), dict(limit or {})
@@ -64,7 +65,7 @@ def describe(
 
 
 def limited(
-    rows: Mapping[str, list[MixtureRow]], limit: Mapping[str, int] | None
+    rows: Mapping[str, list[MixtureRow]], limit: Mapping[str, int | None] | None
 ) -> dict[str, list[MixtureRow]]:
     """Take the first mixtures of the roles that have a limit."""
     return {role: found[: (limit or {}).get(role)] for role, found in rows.items()}

@@ -1,4 +1,4 @@
-"""LibriMix's metadata: read as published, or drawn for any folder in LibriSpeech's layout.
+"""LibriMix's metadata as they are published.
 
 J. Cosentino et al., "LibriMix: An open-source dataset for generalizable speech separation", arXiv
 2005.11262; the published files are `metadata/Libri2Mix/libri2mix_<split>.csv` of
@@ -10,17 +10,8 @@ from __future__ import annotations
 
 import csv
 import math
-import random
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import torch
-import torchaudio
-
-from wavcube.data.audio import read_audio
-from wavcube.data.manifest import Utterance
-from wavcube.data.mixing import MAX_PEAK, fit_lengths, loop_with_fades
 from wavcube.data.mixtures import MixtureRow
 
 COLUMNS = (
@@ -32,17 +23,6 @@ COLUMNS = (
     "noise_path",
     "noise_gain",
 )
-# ranges of LibriMix, in LUFS
-SPEECH_LOUDNESS = (-33.0, -25.0)
-NOISE_LOUDNESS = (-38.0, -30.0)
-
-
-class Levels(NamedTuple):
-    """A signal, its loudness in LUFS and its path."""
-
-    wav: torch.Tensor
-    loudness: float
-    path: str
 
 
 def read_metadata(
@@ -115,8 +95,8 @@ def parse_row(
         return value
 
     sources = tuple(locate(f"source_{i}_path", speech_folder) for i in (1, 2))
-    speakers = sorted({Path(source).stem.partition("-")[0] for source in sources})
-    if len(speakers) < 2:
+    speakers = [Path(source).stem.partition("-")[0] for source in sources]
+    if len(set(speakers)) < 2:
         raise ValueError(f"{place}: both sources are of speaker {speakers[0]}")
     noisy = noise_folder is not None
     return MixtureRow(
@@ -127,124 +107,3 @@ def parse_row(
         gain("noise_gain") if noisy else 0.0,
         spk_id="_".join(speakers),
     )
-
-
-def draw_mixtures(
-    utterances: Sequence[Utterance],
-    noises: Sequence[Utterance],
-    count: int,
-    *,
-    sample_rate: int,
-    seed: int,
-) -> list[MixtureRow]:
-    """Draw mixtures of two speakers as LibriMix was drawn.
-
-    Every utterance is used once before any is used again. Speech gets a loudness drawn from
-    `SPEECH_LOUDNESS`, noise from `NOISE_LOUDNESS` (ITU-R BS.1770), uniformly; where the longest
-    mixture's peak passes 0.9, all gains are lowered together.
-
-    Parameters
-    ----------
-    utterances : Sequence[Utterance]
-        With speakers.
-    noises : Sequence[Utterance]
-        None are needed for clean mixtures.
-    count : int
-        Mixtures wanted.
-    sample_rate : int
-        At which loudness and peak are measured, in Hz.
-    seed : int
-        Draws pairs, noises and levels.
-
-    Returns
-    -------
-    list[MixtureRow]
-        All pairs different; fewer than `count` where there are no more pairs.
-
-    Raises
-    ------
-    ValueError
-        When there are fewer than two speakers, or a file is silent or too short to have a loudness.
-    """
-    speakers = sorted({row.spk_id for row in utterances})
-    if len(speakers) < 2 or "" in speakers:
-        raise ValueError(f"mixtures need two speakers at the least, there are: {speakers}")
-    rng = random.Random(seed)
-    rows: list[MixtureRow] = []
-    for pair in draw_pairs(utterances, count, rng):
-        noise = rng.choice(noises) if noises else None
-        rows.append(draw_gains(pair, noise, sample_rate, rng))
-    return rows
-
-
-def draw_pairs(
-    utterances: Sequence[Utterance], count: int, rng: random.Random
-) -> list[tuple[Utterance, Utterance]]:
-    """Pair utterances of different speakers, each once in a pass, until there are enough."""
-    pairs: list[tuple[Utterance, Utterance]] = []
-    seen: set[frozenset[str]] = set()
-    while len(pairs) < count:
-        found = len(pairs)
-        waiting = list(utterances)
-        rng.shuffle(waiting)
-        while waiting:
-            first = waiting.pop()
-            partners = (
-                place
-                for place, other in enumerate(waiting)
-                if other.spk_id != first.spk_id and frozenset((first.wav, other.wav)) not in seen
-            )
-            place = next(partners, None)
-            if place is None:
-                continue
-            second = waiting.pop(place)
-            seen.add(frozenset((first.wav, second.wav)))
-            pairs.append((first, second))
-        if len(pairs) == found:
-            break
-    return pairs[:count]
-
-
-def draw_gains(
-    pair: tuple[Utterance, Utterance],
-    noise: Utterance | None,
-    sample_rate: int,
-    rng: random.Random,
-) -> MixtureRow:
-    """Draw the levels of one mixture; see `draw_mixtures`."""
-    signals = [measure(row.wav, sample_rate) for row in pair]
-    targets = [rng.uniform(*SPEECH_LOUDNESS) for _ in pair]
-    longest = max(len(signal.wav) for signal in signals)
-    if noise is not None:
-        found = measure(noise.wav, sample_rate)
-        looped = loop_with_fades(found.wav, longest, sample_rate // 2 + 1)
-        signals.append(found._replace(wav=looped))
-        targets.append(rng.uniform(*NOISE_LOUDNESS))
-    gains = [
-        10 ** ((target - signal.loudness) / 20)
-        for target, signal in zip(targets, signals, strict=True)
-    ]
-    scaled = [signal.wav * gain for signal, gain in zip(signals, gains, strict=True)]
-    peak = float(sum(fit_lengths(scaled, "max")).abs().max())
-    gains = [gain * min(1.0, MAX_PEAK / peak) for gain in gains]
-    return MixtureRow(
-        f"{pair[0].ID}_{pair[1].ID}",
-        (pair[0].wav, pair[1].wav),
-        (gains[0], gains[1]),
-        "" if noise is None else noise.wav,
-        0.0 if noise is None else gains[2],
-        spk_id="_".join(sorted(row.spk_id for row in pair)),
-    )
-
-
-def measure(path: str, sample_rate: int) -> Levels:
-    """Read a file and measure its loudness."""
-    wav = read_audio(path, sample_rate)
-    # BS.1770 looks at blocks of 0.4 s
-    long_enough = len(wav) >= 0.4 * sample_rate
-    loudness = (
-        float(torchaudio.functional.loudness(wav[None], sample_rate)) if long_enough else math.nan
-    )
-    if not math.isfinite(loudness):
-        raise ValueError(f"{path} is silent or shorter than 0.4 s: it has no loudness")
-    return Levels(wav, loudness, path)

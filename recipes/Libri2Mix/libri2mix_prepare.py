@@ -1,8 +1,9 @@
-"""Libri2Mix to manifests of mixtures, from three kinds of folder; no audio is written.
+"""Libri2Mix to manifests of mixtures, from four kinds of data; no audio is written.
 
 - LibriSpeech with LibriMix's published metadata: mixtures are made while they are read;
 - anything in LibriSpeech's layout without metadata: the same, and the metadata are drawn;
-- a Libri2Mix that LibriMix's scripts have made: `wav16k/min/train-100/{mix_clean,mix_both,s1,s2}`.
+- a Libri2Mix that LibriMix's scripts have made: `wav16k/min/train-100/{mix_clean,mix_both,s1,s2}`;
+- a CSV file of the user's own mixtures.
 """
 
 from __future__ import annotations
@@ -10,20 +11,69 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from libri2mix_drawn import prepare_drawn
 from libri2mix_manifests import all_files, describe, limited, write_manifests
-from libri2mix_metadata import draw_mixtures, read_metadata
+from libri2mix_metadata import read_metadata
+from libri2mix_own import prepare_own_mixtures
 
-from wavcube.data.manifest import Utterance
 from wavcube.data.mixtures import MixtureRow
-from wavcube.data.prepare import prepared_manifests
 from wavcube.data.scan import find_audio
 
 Mode = Literal["min", "max"]
 
-# names of splits begin so: train-clean-100, train-100, dev-clean, dev, test-clean, test
-ROLES = {"train": "train", "valid": "dev", "test": "test"}
+
+def prepare_mixtures(
+    source: Path, out_folder: Path, hparams: Mapping[str, Any], sample_rate: int
+) -> dict[str, Path]:
+    """Write the manifests of train, valid and test of whatever kind of data there is.
+
+    Parameters
+    ----------
+    source : Path
+        One of the four kinds.
+    out_folder : Path
+        For the manifests.
+    hparams : Mapping
+        Of the recipe: `mode`, `noisy`, `noise_folder`, `metadata_folder`, `train_splits`,
+        `mixtures` (of each role at most), `min_seconds`, `held_back_roles`, `held_back_speakers`,
+        `max_bad_fraction` and `data_seed`.
+    sample_rate : int
+        Of the model, in Hz.
+
+    Returns
+    -------
+    dict[str, Path]
+        Manifest of "train", "valid" and "test"; `$data_root` in them stands for the folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        When a folder, a metadata file or an audio file is missing.
+    ValueError
+        When noise is wanted and there is none, or as the four functions do.
+    """
+    shared = {name: hparams[name] for name in ("mode", "max_bad_fraction")}
+    limit, noises = hparams["mixtures"], hparams["noise_folder"] if hparams["noisy"] else None
+    if source.is_file():
+        return prepare_own_mixtures(source, out_folder, limit=limit, **shared)
+    if any((source / name).is_dir() for name in ("wav8k", "wav16k")):
+        splits = [name.replace("train-clean-", "train-") for name in hparams["train_splits"]]
+        chosen = {"train_splits": splits, "noisy": hparams["noisy"], "sample_rate": sample_rate}
+        return prepare_generated(source, out_folder, limit=limit, **chosen, **shared)
+    if hparams["noisy"] and noises is None:
+        raise ValueError("noisy mixtures need noise: give a noise_folder, or leave noisy out")
+    if hparams["metadata_folder"] is not None:
+        chosen = {"train_splits": hparams["train_splits"], "noise_folder": noises}
+        folders = source, hparams["metadata_folder"], out_folder
+        return prepare_published(*folders, limit=limit, **chosen, **shared)
+    chosen = {
+        name: hparams[name] for name in ("min_seconds", "held_back_roles", "held_back_speakers")
+    }
+    levels = {"sample_rate": sample_rate, "counts": limit, "noise_folder": noises}
+    seed = hparams["data_seed"]
+    return prepare_drawn(source, out_folder, seed=seed, **levels, **chosen, **shared)
 
 
 def prepare_published(
@@ -34,7 +84,7 @@ def prepare_published(
     mode: Mode = "min",
     noise_folder: str | Path | None = None,
     train_splits: Sequence[str] = ("train-clean-100",),
-    limit: Mapping[str, int] | None = None,
+    limit: Mapping[str, int | None] | None = None,
     max_bad_fraction: float = 0.01,
     progress: bool = True,
 ) -> dict[str, Path]:
@@ -54,7 +104,7 @@ def prepare_published(
         `wham_noise`, for noisy mixtures.
     train_splits : Sequence[str]
         Which of the training parts.
-    limit : Mapping[str, int] | None
+    limit : Mapping[str, int | None] | None
         Mixtures of a role at most, the first ones: SUPERB takes 1000 of "valid".
     max_bad_fraction : float
         How many files may be bad before the run stops.
@@ -94,85 +144,6 @@ def prepare_published(
     return write_manifests(rows, complete, data_folder, out_folder, max_bad_fraction, progress)
 
 
-def prepare_drawn(
-    data_folder: str | Path,
-    out_folder: str | Path,
-    *,
-    sample_rate: int,
-    counts: Mapping[str, int],
-    mode: Mode = "min",
-    noise_folder: str | Path | None = None,
-    seed: int = 1234,
-    max_bad_fraction: float = 0.01,
-    progress: bool = True,
-) -> dict[str, Path]:
-    """Draw the metadata of train, valid and test, and write their manifests.
-
-    Parameters
-    ----------
-    data_folder : str | Path
-        Anything in LibriSpeech's layout, the embedded corpus too, with splits whose names begin
-        with "train", "dev" and "test".
-    out_folder : str | Path
-        For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when some were left out.
-    sample_rate : int
-        At which levels are measured, in Hz.
-    counts : Mapping[str, int]
-        Mixtures of "train", "valid" and "test".
-    mode : {"min", "max"}
-        As in `prepare_published`.
-    noise_folder : str | Path | None
-        Any folder of noise, for noisy mixtures.
-    seed : int
-        Draws everything.
-    max_bad_fraction, progress
-        As in `prepare_published`.
-
-    Returns
-    -------
-    dict[str, Path]
-        As in `prepare_published`.
-
-    Raises
-    ------
-    FileNotFoundError
-        When a folder is missing.
-    ValueError
-        When a role has no split or fewer than two speakers, two roles share a speaker, or too many
-        files are bad.
-    """
-    data_folder = Path(data_folder)
-    noises = [] if noise_folder is None else find_audio(noise_folder)
-    splits = {role: _find_splits(data_folder, prefix) for role, prefix in ROLES.items()}
-    files = {
-        role: [p for split in found for p in find_audio(split)] for role, found in splits.items()
-    }
-    sources = [*noises, *(path for found in files.values() for path in found)]
-    arguments = {
-        "max_bad_fraction": max_bad_fraction,
-        "mode": mode,
-        "counts": dict(counts),
-        "seed": seed,
-        "sample_rate": sample_rate,
-    }
-    complete = describe(arguments, sources, data_folder)
-    done = prepared_manifests(out_folder, complete)
-    if done is not None:
-        return done
-    noise_rows = [Utterance(path.stem, 0.0, str(path)) for path in noises]
-    rows = {
-        role: draw_mixtures(
-            [Utterance(path.stem, 0.0, str(path), _speaker(path)) for path in found],
-            noise_rows,
-            counts[role],
-            sample_rate=sample_rate,
-            seed=seed,
-        )
-        for role, found in files.items()
-    }
-    return write_manifests(rows, complete, data_folder, out_folder, max_bad_fraction, progress)
-
-
 def prepare_generated(
     data_folder: str | Path,
     out_folder: str | Path,
@@ -180,8 +151,8 @@ def prepare_generated(
     sample_rate: Literal[8000, 16000] = 16000,
     mode: Mode = "min",
     noisy: bool = False,
-    train_split: str = "train-100",
-    limit: Mapping[str, int] | None = None,
+    train_splits: Sequence[str] = ("train-100",),
+    limit: Mapping[str, int | None] | None = None,
     max_bad_fraction: float = 0.01,
     progress: bool = True,
 ) -> dict[str, Path]:
@@ -199,8 +170,8 @@ def prepare_generated(
         Which of the two.
     noisy : bool
         Take `mix_both` instead of `mix_clean`.
-    train_split : {"train-100", "train-360"}
-        Which training part.
+    train_splits : Sequence[str]
+        Which of the training parts, "train-100" and "train-360".
     limit, max_bad_fraction, progress
         As in `prepare_published`.
 
@@ -217,9 +188,12 @@ def prepare_generated(
         When two roles share a speaker or too many files are bad.
     """
     top = Path(data_folder) / f"wav{sample_rate // 1000}k" / mode
-    splits = {"train": train_split, "valid": "dev", "test": "test"}
+    splits = {"train": tuple(train_splits), "valid": ("dev",), "test": ("test",)}
     kind = "mix_both" if noisy else "mix_clean"
-    rows = {role: _list_generated(top / split, kind) for role, split in splits.items()}
+    rows = {
+        role: [row for split in names for row in _list_generated(top / split, kind)]
+        for role, names in splits.items()
+    }
     rows = limited(rows, limit)
     arguments = {
         "max_bad_fraction": max_bad_fraction,
@@ -239,21 +213,7 @@ def _list_generated(split: Path, kind: str) -> list[MixtureRow]:
         missing = [source for source in sources if not Path(source).is_file()]
         if missing:
             raise FileNotFoundError(f"{path} has no source {missing[0]}")
-        speakers = sorted(name.partition("-")[0] for name in path.stem.split("_"))
+        speakers = [name.partition("-")[0] for name in path.stem.split("_")]
         row = MixtureRow(path.stem, sources, (1.0, 1.0), mixture=str(path))
         rows.append(replace(row, spk_id="_".join(speakers)))
     return rows
-
-
-def _find_splits(data_folder: Path, prefix: str) -> list[Path]:
-    if not data_folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {data_folder}")
-    found = sorted(path for path in data_folder.glob(f"{prefix}-*") if path.is_dir())
-    if not found:
-        raise ValueError(f"{data_folder} has no split whose name begins with {prefix!r}")
-    return found
-
-
-def _speaker(path: Path) -> str:
-    """LibriSpeech's names begin with the speaker."""
-    return path.stem.partition("-")[0]

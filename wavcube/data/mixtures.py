@@ -57,7 +57,7 @@ class MixtureRow:
     duration : float
         In seconds.
     spk_id : str
-        Speakers, joined by "_".
+        Speakers in the order of the sources, joined by "_".
     """
 
     ID: str
