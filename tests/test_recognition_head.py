@@ -4,7 +4,9 @@ import pytest
 import torch
 from speechbrain.nnet.losses import ctc_loss
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from wavcube.lobes.bidirectional_lstm import BidirectionalLSTM
 from wavcube.lobes.heads.asr import BLSTMHead, ConformerHead
 from wavcube.lobes.spec_augment import SpecAugment
 
@@ -53,8 +55,8 @@ def test_the_blstm_is_superb_s():
     assert shapes["projection.weight"] == [1024, 768]
     assert shapes["output.weight"] == [32, 2048]
     for layer, width in enumerate((1024, 2048)):
-        for suffix in ("", "_reverse"):
-            assert shapes[f"layers.{layer}.weight_ih_l0{suffix}"] == [4096, width]
+        for direction in ("forwards", "backwards"):
+            assert shapes[f"layers.{layer}.{direction}.weight_ih_l0"] == [4096, width]
     assert len(head.layers) == 2
     assert head.dropout.p == 0.2
     assert sum(p.numel() for p in head.parameters()) == 42_828_832
@@ -174,4 +176,22 @@ def test_training_is_augmented_and_evaluation_is_not():
     assert not head(features).equal(head(features))
     head.eval()
     assert head(features).equal(head(features))
-    assert isinstance(head.layers[0], nn.LSTM)
+
+
+def test_items_are_turned_around_as_packed_sequences_are():
+    layer = BidirectionalLSTM(3, 4)
+    packed = nn.LSTM(3, 4, batch_first=True, bidirectional=True)
+    directions = {"": layer.forwards, "_reverse": layer.backwards}
+    packed.load_state_dict(
+        {
+            name + suffix: value
+            for suffix, own in directions.items()
+            for name, value in own.state_dict().items()
+        }
+    )
+    x, counts = torch.randn(3, 7, 3), torch.tensor([4, 7, 1])
+    sequence = pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(packed(sequence)[0], batch_first=True)
+    made = layer(x, counts)
+    for item, count in enumerate(counts.tolist()):
+        torch.testing.assert_close(made[item, :count], expected[item, :count])

@@ -11,8 +11,8 @@ from typing import Any
 from speechbrain.lobes.models.transformer.Conformer import ConformerEncoder, ConvolutionModule
 from speechbrain.nnet.attention import RelPosEncXL
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from wavcube.lobes.bidirectional_lstm import BidirectionalLSTM
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.spec_augment import SpecAugment
 
@@ -150,9 +150,7 @@ class BLSTMHead(RecognitionHead):
             "dropout": dropout,
         }
         sizes: Sequence[int] = [projected_dim, *[width] * (num_layers - 1)]
-        self.layers = nn.ModuleList(
-            nn.LSTM(size, hidden_dim, batch_first=True, bidirectional=True) for size in sizes
-        )
+        self.layers = nn.ModuleList(BidirectionalLSTM(size, hidden_dim) for size in sizes)
         self.dropout = nn.Dropout(dropout)
 
     def config(self) -> dict[str, Any]:
@@ -160,13 +158,9 @@ class BLSTMHead(RecognitionHead):
         return dict(self._config)
 
     def run(self, x: Tensor, frames: Tensor) -> Tensor:
-        """Run the LSTMs on packed items; see the base class."""
-        size, counts = x.shape[1], frames.cpu()
+        """Run the LSTMs; see the base class."""
         for layer in self.layers:
-            packed = pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False)
-            made, _ = layer(packed)
-            x, _ = pad_packed_sequence(made, batch_first=True, total_length=size)
-            x = self.dropout(x)
+            x = self.dropout(layer(x, frames))
         return x
 
 
