@@ -117,6 +117,7 @@ def test_head_is_that_of_superb_by_default():
     assert head.config() == {
         "input_dim": 128, "stride": 320, "num_sources": 2, "hidden_dim": 896, "num_layers": 3,
         "dropout": 0.5, "n_fft": 512, "hop": 320, "with_spectrum": False,
+        "activation": "relu",
     }  # fmt: skip
     assert head.lstm.bidirectional
     assert head.lstm.dropout == 0.5
@@ -131,6 +132,21 @@ def test_masks_are_not_negative_and_learn():
     assert masks.min() == 0
     masks.sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in head.parameters())
+
+
+@torch.no_grad()
+def test_shares_add_up_to_the_mixture():
+    head = small_head(activation="softmax")
+    wavs, num_samples = padded(LENGTHS)
+    counts = -(-num_samples // 320)
+    features = torch.randn(len(LENGTHS), int(counts.max()), 8)
+    masks = head(features, num_samples, counts / counts.max())
+    separated = head.separate(wavs, num_samples, masks)
+    torch.testing.assert_close(separated.sum(1), wavs, atol=1e-4, rtol=0)
+    assert separated[:, 0].abs().sum() > 0
+    for activation, sources in (("sigmoid", 2), ("softmax", 1)):
+        with pytest.raises(ValueError, match=f"'{activation}' for {sources} sources"):
+            small_head(sources, activation=activation)
 
 
 def test_wrong_features_are_refused():

@@ -45,11 +45,15 @@ class MaskHead(nn.Module):
     with_spectrum : bool
         Append the mixture's own log-magnitudes to the features. SUPERB does not: it compares
         features.
+    activation : {"relu", "softmax"}
+        What makes masks of the output: SUPERB's, or the sources' shares in each bin, whose sum is
+        one, so that the sources add up to the mixture.
 
     Raises
     ------
     ValueError
-        If the hop is too long for the window: give a shorter one.
+        If the hop is too long for the window, the activation is another, or there is a single
+        source to share bins with nobody.
 
     Examples
     --------
@@ -73,8 +77,15 @@ class MaskHead(nn.Module):
         n_fft: int = 512,
         hop: int | None = None,
         with_spectrum: bool = False,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
+        if activation not in ("relu", "softmax") or (activation == "softmax" and num_sources == 1):
+            raise ValueError(
+                f"activation {activation!r} for {num_sources} sources: take 'relu', or 'softmax' "
+                "for several"
+            )
+        self.activation = activation
         self.input_dim, self.stride, self.num_sources = input_dim, stride, num_sources
         self.spectrogram = Spectrogram(n_fft, stride if hop is None else hop)
         self.with_spectrum = with_spectrum
@@ -103,6 +114,7 @@ class MaskHead(nn.Module):
             "n_fft": self.spectrogram.n_fft,
             "hop": self.spectrogram.hop,
             "with_spectrum": self.with_spectrum,
+            "activation": self.activation,
         }
 
     def forward(
@@ -148,9 +160,10 @@ class MaskHead(nn.Module):
                 raise ValueError("a head with the spectrum needs the mixtures (wavs) too")
             x = torch.cat([x, log_magnitudes(self.spectrogram(wavs, num_samples), frames)], dim=2)
         hidden = run_lstm(self.lstm, x, frames)
-        masks = self.output(self.dropout(hidden)).float().relu()
-        masks = masks.masked_fill(~length_mask(frames, masks.shape[1])[..., None], 0.0)
-        return masks.unflatten(2, (self.num_sources, -1)).transpose(1, 2)
+        found = self.output(self.dropout(hidden)).float().unflatten(2, (self.num_sources, -1))
+        masks = found.relu() if self.activation == "relu" else found.softmax(dim=2)
+        inside = length_mask(frames, masks.shape[1])[..., None, None]
+        return masks.masked_fill(~inside, 0.0).transpose(1, 2)
 
     def to_spectrogram_frames(self, features: Tensor, counts: Tensor, frames: int) -> Tensor:
         """Interpolate features to the frames of the spectrogram.
