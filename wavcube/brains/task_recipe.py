@@ -218,6 +218,9 @@ class TaskRecipe:
                 f"{pretrained} holds a {type(released).__name__}, the configuration trains a "
                 f"{type(model).__name__}: take the recipe that it was made with"
             )
+        wanted = model.representation
+        if not wanted.is_frozen:
+            released.representation = released.representation.tuned(wanted.unfreeze_at, wanted.lr)
         return self.adopt(released)
 
     def _brain(self) -> TaskBrain:

@@ -227,6 +227,31 @@ class Representation(nn.Module):
         """List the parameters of the model that fine-tuning changes; none if it never does."""
         return [] if self.is_frozen else list(self.model.parameters())
 
+    def tuned(self, unfreeze_at: int, lr: float) -> Representation:
+        """Give the same representation to be fine-tuned.
+
+        Parameters
+        ----------
+        unfreeze_at : int
+            See the class.
+        lr : float
+            See the class.
+
+        Returns
+        -------
+        Representation
+            Of the same model.
+
+        Raises
+        ------
+        ValueError
+            If this kind cannot be fine-tuned.
+        """
+        raise ValueError(
+            f"a {type(self).__name__} is not fine-tuned: leave unfreeze_at {unfreeze_at} and lr "
+            f"{lr} out"
+        )
+
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Split the parameters by their learning rates, for an optimizer.
 

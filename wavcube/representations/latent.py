@@ -119,6 +119,10 @@ class LatentRepresentation(Representation):
         """Encode; see the base class."""
         return self.model.latents_of(wavs, samples, frames)[:, None]
 
+    def tuned(self, unfreeze_at: int, lr: float) -> LatentRepresentation:
+        """Give the latent of the same model, to be fine-tuned; see the base class."""
+        return LatentRepresentation(self.model, unfreeze_at, lr)
+
     def fine_tuned(self) -> list[nn.Parameter]:
         """List the parameters that make the latent; none if it is frozen."""
         if self.is_frozen:

@@ -106,6 +106,12 @@ class SSLRepresentation(Representation):
         """Run all layers; see the base class."""
         return torch.stack(self.model(wavs, samples, frames).states, dim=1)
 
+    def tuned(self, unfreeze_at: int, lr: float) -> SSLRepresentation:
+        """Give the layers of the same encoder in the same mix; see the base class."""
+        tuned = SSLRepresentation(self.model, unfreeze_at, lr)
+        tuned.mix.load_state_dict(self.mix.state_dict())
+        return tuned
+
     def fine_tuned(self) -> list[nn.Parameter]:
         """List the parameters behind the convolutions; none if the encoder is frozen."""
         if self.is_frozen:
