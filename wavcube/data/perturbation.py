@@ -61,9 +61,16 @@ def stretch(wav: Tensor, ratio: float, frame: int = 512, tolerance: int = 160) -
             nominal = min(round(start / ratio), len(wav) + hop)
             area = source[nominal : nominal + frame + 2 * tolerance]
             follow = source[place + hop : place + hop + frame]
-            place = nominal + int(np.argmax(np.correlate(area, follow, "valid")))
+            place = nominal + _most_alike(area, follow)
         made[start : start + frame] += window * source[place : place + frame]
     return torch.from_numpy(made[hop : hop + size])
+
+
+def _most_alike(area: np.ndarray, piece: np.ndarray) -> int:
+    """Find where in an area the correlation with a piece, levels apart, is highest."""
+    sums = np.concatenate([[0.0], np.cumsum(np.square(area, dtype=np.float64))])
+    energy = np.maximum(sums[len(piece) :] - sums[: -len(piece)], 1e-12)
+    return int(np.argmax(np.correlate(area, piece, "valid") / np.sqrt(energy)))
 
 
 def shift_pitch(wav: Tensor, ratio: float) -> Tensor:
@@ -108,8 +115,9 @@ def warp_formants(wav: Tensor, ratio: float, n_fft: int = 1024, quefrencies: int
     Tensor
         `[T]`.
     """
-    window = torch.hann_window(n_fft)
-    spectrum = torch.stft(wav, n_fft, n_fft // 4, window=window, return_complex=True)
+    window, hop = torch.hann_window(n_fft), n_fft // 4
+    # zeros around it: a piece may be shorter than what would be mirrored
+    spectrum = torch.stft(wav, n_fft, hop, window=window, pad_mode="constant", return_complex=True)
     bins = len(spectrum)
     cepstrum = torch.fft.irfft(spectrum.abs().clamp(min=1e-5).log(), n=n_fft, dim=0)
     cepstrum[quefrencies : n_fft - quefrencies] = 0.0
@@ -119,7 +127,7 @@ def warp_formants(wav: Tensor, ratio: float, n_fft: int = 1024, quefrencies: int
     part = (place - low)[:, None]
     moved = (1 - part) * envelope[low] + part * envelope[low + 1]
     gain = (moved - envelope).clamp(-3.0, 3.0).exp()
-    return torch.istft(spectrum * gain, n_fft, n_fft // 4, window=window, length=len(wav))
+    return torch.istft(spectrum * gain, n_fft, hop, window=window, length=len(wav))
 
 
 def equalize(wav: Tensor, gains_db: Tensor) -> Tensor:

@@ -3,5 +3,6 @@
 from wavcube.inference.asr import WavCubeASR
 from wavcube.inference.enhancement import WavCubeEnhancer
 from wavcube.inference.latent import WavCube
+from wavcube.inference.voice_conversion import WavCubeVoiceConverter
 
-__all__ = ["WavCube", "WavCubeASR", "WavCubeEnhancer"]
+__all__ = ["WavCube", "WavCubeASR", "WavCubeEnhancer", "WavCubeVoiceConverter"]

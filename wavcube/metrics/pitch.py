@@ -31,6 +31,15 @@ VOICING_ERROR = MetricInfo(
     better="lower",
     package="librosa",
 )
+MEAN_DIFFERENCE = MetricInfo(
+    key="f0_mean_difference",
+    name="Difference of mean F0",
+    description=f"Distance of the mean log F0 of each signal's voiced frames, {_TRACKER}",
+    unit="semitones",
+    better="lower",
+    package="librosa",
+    aligned=False,
+)
 # What librosa gives a frame in which YIN finds no period at all: such a frame can be carried to the
 # edge of the range, 60 or 500 Hz, by the tracker's memory, and a dozen of them turn a correlation
 # of 1.0 into -0.2.
@@ -91,6 +100,39 @@ def voicing_error(reference: np.ndarray, generated: np.ndarray, sample_rate: int
     """
     first, second = _track(reference, sample_rate), _track(generated, sample_rate)
     return float((np.isnan(first) != np.isnan(second)).mean())
+
+
+def f0_mean_difference(reference: np.ndarray, generated: np.ndarray, sample_rate: int) -> float:
+    """Distance of two voices' mean pitches, for signals that may say different things.
+
+    Parameters
+    ----------
+    reference, generated : ndarray
+        Waveforms of any lengths, ``[T]`` and ``[T']``.
+    sample_rate : int
+        Their rate in Hz.
+
+    Returns
+    -------
+    float
+        In semitones, of the geometric means over voiced frames.
+
+    Raises
+    ------
+    MetricError
+        If fewer than 10 frames of a signal are voiced.
+    """
+    means = []
+    for label, samples in (("reference", reference), ("generated", generated)):
+        voiced = _track(samples, sample_rate)
+        voiced = voiced[~np.isnan(voiced)]
+        if len(voiced) < _FEWEST_VOICED:
+            raise MetricError(
+                f"{len(voiced)} frames of the {label} signal are voiced; a mean needs "
+                f"{_FEWEST_VOICED}"
+            )
+        means.append(np.log2(voiced).mean())
+    return float(12 * abs(means[0] - means[1]))
 
 
 def _track(samples: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -45,6 +45,7 @@ METRICS: dict[str, Metric] = {
         _on_waveforms(cepstral.INFO, cepstral.mel_cepstral_distortion),
         _on_waveforms(pitch.CORRELATION, pitch.f0_correlation),
         _on_waveforms(pitch.VOICING_ERROR, pitch.voicing_error),
+        _on_waveforms(pitch.MEAN_DIFFERENCE, pitch.f0_mean_difference),
         Metric(recognition.WER, recognition.measure_wer),
         Metric(recognition.WER_ORIGINAL, recognition.measure_wer_of_original),
     )

@@ -1,0 +1,83 @@
+"""Train a voice converter on WavCube's latent, evaluate it, and write a folder that loads.
+
+    python recipes/VCTK/train_voice_conversion.py hparams/voice_conversion.yaml [--data_folder ...]
+    python recipes/VCTK/train_voice_conversion.py hparams/voice_conversion_any_to_one.yaml [...]
+    python recipes/VCTK/train_voice_conversion.py hparams/voice_conversion.yaml --pretrained RELEASE
+
+The data are VCTK 0.80 or 0.92, a CSV with the columns "wav" and "spk_id" (and "wrd", the words), or
+a folder with a subfolder of wav and flac files for each speaker; without a data folder the package
+speaks a corpus in VCTK's layout itself. No parallel sentences are needed: the converter learns to
+restore utterances from copies in other voices. The same command again resumes a run that was
+interrupted, and evaluates one that was finished.
+"""
+
+import sys
+from pathlib import Path
+
+from vctk_prepare import is_vctk, prepare_vctk
+
+from wavcube.brains.conversion import ConversionBrain
+from wavcube.brains.conversion_recipe import ConversionRecipe
+from wavcube.brains.usage import show
+from wavcube.data.embedded import default_cache_folder, embedded_speakers, make_embedded_vctk
+from wavcube.data.further import further_speech
+from wavcube.data.manifest import read_manifest
+from wavcube.data.prepare import check_same_data, prepare_own_audio
+
+# what chooses the speech: a run goes on with the same only
+DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded", "microphone",
+             "valid_speakers", "test_speakers", "target_speaker")  # fmt: skip
+
+
+class Recipe(ConversionRecipe):
+    """Conversion between VCTK's voices, or those of the user's own audio."""
+
+    brain_class = ConversionBrain
+
+    def prepare(self):
+        """Read the manifests of train, valid and test."""
+        hparams, out = self.hparams, self.folder / "manifests"
+        check_same_data(out / "data.json", {key: hparams[key] for key in DATA_KEYS})
+        own, limits = hparams["data_folder"], {"max_bad_fraction": hparams["max_bad_fraction"]}
+        if own is None:
+            show("no --data_folder: training on speech that the package makes itself")
+        source = self.embedded_vctk() if own is None else Path(own)
+        if is_vctk(source):
+            chosen = {"microphone": hparams["microphone"], **self.held_back()}
+            manifests = prepare_vctk(source, out, **chosen, **limits)
+        else:
+            manifests = prepare_own_audio(source, out, **limits)
+        root = source if source.is_dir() else source.parent
+        rows = {role: read_manifest(path, root) for role, path in manifests.items()}
+        further = list(hparams["training_folders"])
+        if hparams["add_embedded"] and own is not None:
+            train = embedded_speakers("train", hparams["embedded"]["train_voices"])
+            further += [self.embedded_vctk() / "wav48_silence_trimmed" / name for name in train]
+        rows["train"] += further_speech(further, rows["valid"] + rows["test"], **limits)
+        return rows
+
+    def embedded_vctk(self):
+        """Make the speech of the package's own, or find it in the cache."""
+        cache = self.hparams["embedded_folder"] or default_cache_folder()
+        return make_embedded_vctk(cache, **self.hparams["embedded"])
+
+    def held_back(self):
+        """Give VCTK's speakers of validation and test, or the embedded corpus's."""
+        named = {role: self.hparams[f"{role}_speakers"] for role in ("valid", "test")}
+        if self.hparams["data_folder"] is None:
+            sizes = self.hparams["embedded"]
+            named = {
+                role: names or embedded_speakers(role, sizes[f"{role}_voices"])
+                for role, names in named.items()
+            }
+        missing = [f"{role}_speakers" for role, names in named.items() if not names]
+        if missing:
+            raise ValueError(
+                f"name VCTK's speakers to hold back by {' and '.join(missing)}, such as "
+                f"--{missing[0]} [p225,p226]"
+            )
+        return {f"{role}_speakers": names for role, names in named.items()}
+
+
+if __name__ == "__main__":
+    Recipe("train_voice_conversion.py", __doc__).main(sys.argv[1:])

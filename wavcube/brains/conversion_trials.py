@@ -1,0 +1,224 @@
+"""Which conversions are judged, and how: parallel sentences between all pairs of speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavcube.data.audio import read_audio
+from wavcube.data.manifest import Utterance
+from wavcube.metrics import PairScores, SignalPair, Summary, aggregate, score_many
+from wavcube.metrics.recognition import normalize_text
+
+TO_TARGET, TO_SOURCE = "Similarity to target ↑", "Similarity to source ↓"
+NEARER = "Pairs nearer the target ↑"
+# of the converted speech and its source; and of it and a recording of the target
+KEPT, WON = ("wer", "f0_correlation"), ("mel_cepstral_distortion", "f0_mean_difference")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One conversion to judge.
+
+    Parameters
+    ----------
+    source : Utterance
+        What is said.
+    target : str
+        The speaker whose voice is wanted.
+    references : tuple of Utterance
+        Recordings of the target, of other sentences.
+    parallel : Utterance, optional
+        The target's own recording of the sentence.
+    """
+
+    source: Utterance
+    target: str
+    references: tuple[Utterance, ...]
+    parallel: Utterance | None
+
+    @property
+    def name(self) -> str:
+        """Give the trial a name of its own."""
+        return f"{self.source.ID} to {self.target}"
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Source and target speaker."""
+        return self.source.spk_id, self.target
+
+
+def make_trials(
+    rows: Sequence[Utterance],
+    further: Sequence[Utterance] = (),
+    *,
+    sentences: int,
+    reference_seconds: float,
+    targets: Sequence[str] | None = None,
+) -> list[Trial]:
+    """Pair speakers, each as source and as target; sentences that both say come first.
+
+    Parameters
+    ----------
+    rows : sequence of Utterance
+        To convert, with speakers.
+    further : sequence of Utterance
+        More recordings of the targets, for references.
+    sentences : int
+        Of each pair.
+    reference_seconds : float
+        References are added up to this duration.
+    targets : sequence of str, optional
+        By default all speakers of ``rows``.
+
+    Returns
+    -------
+    list of Trial
+        In the order of the speakers' names.
+
+    Raises
+    ------
+    ValueError
+        If a row has no speaker, there is no pair, or a target has no recording of another sentence.
+    """
+    if nameless := [row for row in (*rows, *further) if not row.spk_id]:
+        raise ValueError(
+            f"{nameless[0].ID!r} ({nameless[0].wav}) has no speaker: add the column 'spk_id', or "
+            "put each speaker's recordings into a folder"
+        )
+    speakers = sorted({row.spk_id for row in rows})
+    targets = speakers if targets is None else list(targets)
+    pairs = [(source, target) for source in speakers for target in targets if source != target]
+    if not pairs:
+        raise ValueError(f"conversion is tested between speakers, and there is only {speakers}")
+    trials = []
+    for number, (source, target) in enumerate(pairs):
+        own = [row for row in (*rows, *further) if row.spk_id == target]
+        spoken = {normalize_text(row.wrd): row for row in own if row.wrd}
+        said = [row for row in rows if row.spk_id == source]
+        # other pairs begin at other sentences
+        said = said[number % len(said) :] + said[: number % len(said)]
+        said.sort(key=lambda row: normalize_text(row.wrd) not in spoken)
+        for row in said[:sentences]:
+            parallel = spoken.get(normalize_text(row.wrd)) if row.wrd else None
+            references = _references(own, row, parallel, reference_seconds)
+            trials.append(Trial(row, target, references, parallel))
+    return trials
+
+
+def _references(
+    own: Sequence[Utterance], row: Utterance, parallel: Utterance | None, seconds: float
+) -> tuple[Utterance, ...]:
+    """Choose recordings of the target in which the sentence is not said."""
+    words = normalize_text(row.wrd)
+    others = [
+        other for other in own
+        if other is not parallel and not (words and normalize_text(other.wrd) == words)
+    ]  # fmt: skip
+    if not others:
+        only = f"{own[0].ID!r}, {own[0].wav}" if own else "none"
+        raise ValueError(
+            f"speaker {row.spk_id if not own else own[0].spk_id!r} has no recording of another "
+            f"sentence to convert {row.ID!r} by ({only}): add one, or leave the speaker out"
+        )
+    chosen, total = [], 0.0
+    for other in others:
+        chosen.append(other)
+        total += other.duration
+        if total >= seconds:
+            break
+    return tuple(chosen)
+
+
+def read_references(trial: Trial, sample_rate: int, seconds: float) -> Tensor:
+    """Read a trial's references, one after the other: `[T]`, at most so many seconds."""
+    wavs = [read_audio(row.wav, sample_rate) for row in trial.references]
+    return torch.cat(wavs)[: round(seconds * sample_rate)]
+
+
+def score_trials(
+    trials: Sequence[Trial],
+    converted: Mapping[str, Tensor],
+    sample_rate: int,
+    processes: int = 1,
+    progress: bool = True,
+) -> dict[str, Summary]:
+    """Score conversions.
+
+    Similarities are Resemblyzer's, to a recording of the target (of the same sentence, where there
+    is one) and to the source's; word errors are counted against the transcript.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        What was converted.
+    converted : mapping of str to Tensor
+        Waveforms `[T]` by the trials' names.
+    sample_rate : int
+        Of them, in Hz.
+    processes : int
+        To score in.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    dict of str to Summary
+        By column; "pairs nearer the target" is the share of pairs of speakers whose similarity to
+        the target is above that to the source, on average over their sentences.
+    """
+
+    def scored(metrics: Sequence[str], other: Callable[[Trial], Utterance]) -> list[PairScores]:
+        pairs = [
+            SignalPair(
+                trial.name,
+                read_audio(other(trial).wav, sample_rate).numpy(),
+                converted[trial.name].numpy(),
+                sample_rate,
+                trial.source.wrd or None,
+            )
+            for trial in trials
+        ]
+        return score_many(pairs, metrics, processes, progress)
+
+    # what has no parallel recording is compared with another one; a distortion needs one
+    parallel = all(trial.parallel for trial in trials)
+    won = WON if parallel else tuple(key for key in WON if key != "mel_cepstral_distortion")
+    to_source = scored(("speaker_similarity", *KEPT), lambda trial: trial.source)
+    to_target = scored(
+        ("speaker_similarity", *won), lambda trial: trial.parallel or trial.references[0]
+    )
+    kept, gained = aggregate(to_source), aggregate(to_target)
+    return {
+        TO_TARGET: gained.pop("speaker_similarity"),
+        TO_SOURCE: kept.pop("speaker_similarity"),
+        NEARER: _nearer(trials, to_target, to_source),
+        **gained,
+        **kept,
+    }
+
+
+def pair_similarities(
+    trials: Sequence[Trial], scores: Sequence[PairScores]
+) -> dict[tuple[str, str], float]:
+    """Average the similarity over the sentences of each pair of speakers; failures are left out."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for trial, score in zip(trials, scores, strict=True):
+        if "speaker_similarity" in score:
+            found.setdefault(trial.pair, []).append(score["speaker_similarity"])
+    return {pair: float(np.mean(values)) for pair, values in found.items()}
+
+
+def _nearer(
+    trials: Sequence[Trial], to_target: Sequence[PairScores], to_source: Sequence[PairScores]
+) -> Summary:
+    gained, kept = pair_similarities(trials, to_target), pair_similarities(trials, to_source)
+    both = [pair for pair in gained if pair in kept]
+    if not both:
+        return Summary(None, None, None, 0)
+    share = float(np.mean([gained[pair] > kept[pair] for pair in both]))
+    return Summary(share, None, None, len(both))
