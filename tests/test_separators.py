@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from separators import separators
 
 from wavcube.export import build
-from wavcube.lobes.heads.conv_tasnet import ConvTasNetHead
 from wavcube.lobes.heads.latent_map import LatentHead
 from wavcube.lobes.heads.mask import MaskHead
-from wavcube.lobes.heads.separator import LatentSeparator, MaskSeparator, WaveformSeparator
+from wavcube.lobes.heads.separator import LatentSeparator, MaskSeparator
 from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.recurrent import run_lstm
 from wavcube.lobes.spectrogram import log_magnitudes
 from wavcube.losses.permutation import permutation_invariant
 from wavcube.losses.semantic import semantic_loss
 from wavcube.losses.separation import pairwise_latent, pairwise_si_sdr
-from wavcube.representations import (
-    LatentRepresentation,
-    MelRepresentation,
-    SSLRepresentation,
-    WaveformRepresentation,
-)
-from wavcube.testing import tiny_ssl_encoder, tiny_wavcube, tone
+from wavcube.representations import LatentRepresentation, MelRepresentation
+from wavcube.testing import tiny_wavcube, tone
 
 LENGTHS = [8000, 3001, 1, 319, 4800]
-
-
-def mask_separator(representation, **changes):
-    sizes = {"num_sources": 2, "hidden_dim": 6, "num_layers": 2, "dropout": 0.0, **changes}
-    return MaskSeparator(representation, MaskHead(representation.dim, representation.hop, **sizes))
-
-
-def separators():
-    torch.manual_seed(3)
-    sizes = {"bottleneck_dim": 4, "hidden_dim": 8, "num_blocks": 2, "num_repeats": 1}
-    return {
-        "mask": mask_separator(SSLRepresentation(tiny_ssl_encoder())),
-        "mask with spectrum": mask_separator(
-            MelRepresentation(num_mel_bins=4), n_fft=1024, with_spectrum=True
-        ),
-        "latent": LatentSeparator(
-            LatentRepresentation(tiny_wavcube()), LatentHead(8, 2, hidden_dim=6, num_layers=2)
-        ),
-        "waveform": WaveformSeparator(
-            WaveformRepresentation(8000), ConvTasNetHead(2, 8, 32, **sizes)
-        ),
-    }
 
 
 KINDS = list(separators())

@@ -110,7 +110,8 @@ class TaskBrain(GuardedBrain):
         """Give the head, the mix of states, and what is ever fine-tuned at its own rate."""
         lr, own = self.settings.lr, self.model.representation
         known = {id(parameter) for parameter in own.parameters()}
-        rest = [p for p in self.model.parameters() if id(p) not in known]
+        # a head may have parameters that nothing is learned by
+        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
         groups = [{"params": rest, "lr": lr, "name": "head"}]
         names = ["mix"] if own.mix is not None else []
         names += ["representation"]
