@@ -15,7 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from wavcube import __version__, cli_convert, cli_enhance, cli_evaluate, cli_inspect, cli_transcribe
+from wavcube import (
+    __version__,
+    cli_convert,
+    cli_enhance,
+    cli_evaluate,
+    cli_inspect,
+    cli_separate,
+    cli_transcribe,
+)
 from wavcube.cli_files import check_writable
 from wavcube.cli_jobs import add_file_command, plan, run_all, run_jobs
 from wavcube.cli_model import load_model
@@ -71,6 +79,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add_file_command(commands, "resynth", _resynth, text, out_required=True)
     cli_transcribe.add_command(commands)
     cli_enhance.add_command(commands)
+    cli_separate.add_command(commands)
     cli_convert.add_command(commands)
 
     text = "describe releases, files of latents and audio"

@@ -3,6 +3,7 @@
 from wavcube.inference.asr import WavCubeASR
 from wavcube.inference.enhancement import WavCubeEnhancer
 from wavcube.inference.latent import WavCube
+from wavcube.inference.separation import WavCubeSeparator
 from wavcube.inference.voice_conversion import WavCubeVoiceConverter
 
-__all__ = ["WavCube", "WavCubeASR", "WavCubeEnhancer", "WavCubeVoiceConverter"]
+__all__ = ["WavCube", "WavCubeASR", "WavCubeEnhancer", "WavCubeSeparator", "WavCubeVoiceConverter"]
