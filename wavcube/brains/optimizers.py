@@ -84,8 +84,10 @@ class OptimizerSet:
             # A loss that is not finite goes through, too: a process that left out its backward
             # pass would leave the others waiting.
             self._losses_finite &= bool(torch.isfinite(loss))
+            # what is fine-tuned later is in the optimizer already
+            inputs = [parameter for parameter in self._parameters(name) if parameter.requires_grad]
             self.scaler.scale(loss * share).backward(
-                inputs=self._parameters(name), retain_graph=index + 1 < len(losses)
+                inputs=inputs, retain_graph=index + 1 < len(losses)
             )
             self._used.add(name)
 
