@@ -135,7 +135,8 @@ class NoisyDataset(Dataset):
         rng = np.random.default_rng((self.seed, int(self._epoch), index, _STREAM))
         # every number is drawn whether it is needed or not: no setting changes another's draws
         which, position, ratio, chance, room = rng.random(5)
-        ratio_db = self.snr_db[0] + (self.snr_db[1] - self.snr_db[0]) * ratio
+        # a plain number: batches cannot pad one of NumPy's
+        ratio_db = float(self.snr_db[0] + (self.snr_db[1] - self.snr_db[0]) * ratio)
         if chance < self.room_probability:
             path = self.rooms[int(room * len(self.rooms))].wav
             response = read_audio(path, self.sample_rate)
