@@ -14,6 +14,7 @@ import threading
 import numpy as np
 import pytest
 import soundfile
+from processes import run_code
 
 from wavcube.data.embedded import corpus as corpus_module
 from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
@@ -269,8 +270,7 @@ def test_leftovers_of_a_killed_run_are_removed(cache, corpus, tmp_path):
         "corpus._write_speaker = lambda *args: os._exit(9)\n"
         f"corpus.make_embedded_corpus(sys.argv[1], **{TINY!r})\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    assert done.returncode == 9
+    assert run_code(code, tmp_path, [tmp_path]).returncode == 9
     assert len(list(tmp_path.glob(".*.partial"))) == 1
     again = make_embedded_corpus(tmp_path, **TINY)
     assert not list(tmp_path.glob(".*.partial"))

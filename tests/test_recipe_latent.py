@@ -6,11 +6,11 @@ import logging
 import re
 import shutil
 import signal
-import subprocess
 import sys
 
 import pytest
 import torch
+from processes import run_code
 from safetensors.torch import load_file
 from speechbrain.utils.run_opts import RunOptions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -139,22 +139,18 @@ def dying(self, batch):
 
 LatentBrain.fit_batch = dying
 """
-RUN = """
-import sys
-sys.path.insert(0, {recipes!r})
-import train
-train.main({arguments!r})
-"""
 
 
 def test_a_run_killed_in_stage_2_ends_as_one_that_was_not(speech, repository, tmp_path):
+    recipes = repository / "recipes" / "LibriSpeech"
+
     def run(out, before=""):
         """Run the recipe in a process of its own, whatever other tests left in this one."""
         yaml = repository / "hparams" / "wavcube.yaml"
         arguments = [str(yaml), f"--output_folder={out}", *TINY, f"--data_folder={speech}"]
-        code = RUN.format(recipes=str(repository / "recipes" / "LibriSpeech"), arguments=arguments)
-        command = [sys.executable, "-c", before + code]
-        return subprocess.run(command, cwd=tmp_path, check=False, timeout=300).returncode
+        code = f"import sys; sys.path.insert(0, {str(recipes)!r})\n{before}\n"
+        code += f"import train; train.main({arguments!r})"
+        return run_code(code, tmp_path).returncode
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(whole) == 0
