@@ -1,0 +1,282 @@
+"""The recipe of separation from its command line to a folder that loads, on mixtures of tones."""
+
+import csv
+import importlib
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from separators import RATE, two_tones, write_speech
+from speechbrain.utils.run_opts import RunOptions
+
+from wavcube.brains.separation import SeparationBrain
+from wavcube.cli import main as wavcube
+from wavcube.data.audio import read_audio, write_audio
+from wavcube.data.mixtures import MixtureDataset, read_mixtures
+from wavcube.export import load_release, read_card
+from wavcube.inference import WavCubeSeparator
+from wavcube.metrics import best_permutation, score_pair
+
+MEL = "--representation=!include:representation/mel.yaml"
+TINY = [
+    "--device=cpu", "--noprogressbar", "--updates=6", "--warmup=1", "--validate_every=2",
+    "--ckpt_interval_steps=1", "--batch_size=2", "--crop_seconds=0.4", "--sample_clips=1",
+    "--mixtures={train: null, valid: 1, test: 2}", "--metrics=[stoi, si_sdr]",
+    "--embedded_minutes=1",
+]  # fmt: skip
+SMALL_MASK = ["--hidden_dim=8", "--n_fft=512"]
+SMALL_CONV = ["--num_filters=8", "--bottleneck_dim=4", "--hidden_dim=8", "--num_blocks=2",
+              "--num_repeats=1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    return write_speech(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def train(repository):
+    """The recipe's module."""
+    before = list(sys.path)
+    sys.path.insert(0, str(repository / "recipes" / "Libri2Mix"))
+    try:
+        yield importlib.import_module("train_separation")
+    finally:
+        sys.path[:] = before
+
+
+@pytest.fixture(scope="module")
+def recipe(repository, train, tmp_path_factory):
+    """Function that runs the recipe in a folder of its own and returns that folder."""
+    root = logging.getLogger()
+    handlers, level, hook = list(root.handlers), root.level, sys.excepthook
+    folder = tmp_path_factory.mktemp("runs")
+
+    def run(*arguments, out="run", yaml="separation", sizes=(MEL, *SMALL_MASK)):
+        path = repository / "hparams" / f"{yaml}.yaml"
+        try:
+            train.Recipe("train_separation.py", train.__doc__).main(
+                [str(path), f"--output_folder={folder / out}", *TINY, *sizes, *arguments]
+            )
+        finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            sys.excepthook = hook
+        return folder / out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, speech):
+    return recipe(f"--data_folder={speech}")
+
+
+def scores(folder):
+    content = json.loads((folder / "metrics.json").read_text())
+    return {
+        row: {column: cell["mean"] for column, cell in cells.items()}
+        for row, cells in content["scores"].items()
+    }
+
+
+def test_a_run_leaves_table_log_samples_and_release(finished):
+    found = scores(finished)
+    assert list(found) == ["mixture", "at the start", "mask"]
+    assert found["mixture"].keys() == {"stoi", "si_sdr"}
+    gain = found["mask"]["si_sdr"] - found["mixture"]["si_sdr"]
+    assert found["mask"]["SI-SDR gain [dB]"] == pytest.approx(gain)
+    assert found["mask"]["si_sdr"] != found["at the start"]["si_sdr"]
+    assert len((finished / "train_log.txt").read_text().splitlines()) == 3
+    card = read_card(finished / "release")
+    assert card.title == "WavCube separator"
+    assert card.results["mask"]["si_sdr"] == pytest.approx(found["mask"]["si_sdr"])
+    assert (finished / "samples" / "spectrograms.png").is_file()
+
+
+def test_class_and_command_line_give_what_the_recipe_has_scored(finished, speech, tmp_path):
+    row = read_mixtures(finished / "manifests" / "test.csv", speech)[0]
+    item = MixtureDataset([row], RATE, "min")[0]
+    release = str(finished / "release")
+    write_audio(tmp_path / "mixture.wav", item["wav"], RATE)
+    model = WavCubeSeparator.from_hparams(release, run_opts={"device": "cpu"})
+    by_class = model.separate_file(tmp_path / "mixture.wav")[0]
+    said = ["separate", str(tmp_path / "mixture.wav"), "--source", release, "--device", "cpu"]
+    assert wavcube([*said, "--out", str(tmp_path / "out.wav")]) == 0
+    files = [tmp_path / f"out_{place}.wav" for place in (1, 2)]
+    by_command = torch.stack([read_audio(path, RATE) for path in files], dim=1)
+    torch.testing.assert_close(by_command, by_class.clamp(-1, 1), rtol=0, atol=1e-4)
+    order = best_permutation(item["sources"].T.numpy(), by_command.T.numpy())
+    for place, source in zip(order, item["sources"].T, strict=True):
+        assert score_pair(source.numpy(), by_command[:, place].numpy(), RATE, ["si_sdr"])
+    sample = next((finished / "samples").glob("*_mask.wav"))
+    written = read_audio(sample, RATE).numpy()
+    differences = [np.abs(written - wav.numpy()).max() for wav in by_class.T]
+    assert min(differences) < 1e-3, "the samples are what the class gives"
+    assert wavcube([*said, "--out", str(tmp_path / "out.wav")]) == 2, "nothing is overwritten"
+
+
+def test_releases_of_other_classes_are_refused(finished):
+    from wavcube import WavCube
+
+    with pytest.raises(ValueError, match="load it with WavCubeSeparator"):
+        WavCube.from_hparams(finished / "release", run_opts={"device": "cpu"})
+
+
+def test_the_best_checkpoint_is_released(finished, recipe, speech, monkeypatch):
+    lines = (finished / "train_log.txt").read_text().splitlines()
+    best = max(float(re.search(r"valid .*?si_sdr: ([^,]+)", line)[1]) for line in lines)
+    kept = [float(re.search(r"^si_sdr: (\S+)", path.read_text(), re.MULTILINE)[1])
+            for path in finished.glob("save/CKPT*/CKPT.yaml")
+            if "si_sdr" in path.read_text()]  # fmt: skip
+    assert max(kept) == pytest.approx(best, rel=1e-2)
+    before = scores(finished)
+
+    def tampered(*_):
+        raise AssertionError("a finished run must not train again")
+
+    monkeypatch.setattr(SeparationBrain, "fit_batch", tampered)
+    recipe(f"--data_folder={speech}")
+    assert scores(finished) == before
+
+
+DYING = """
+import os, signal
+from wavcube.brains.separation import SeparationBrain
+
+step, count = SeparationBrain.fit_batch, iter(range(100))
+
+def dying(self, batch):
+    if next(count) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch)
+
+SeparationBrain.fit_batch = dying
+"""
+RUN = """
+import sys
+sys.path.insert(0, {recipes!r})
+import train_separation as train
+train.Recipe("train_separation.py", "").main({arguments!r})
+"""
+
+
+def test_a_killed_run_ends_as_one_that_was_not(finished, speech, repository, tmp_path):
+    def run(before=""):
+        yaml = repository / "hparams" / "separation.yaml"
+        arguments = [str(yaml), f"--output_folder={tmp_path / 'killed'}", MEL, *TINY, *SMALL_MASK]
+        arguments += [f"--data_folder={speech}"]
+        code = RUN.format(recipes=str(repository / "recipes" / "Libri2Mix"), arguments=arguments)
+        command = [sys.executable, "-c", before + code]
+        return subprocess.run(command, cwd=tmp_path, check=False, timeout=500).returncode
+
+    assert run(DYING) == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "release").exists()
+    assert run() == 0
+    killed = load_release(tmp_path / "killed" / "release").state_dict()
+    whole = load_release(finished / "release").state_dict()
+    assert all(killed[name].equal(whole[name]) for name in whole)
+    assert scores(tmp_path / "killed") == scores(finished)
+
+
+def write_own(folder):
+    """Two mixtures for each split, as files and as sources to be mixed."""
+    rows = []
+    for number, split in enumerate(("train", "train", "valid", "test")):
+        mixture, sources = two_tones(0.8, 10 * number)
+        for name, wav in (("mix", mixture), ("s1", sources[:, 0]), ("s2", sources[:, 1])):
+            write_audio(folder / name / f"{number}.wav", wav, RATE)
+        paths = {f"source_{i}_path": f"s{i}/{number}.wav" for i in (1, 2)}
+        names = {"mixture_ID": f"m{number}", "split": split, "spk_id": f"a{number}_b{number}"}
+        rows.append({**names, **paths, "mixture_path": f"mix/{number}.wav"})
+    with (folder / "own.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "own.csv"
+
+
+def test_a_release_is_tuned_on_mixtures_of_the_users_own(finished, recipe, tmp_path):
+    source = write_own(tmp_path)
+    release = f"--pretrained={finished / 'release'}"
+    own = [f"--data_folder={source}", release, "--updates=2", "--remix=False"]
+    out = recipe(*own, out="tuned")
+    assert list(scores(out)) == ["mixture", "as released", "mask"]
+    before, after = (load_release(f / "release").state_dict() for f in (finished, out))
+    assert before.keys() == after.keys()
+    assert any(not before[name].equal(after[name]) for name in before)
+
+
+def test_conv_tasnet_is_trained_by_the_same_recipe(recipe, speech):
+    data = [f"--data_folder={speech}", "--updates=2", "--sample_rate=8000"]
+    out = recipe(*data, out="conv", yaml="separation_convtasnet", sizes=SMALL_CONV)
+    assert list(scores(out)) == ["mixture", "at the start", "Conv-TasNet"]
+    model = WavCubeSeparator.from_hparams(out / "release", run_opts={"device": "cpu"})
+    assert model.sample_rate == 8000
+    assert read_card(out / "release").upstream == []
+
+
+@pytest.fixture
+def mistaken(recipe, capsys):
+    """Function that runs the recipe, which must refuse, and returns its one line."""
+
+    def run(*arguments, **settings):
+        with pytest.raises(SystemExit) as stop:
+            recipe(*arguments, out="mistaken", **settings)
+        assert stop.value.code == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+        assert len(errors) == 1
+        return errors[0]
+
+    return run
+
+
+def test_mistakes_end_with_one_line_and_code_2(mistaken, speech, tmp_path, finished):
+    data = f"--data_folder={speech}"
+    assert "nowhere" in mistaken("--data_folder=nowhere")
+    assert "best_metric 'wer' is none of" in mistaken(data, "--best_metric=wer")
+    assert "noisy mixtures need noise" in mistaken(data, "--noisy=True")
+    assert "libri2mix_train-clean-100.csv" in mistaken(data, f"--metadata_folder={tmp_path}")
+    assert "'softmin' for 2 sources" in mistaken(data, "--activation=softmin")
+    release = f"--pretrained={finished / 'release'}"
+    message = mistaken(data, release, yaml="separation_convtasnet", sizes=SMALL_CONV)
+    assert "holds a MaskSeparator, the configuration trains a WaveformSeparator" in message
+    source = write_own(tmp_path)
+    own = f"--data_folder={source}"
+    source.write_text(source.read_text().replace("source_1_path", "path"))
+    assert "no column 'source_1_path'" in mistaken(own)
+    source = write_own(tmp_path)
+    (tmp_path / "s2" / "1.wav").unlink()
+    assert "row 2, column 'source_2_path': there is no file" in mistaken(own)
+
+
+def test_a_run_goes_on_with_its_own_data_only(finished, recipe, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        recipe(f"--data_folder={write_speech(tmp_path)}")
+    assert "is of a run with other data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["separation", "separation_latent", "separation_convtasnet", "separation_superb"],
+)
+def test_every_key_of_the_yaml_is_used(repository, name):
+    text = (repository / "hparams" / f"{name}.yaml").read_text()
+    brains = repository / "wavcube" / "brains"
+    names = ("separation_recipe", "task_recipe", "task_card", "latent_card", "run_data")
+    readers = (repository / "recipes" / "Libri2Mix").glob("*.py")
+    code = "".join(p.read_text() for p in [*readers, *(brains / f"{n}.py" for n in names)])
+    keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    options = RunOptions().as_dict()
+    for key in set(keys) - {"__set_seed"}:
+        used = f"<{key}" in text or f'"{key}"' in code or key in options
+        assert used, f"{key} is read by nothing"
