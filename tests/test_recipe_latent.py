@@ -301,7 +301,8 @@ def test_the_card_names_all_speech_and_no_private_path(recipe, speech, tmp_path,
 
 def test_every_key_of_the_yaml_is_used(repository):
     text = (repository / "hparams" / "wavcube.yaml").read_text()
-    readers = [repository / "recipes" / "LibriSpeech" / "train.py"]
+    recipes = repository / "recipes" / "LibriSpeech"
+    readers = [recipes / "train.py", recipes / "librispeech_prepare.py"]
     brains = repository / "wavcube" / "brains"
     readers += [brains / f"{name}.py" for name in ("latent_run", "run_data", "latent_card")]
     code = "".join(path.read_text() for path in readers)

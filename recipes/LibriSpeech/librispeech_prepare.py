@@ -10,9 +10,15 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wavcube.data.manifest import Utterance
-from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
+from wavcube.data.prepare import (
+    fingerprint,
+    prepare_own_audio,
+    prepared_manifests,
+    write_prepared,
+)
 from wavcube.data.scan import check_files, find_audio
 from wavcube.data.splits import hold_back_speakers, require_disjoint_speakers
 
@@ -25,6 +31,30 @@ SPLITS = {
     "valid": ("dev-clean", "dev-other", "dev-clean-2"),
     "test": ("test-clean", "test-other"),
 }
+
+
+def prepare(source: Path, out_folder: Path, hparams: Mapping[str, Any]) -> dict[str, Path]:
+    """Write the manifests of train, valid and test: LibriSpeech's, or of the user's own audio.
+
+    Parameters
+    ----------
+    source : Path
+        LibriSpeech, any folder of wav and flac files, or a CSV.
+    out_folder : Path
+        See :func:`prepare_librispeech`.
+    hparams : Mapping
+        Of the recipe, with `held_back_speakers` and `max_bad_fraction`.
+
+    Returns
+    -------
+    dict[str, Path]
+        Manifest of "train", "valid" and "test".
+    """
+    limits = {"max_bad_fraction": hparams["max_bad_fraction"]}
+    if not is_librispeech(source):
+        return prepare_own_audio(source, out_folder, **limits)
+    held_back = hparams["held_back_speakers"]
+    return prepare_librispeech(source, out_folder, held_back_speakers=held_back, **limits)
 
 
 def prepare_librispeech(

@@ -22,9 +22,9 @@ from wavcube.brains.command_line import parse_arguments
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent_parts import spread
 from wavcube.brains.pretraining import PretrainingBrain
+from wavcube.brains.run_data import embedded_corpus
 from wavcube.brains.usage import interruptible, show, usage_errors
 from wavcube.data.crops import CropDataset
-from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
 from wavcube.data.scan import scan_audio_folder
 from wavcube.data.utterances import utterance_dataset
 from wavcube.lobes.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
@@ -37,11 +37,9 @@ refuse = partial(usage_errors, "pretrain_ssl.py")
 
 def collect_speech(hparams):
     """Find the utterances of all folders and of the embedded corpus; hold some back."""
-    cache = hparams["embedded_folder"] or default_cache_folder()
-    corpus = make_embedded_corpus(cache, train_minutes=hparams["embedded_minutes"])
-    folders = [Path(folder) for folder in hparams["data_folders"]] + [corpus / "train-clean-100"]
+    folders = [Path(folder) for folder in hparams["data_folders"]]
     rows = []
-    for folder in folders:
+    for folder in (*folders, embedded_corpus(hparams) / "train-clean-100"):
         found = scan_audio_folder(folder).utterances
         logger.info("%s: %d files", folder, len(found))
         rows.extend(found)

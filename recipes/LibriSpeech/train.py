@@ -16,7 +16,7 @@ from functools import partial
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from librispeech_prepare import is_librispeech, prepare_librispeech
+from librispeech_prepare import prepare
 
 from wavcube.brains.command_line import parse_arguments
 from wavcube.brains.latent import LatentBrain
@@ -25,18 +25,8 @@ from wavcube.brains.latent_run import LatentRun
 from wavcube.brains.run_data import prepare_rows
 from wavcube.brains.schedules import ResumeError
 from wavcube.brains.usage import interruptible, nothing_left_of, usage_errors
-from wavcube.data.prepare import prepare_own_audio
 
 refuse = partial(usage_errors, "train.py")
-
-
-def prepare(source, out_folder, hparams):
-    """Write the manifests of train, valid and test: LibriSpeech's, or of the user's own audio."""
-    limits = {"max_bad_fraction": hparams["max_bad_fraction"]}
-    if not is_librispeech(source):
-        return prepare_own_audio(source, out_folder, **limits)
-    held_back = hparams["held_back_speakers"]
-    return prepare_librispeech(source, out_folder, held_back_speakers=held_back, **limits)
 
 
 def main(arguments):

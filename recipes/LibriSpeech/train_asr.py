@@ -12,12 +12,11 @@ finished.
 
 import sys
 
-from librispeech_prepare import is_librispeech, prepare_librispeech
+from librispeech_prepare import prepare
 
 from wavcube.brains.recognition import RecognitionBrain
 from wavcube.brains.recognition_recipe import RecognitionRecipe
 from wavcube.brains.run_data import prepare_rows
-from wavcube.data.prepare import prepare_own_audio
 from wavcube.data.transcripts import read_transcripts_beside, split_by_speaker
 
 
@@ -32,15 +31,6 @@ class Recipe(RecognitionRecipe):
         rows = {part: read_transcripts_beside(found) for part, found in rows.items()}
         speakers = self.hparams["test_speakers"]
         return split_by_speaker(rows, speakers, self.hparams["seed"]) if speakers else rows
-
-
-def prepare(source, out_folder, hparams):
-    """Write the manifests of train, valid and test: LibriSpeech's, or of the user's own audio."""
-    limits = {"max_bad_fraction": hparams["max_bad_fraction"]}
-    if not is_librispeech(source):
-        return prepare_own_audio(source, out_folder, **limits)
-    held_back = hparams["held_back_speakers"]
-    return prepare_librispeech(source, out_folder, held_back_speakers=held_back, **limits)
 
 
 if __name__ == "__main__":
