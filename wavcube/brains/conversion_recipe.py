@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from wavcube.brains.conversion_trials import (
     Trial,
+    check_metrics,
     make_trials,
     read_references,
     score_trials,
@@ -47,6 +48,7 @@ class ConversionRecipe(TaskRecipe):
         ValueError
             If a speaker has too few utterances, or there are too few speakers.
         """
+        check_metrics(self.hparams["metrics"])
         target = self.hparams["target_speaker"]
         if target is not None:
             self._keep_to(target)
@@ -189,8 +191,9 @@ class ConversionRecipe(TaskRecipe):
         return user.convert_batch(wav[None], reference[None])[0].cpu()
 
     def _score(self, made: dict[str, Tensor]) -> dict[str, Summary]:
-        bars, processes = not self.run_opts["noprogressbar"], self.hparams["scoring_processes"]
-        return score_trials(self.trials, made, self.model.sample_rate, processes, bars)
+        hparams, bars = self.hparams, not self.run_opts["noprogressbar"]
+        options = hparams["metrics"], hparams["scoring_processes"], bars
+        return score_trials(self.trials, made, self.model.sample_rate, *options)
 
     def write_samples(self, folder: Path) -> None:
         """Write sources, references and conversions of some trials.

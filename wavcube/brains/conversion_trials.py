@@ -16,8 +16,9 @@ from wavcube.metrics.recognition import normalize_text
 
 TO_TARGET, TO_SOURCE = "Similarity to target ↑", "Similarity to source ↓"
 NEARER = "Pairs nearer the target ↑"
-# of the converted speech and its source; and of it and a recording of the target
-KEPT, WON = ("wer", "f0_correlation"), ("mel_cepstral_distortion", "f0_mean_difference")
+# metrics of the converted speech and its source; and of it and a recording of the target
+KEPT = ("wer", "f0_correlation", "voicing_error")
+GAINED = ("mel_cepstral_distortion", "f0_mean_difference")
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ def score_trials(
     trials: Sequence[Trial],
     converted: Mapping[str, Tensor],
     sample_rate: int,
+    metrics: Sequence[str] = ("wer", "f0_correlation", *GAINED),
     processes: int = 1,
     progress: bool = True,
 ) -> dict[str, Summary]:
@@ -160,6 +162,8 @@ def score_trials(
         Waveforms `[T]` by the trials' names.
     sample_rate : int
         Of them, in Hz.
+    metrics : sequence of str
+        Of ``KEPT`` and ``GAINED``, beside the similarities.
     processes : int
         To score in.
     progress : bool
@@ -169,8 +173,15 @@ def score_trials(
     -------
     dict of str to Summary
         By column; "pairs nearer the target" is the share of pairs of speakers whose similarity to
-        the target is above that to the source, on average over their sentences.
+        the target is above that to the source, on average over their sentences. The distortion
+        is there if all targets say their sentence themselves.
+
+    Raises
+    ------
+    ValueError
+        If a metric is none of these.
     """
+    check_metrics(metrics)
 
     def scored(metrics: Sequence[str], other: Callable[[Trial], Utterance]) -> list[PairScores]:
         pairs = [
@@ -187,19 +198,36 @@ def score_trials(
 
     # what has no parallel recording is compared with another one; a distortion needs one
     parallel = all(trial.parallel for trial in trials)
-    won = WON if parallel else tuple(key for key in WON if key != "mel_cepstral_distortion")
-    to_source = scored(("speaker_similarity", *KEPT), lambda trial: trial.source)
+    gained = [key for key in GAINED if key in metrics]
+    if not parallel and "mel_cepstral_distortion" in gained:
+        gained.remove("mel_cepstral_distortion")
+    kept = [key for key in KEPT if key in metrics]
+    to_source = scored(("speaker_similarity", *kept), lambda trial: trial.source)
     to_target = scored(
-        ("speaker_similarity", *won), lambda trial: trial.parallel or trial.references[0]
+        ("speaker_similarity", *gained), lambda trial: trial.parallel or trial.references[0]
     )
-    kept, gained = aggregate(to_source), aggregate(to_target)
+    of_source, of_target = aggregate(to_source), aggregate(to_target)
     return {
-        TO_TARGET: gained.pop("speaker_similarity"),
-        TO_SOURCE: kept.pop("speaker_similarity"),
+        TO_TARGET: of_target.pop("speaker_similarity"),
+        TO_SOURCE: of_source.pop("speaker_similarity"),
         NEARER: _nearer(trials, to_target, to_source),
-        **gained,
-        **kept,
+        **of_target,
+        **of_source,
     }
+
+
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Refuse metrics that say nothing of a conversion, with a ValueError.
+
+    Examples
+    --------
+    >>> check_metrics(["stoi"])
+    Traceback (most recent call last):
+    ...
+    ValueError: metrics ['stoi'] are none of conversion's: ['f0_correlation', ...
+    """
+    if unknown := sorted(set(metrics) - {*KEPT, *GAINED}):
+        raise ValueError(f"metrics {unknown} are none of conversion's: {sorted((*KEPT, *GAINED))}")
 
 
 def pair_similarities(

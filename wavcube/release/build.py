@@ -47,6 +47,8 @@ ALLOWED_CLASSES = frozenset(
         "wavcube.lobes.heads.converter.VoiceConverter",
         "wavcube.lobes.heads.converter.StoredVoice",
         "wavcube.lobes.heads.conformer_conversion.ConformerConversion",
+        "wavcube.lobes.heads.flow_conversion.FlowConversion",
+        "wavcube.lobes.heads.autoregressive_conversion.AutoregressiveConversion",
         "wavcube.lobes.conformer.MaskedConformer",
     }
 )

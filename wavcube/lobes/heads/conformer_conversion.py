@@ -7,11 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from wavcube.lobes.conformer import MaskedConformer
-from wavcube.lobes.heads.conversion import ConversionHead
+from wavcube.lobes.heads.conversion import MatchingHead
 from wavcube.lobes.nested_config import nested_config
+from wavcube.lobes.voice import Voice
 
 
-class ConformerConversion(ConversionHead):
+class ConformerConversion(MatchingHead):
     """Correct the match of the target's own frames by a Conformer.
 
     The correction is zero at the start: what is heard then is the target's nearest frames.
@@ -30,7 +31,6 @@ class ConformerConversion(ConversionHead):
     Examples
     --------
     >>> import torch
-    >>> from wavcube.lobes.voice import Voice
     >>> body = MaskedConformer(8, num_layers=1, num_heads=2, ffn_dim=16, kernel_size=3)
     >>> head = ConformerConversion(body, latent_dim=6, content_dim=4, embedding_dim=0)
     >>> voice = Voice(torch.randn(2, 9, 6), torch.tensor([9, 5]), torch.full((2,), 5.0))
@@ -63,10 +63,21 @@ class ConformerConversion(ConversionHead):
             "embedding_dim": self.embedding_dim,
         }
 
-    def generate(self, states: Tensor, matched: Tensor, frames: Tensor) -> Tensor:
-        """Add the correction; see the base class."""
+    def generate(
+        self, latents: Tensor, frames: Tensor, log_f0: Tensor, voiced: Tensor, voice: Voice
+    ) -> Tensor:
+        """Add the correction to the match; see the base class."""
+        states, matched = self.prepare(latents, frames, log_f0, voiced, voice)
         return matched + self.output(self.body(states, frames))
 
-    def errors(self, states: Tensor, matched: Tensor, frames: Tensor, target: Tensor) -> Tensor:
+    def errors(
+        self,
+        latents: Tensor,
+        frames: Tensor,
+        log_f0: Tensor,
+        voiced: Tensor,
+        voice: Voice,
+        target: Tensor,
+    ) -> Tensor:
         """Take absolute differences, which a few wild frames do not decide."""
-        return (self.generate(states, matched, frames).float() - target).abs()
+        return (self.generate(latents, frames, log_f0, voiced, voice).float() - target).abs()

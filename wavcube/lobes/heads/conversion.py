@@ -95,22 +95,15 @@ class VoiceMatch(nn.Module):
 
 
 class ConversionHead(nn.Module):
-    """Base of the heads: content, melody and voice to one sequence of states.
+    """What a voice converter asks of its head.
 
-    The source's voice goes in three ways: its moments are taken from the latents, few channels are
-    left for the content, and training takes the content from copies with other voices
-    (:mod:`wavcube.data.perturbation`). The target's comes from latents of its recordings, their
-    moments and, if it is used, a speaker embedding. A subclass gives :meth:`generate` and
-    :meth:`errors`, both in units of the target's moments.
+    A head works in units of the wanted voice's own moments: a subclass gives :meth:`generate`, the
+    latents in them, and :meth:`errors`.
 
     Parameters
     ----------
     latent_dim : int
         Width D of the latent.
-    model_dim : int
-        Width of the states.
-    content_dim : int
-        Channels of the bottleneck.
     embedding_dim : int
         Width of the speaker embedding; 0 for none.
 
@@ -120,67 +113,14 @@ class ConversionHead(nn.Module):
         If a width is out of range.
     """
 
-    def __init__(
-        self, latent_dim: int, model_dim: int, content_dim: int, embedding_dim: int
-    ) -> None:
+    def __init__(self, latent_dim: int, embedding_dim: int = 0) -> None:
         super().__init__()
-        if min(latent_dim, model_dim, content_dim) < 1 or embedding_dim < 0:
+        if latent_dim < 1 or embedding_dim < 0:
             raise ValueError(
-                f"widths latent_dim {latent_dim}, model_dim {model_dim} and content_dim "
-                f"{content_dim} must be at least 1, and embedding_dim {embedding_dim} at least 0"
+                f"latent_dim {latent_dim} must be at least 1, and embedding_dim {embedding_dim} at "
+                "least 0"
             )
         self.latent_dim, self.embedding_dim = latent_dim, embedding_dim
-        self.content = nn.Linear(latent_dim, content_dim)
-        self.match = VoiceMatch()
-        self.scale = MelodyScale()
-        self.moments = nn.LayerNorm(2 * latent_dim)
-        self.from_content = nn.Linear(content_dim, model_dim)
-        self.from_match = nn.Linear(latent_dim, model_dim)
-        self.from_melody = nn.Linear(self.scale.dim, model_dim)
-        self.from_voice = nn.Linear(2 * latent_dim + embedding_dim, model_dim)
-
-    def prepare(
-        self, latents: Tensor, frames: Tensor, log_f0: Tensor, voiced: Tensor, voice: Voice
-    ) -> tuple[Tensor, Tensor]:
-        """Bring together what is known of the result.
-
-        Returns
-        -------
-        states : Tensor
-            `[B, N, model_dim]`.
-        matched : Tensor
-            What the target's own frames suggest, `[B, N, D]` in units of its moments.
-        """
-        self._check(latents, voice)
-        content = self.content(instance_normalize(latents.float(), frames))
-        own = instance_normalize(voice.latents.float(), voice.frames)
-        matched = self.match(content, self.content(own), own, voice.frames)
-        states = self.from_content(content) + self.from_match(matched)
-        states = states + self.from_melody(self.scale(log_f0, voiced))
-        return states + self._known(voice)[:, None], matched
-
-    def _known(self, voice: Voice) -> Tensor:
-        """State `[B, model_dim]` of what does not change over time."""
-        mean, std = masked_moments(voice.latents.float(), voice.frames)
-        known = self.moments(torch.cat([mean, std.clamp(min=SMALLEST_STD).log()], -1))
-        if self.embedding_dim:
-            # of unit length: hence of the size of the moments
-            known = torch.cat([known, voice.embedding * self.embedding_dim**0.5], -1)
-        return self.from_voice(known)
-
-    def _check(self, latents: Tensor, voice: Voice) -> None:
-        for what, given in (("latents", latents), ("the voice's latents", voice.latents)):
-            if given.dim() != 3 or given.shape[2] != self.latent_dim:
-                raise ValueError(
-                    f"{what} must be [batch, frames, {self.latent_dim}], got {list(given.shape)}"
-                )
-        if len(latents) != len(voice.latents):
-            raise ValueError(f"{len(latents)} sources, but {len(voice.latents)} voices")
-        width = 0 if voice.embedding is None else voice.embedding.shape[1]
-        if self.embedding_dim and width != self.embedding_dim:
-            raise ValueError(
-                f"this head needs speaker embeddings of width {self.embedding_dim}, got {width}"
-            )
 
     def forward(
         self, latents: Tensor, frames: Tensor, log_f0: Tensor, voiced: Tensor, voice: Voice
@@ -208,9 +148,10 @@ class ConversionHead(nn.Module):
         ValueError
             If a width is another than the head's.
         """
-        states, matched = self.prepare(latents, frames, log_f0, voiced, voice)
+        self.check(latents, voice)
         mean, std = masked_moments(voice.latents.float(), voice.frames)
-        made = mean[:, None] + std[:, None] * self.generate(states, matched, frames).float()
+        made = self.generate(latents, frames, log_f0, voiced, voice).float()
+        made = mean[:, None] + std[:, None] * made
         return made.masked_fill(~length_mask(frames, made.shape[1])[..., None], 0.0)
 
     def loss(
@@ -236,16 +177,112 @@ class ConversionHead(nn.Module):
         Tensor
             Mean over valid frames and dimensions.
         """
-        states, matched = self.prepare(latents, frames, log_f0, voiced, voice)
+        self.check(latents, voice)
         mean, std = masked_moments(voice.latents.float(), voice.frames)
         scaled = (target - mean[:, None]) / std[:, None].clamp(min=SMALLEST_STD)
-        errors = self.errors(states, matched, frames, scaled)
+        errors = self.errors(latents, frames, log_f0, voiced, voice, scaled)
         return errors[length_mask(frames, errors.shape[1])].mean()
 
-    def generate(self, states: Tensor, matched: Tensor, frames: Tensor) -> Tensor:
-        """Make `[B, N, D]` of what :meth:`prepare` gives and frames `[B]`."""
+    def check(self, latents: Tensor, voice: Voice) -> None:
+        """Refuse latents, moments or embeddings of other widths with a ValueError."""
+        for what, given in (("latents", latents), ("the voice's latents", voice.latents)):
+            if given.dim() != 3 or given.shape[2] != self.latent_dim:
+                raise ValueError(
+                    f"{what} must be [batch, frames, {self.latent_dim}], got {list(given.shape)}"
+                )
+        if len(latents) != len(voice.latents):
+            raise ValueError(f"{len(latents)} sources, but {len(voice.latents)} voices")
+        width = 0 if voice.embedding is None else voice.embedding.shape[1]
+        if self.embedding_dim and width != self.embedding_dim:
+            raise ValueError(
+                f"this head needs speaker embeddings of width {self.embedding_dim}, got {width}"
+            )
+
+    def generate(
+        self, latents: Tensor, frames: Tensor, log_f0: Tensor, voiced: Tensor, voice: Voice
+    ) -> Tensor:
+        """Make `[B, N, D]` in units of the voice's moments; see :meth:`forward`."""
         raise NotImplementedError
 
-    def errors(self, states: Tensor, matched: Tensor, frames: Tensor, target: Tensor) -> Tensor:
-        """Compare with a target `[B, N, D]`: `[B, N, D]`."""
+    def errors(
+        self,
+        latents: Tensor,
+        frames: Tensor,
+        log_f0: Tensor,
+        voiced: Tensor,
+        voice: Voice,
+        target: Tensor,
+    ) -> Tensor:
+        """Compare with a target `[B, N, D]` in these units: `[B, N, D]`."""
         raise NotImplementedError
+
+
+class MatchingHead(ConversionHead):
+    """Base of the heads that match: content, melody and voice to one sequence of states.
+
+    The source's voice goes in three ways: its moments are taken from the latents, few channels are
+    left for the content, and training takes the content from copies with other voices
+    (:mod:`wavcube.data.perturbation`). The target's comes from latents of its recordings, their
+    moments and, if it is used, a speaker embedding.
+
+    Parameters
+    ----------
+    latent_dim : int
+        Width D of the latent.
+    model_dim : int
+        Width of the states.
+    content_dim : int
+        Channels of the bottleneck.
+    embedding_dim : int
+        Width of the speaker embedding; 0 for none.
+
+    Raises
+    ------
+    ValueError
+        If a width is out of range.
+    """
+
+    def __init__(
+        self, latent_dim: int, model_dim: int, content_dim: int, embedding_dim: int
+    ) -> None:
+        super().__init__(latent_dim, embedding_dim)
+        if min(model_dim, content_dim) < 1:
+            raise ValueError(
+                f"model_dim {model_dim} and content_dim {content_dim} must be at least 1"
+            )
+        self.content = nn.Linear(latent_dim, content_dim)
+        self.match = VoiceMatch()
+        self.scale = MelodyScale()
+        self.moments = nn.LayerNorm(2 * latent_dim)
+        self.from_content = nn.Linear(content_dim, model_dim)
+        self.from_match = nn.Linear(latent_dim, model_dim)
+        self.from_melody = nn.Linear(self.scale.dim, model_dim)
+        self.from_voice = nn.Linear(2 * latent_dim + embedding_dim, model_dim)
+
+    def prepare(
+        self, latents: Tensor, frames: Tensor, log_f0: Tensor, voiced: Tensor, voice: Voice
+    ) -> tuple[Tensor, Tensor]:
+        """Bring together what is known of the result.
+
+        Returns
+        -------
+        states : Tensor
+            `[B, N, model_dim]`.
+        matched : Tensor
+            What the target's own frames suggest, `[B, N, D]` in units of its moments.
+        """
+        content = self.content(instance_normalize(latents.float(), frames))
+        own = instance_normalize(voice.latents.float(), voice.frames)
+        matched = self.match(content, self.content(own), own, voice.frames)
+        states = self.from_content(content) + self.from_match(matched)
+        states = states + self.from_melody(self.scale(log_f0, voiced))
+        return states + self._known(voice)[:, None], matched
+
+    def _known(self, voice: Voice) -> Tensor:
+        """State `[B, model_dim]` of what does not change over time."""
+        mean, std = masked_moments(voice.latents.float(), voice.frames)
+        known = self.moments(torch.cat([mean, std.clamp(min=SMALLEST_STD).log()], -1))
+        if self.embedding_dim:
+            # of unit length: hence of the size of the moments
+            known = torch.cat([known, voice.embedding * self.embedding_dim**0.5], -1)
+        return self.from_voice(known)
