@@ -127,6 +127,14 @@ def test_si_sdr_of_padded_items_is_their_own():
     torch.testing.assert_close(permutation_invariant(table), crossed.mean())
 
 
+def test_assignment_is_found_in_full_precision():
+    table = torch.tensor([[[1.0, 2.0], [2.001, 3.0]], [[1.0, 2.0], [1.999, 3.0]]])
+    expected = torch.tensor([(4.0 + 3.999) / 4])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = permutation_invariant(table)
+    torch.testing.assert_close(found[None], expected, rtol=0, atol=1e-6)
+
+
 def test_latent_distance_is_the_semantic_loss_of_each_pair():
     estimates, targets = torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
     mask = torch.arange(5) < torch.tensor([5, 3])[:, None]
