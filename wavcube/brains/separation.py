@@ -47,12 +47,12 @@ class SeparationSettings(TaskSettings):
 
     Parameters
     ----------
+    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every, lr
+        See :class:`~wavcube.brains.task.TaskSettings`.
     weights : Mapping of str to float
         Weight of each loss term that is on: "phase_sensitive" (SUPERB-SG's) and "si_sdr" for a
         MaskSeparator, "si_sdr" for a WaveformSeparator, "latent" for a LatentSeparator. Terms are
         added before the assignment is chosen, so that all have the same one.
-    lr, updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
-        See :class:`~wavcube.brains.task.TaskSettings`.
 
     Examples
     --------
