@@ -35,11 +35,11 @@ class EnhancementSettings(TaskSettings):
 
     Parameters
     ----------
+    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every, lr
+        See :class:`~wavcube.brains.task.TaskSettings`.
     weights : Mapping of str to float
         Weight of each loss term that is on: "phase_sensitive" for a MaskEnhancer, "latent" for a
         LatentEnhancer, and for either "mel", the log-mel distance of what it gives.
-    lr, updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
-        See :class:`~wavcube.brains.task.TaskSettings`.
 
     Examples
     --------
