@@ -20,7 +20,7 @@ from vctk_prepare import is_vctk, prepare_vctk
 from voicebank_prepare import is_voicebank, prepare_voicebank
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "LibriSpeech"))
-from librispeech_prepare import is_librispeech, prepare_librispeech
+import librispeech_prepare
 
 from wavcube.brains.enhancement import EnhancementBrain
 from wavcube.brains.enhancement_recipe import EnhancementRecipe
@@ -29,11 +29,12 @@ from wavcube.data.embedded import default_cache_folder, embedded_speakers, make_
 from wavcube.data.further import further_speech
 from wavcube.data.manifest import read_manifest
 from wavcube.data.pairs import pair_up, prepare_own_pairs, read_pairs
-from wavcube.data.prepare import check_same_data, prepare_own_audio
+from wavcube.data.prepare import check_same_data
 
 # what chooses the speech: a run goes on with the same only
 DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "noise_folder", "room_folder",
-             "embedded", "embedded_noise", "valid_speakers", "test_speakers")  # fmt: skip
+             "embedded", "embedded_noise", "microphone", "train_set", "valid_speakers",
+             "test_speakers")  # fmt: skip
 # VoiceBank-DEMAND's, of SUPERB-SG
 VALID_SPEAKERS, TEST_SPEAKERS = ["p226", "p287"], ["p232", "p257"]
 
@@ -90,11 +91,8 @@ class Recipe(EnhancementRecipe):
     def prepare_clean(self, source, out, limits):
         """Write the manifests of clean speech: VCTK's, LibriSpeech's, or of the user's own."""
         hparams = self.hparams
-        if is_librispeech(source):
-            held_back = hparams["held_back_speakers"]
-            return prepare_librispeech(source, out, held_back_speakers=held_back, **limits)
         if not is_vctk(source):
-            return prepare_own_audio(source, out, **limits)
+            return librispeech_prepare.prepare(source, out, hparams)
         valid, test = VALID_SPEAKERS, TEST_SPEAKERS
         if hparams["data_folder"] is None:
             valid = embedded_speakers("valid", hparams["embedded"]["valid_voices"])
