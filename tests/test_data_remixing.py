@@ -206,6 +206,19 @@ def test_speakers_are_held_back_where_there_is_no_split(recipe, tmp_path):
         prepare("c", held_back_roles=["test"], held_back_speakers=9)
 
 
+def test_mixtures_of_real_speech_are_of_speakers_held_out(recipe, shared, tmp_path):
+    counts = {"train": 4, "valid": 2, "test": 3}
+    manifests = recipe.prepare_drawn(
+        shared / "data" / "LibriSpeech", tmp_path, sample_rate=16000, counts=counts,
+        held_back_roles=["valid", "test"], held_back_speakers=12, progress=False,
+    )  # fmt: skip
+    rows = {role: read_mixtures(path, "/speech") for role, path in manifests.items()}
+    assert {role: len(found) for role, found in rows.items()} == counts
+    paths = [path for found in rows.values() for row in found for path in row.sources]
+    assert all("train-clean-100" in path for path in paths), "nothing of test-other"
+    assert min(row.duration for found in rows.values() for row in found) > 1.0
+
+
 def test_each_kind_of_data_is_recognised(recipe, tmp_path, monkeypatch):
     hparams = {
         "mode": "min", "max_bad_fraction": 0.01, "noisy": False, "noise_folder": "noises",
