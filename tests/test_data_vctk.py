@@ -184,6 +184,17 @@ def test_every_naming_gives_partners_row_by_row(voicebank, tmp_path, naming):
     assert "p226" not in {row.spk_id for row in rows["train_noisy"]}
 
 
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_layouts_are_told_apart(vctk, voicebank, version_080, version_092, tmp_path, naming):
+    add_pairs(tmp_path / "pairs", naming)
+    assert voicebank.is_voicebank(tmp_path / "pairs")
+    assert not vctk.is_vctk(tmp_path / "pairs")
+    for folder in (version_080, version_092):
+        assert vctk.is_vctk(folder)
+        assert not voicebank.is_voicebank(folder)
+    assert not voicebank.is_voicebank(tmp_path / "nowhere")
+
+
 def prepare(voicebank, root, tmp_path, **changes):
     settings = {"valid_speakers": ["p226"], "progress": False, **changes}
     return voicebank.prepare_voicebank(root, tmp_path / "out", **settings)
