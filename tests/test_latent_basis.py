@@ -62,27 +62,39 @@ def test_it_changes_nothing_before_it_is_fitted(frames):
     assert torch.equal(basis(frames[0]), frames[0])
 
 
-def test_distances_become_those_between_restored_features(frames, fitted):
-    latents, features = frames
-    centred = latents - latents.mean(0)
-    restored = centred @ torch.linalg.lstsq(centred, features - features.mean(0)).solution
-    ratio = torch.pdist(fitted(latents)) / torch.pdist(restored)
-    assert fitted.is_fitted
-    assert ratio.std() / ratio.mean() < 1e-3
-
-
-def test_mean_and_variance(frames, fitted):
+def test_dimensions_are_white(frames, fitted):
     changed = fitted(frames[0])
+    assert fitted.is_fitted
     assert changed.mean(0).abs().max() < 1e-5
-    assert changed.var(0, correction=0).mean().item() == pytest.approx(1.0, abs=1e-4)
+    assert (torch.cov(changed.T, correction=0) - torch.eye(DIM)).abs().max() < 1e-3
 
 
-def test_what_the_feature_does_not_know_keeps_its_room(frames):
+def test_the_first_dimensions_restore_most_of_the_feature(frames, fitted):
+    changed, feature = fitted(frames[0]), frames[1] - frames[1].mean(0)
+    restored = (changed.T @ feature / len(feature)).square().sum(1)  # of white dimensions
+    assert torch.equal(restored, restored.sort(descending=True).values)
+    own = frames[0] - frames[0].mean(0)
+    single = (own.T @ feature / len(feature)).square().sum(1) / own.square().mean(0)
+    assert restored[0] > single.max(), "no dimension of the old coordinates says as much"
+
+
+@pytest.mark.parametrize("known", [0, 2, 16])
+def test_what_the_feature_does_not_know_is_kept(frames, known):
     latents, features = frames
+    features = features.clone()
+    features[:, known:] = 1.0
     basis = LatentBasis(DIM)
-    basis.fit(*statistics(latents, features[:, :2]))  # fewer directions than the latent has
+    basis.fit(*statistics(latents, features))
     assert torch.allclose(basis.invert(basis(latents)), latents, atol=1e-3)
-    assert torch.linalg.svdvals(torch.cov(basis(latents).T)).min() > 1e-5
+    assert (torch.cov(basis(latents).T, correction=0) - torch.eye(DIM)).abs().max() < 1e-3
+
+
+def test_a_dimension_that_is_dead_does_no_harm(frames):
+    latents, features = frames[0].clone(), frames[1]
+    latents[:, 3] = 2.0
+    basis = LatentBasis(DIM)
+    basis.fit(*statistics(latents, features))
+    assert torch.allclose(basis.invert(basis(latents)), latents, atol=1e-3)
 
 
 def test_the_inverse_is_that_of_the_stored_matrix(frames, fitted):
@@ -100,11 +112,25 @@ def test_autocast_does_not_round_it(frames, fitted):
         assert torch.allclose(fitted.invert(fitted(frames[0])), frames[0], atol=1e-4)
 
 
-def test_statistics_that_are_not_finite_are_refused(frames):
+@pytest.mark.parametrize(("fault", "message"), [(float("nan"), "not finite"), (0.0, "not vary")])
+def test_statistics_that_say_nothing_are_refused(frames, fault, message):
     mean, covariance, cross = statistics(*frames)
-    covariance[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="not finite"):
-        LatentBasis(DIM).fit(mean, covariance, cross)
+    basis = LatentBasis(DIM)
+    with pytest.raises(ValueError, match=message):
+        basis.fit(mean, covariance * fault, cross)
+    assert not basis.is_fitted
+
+
+@pytest.mark.parametrize("fault", [0.0, float("nan")])
+def test_a_damaged_file_is_refused(fitted, fault):
+    damaged = {name: value * fault for name, value in fitted.state_dict().items()}
+    with pytest.raises(ValueError, match=r"latent_basis\.matrix has no inverse"):
+        LatentBasis(DIM).load_state_dict(damaged)
+
+
+def test_half_precision_stays_half(frames, fitted):
+    latents = frames[0].half()
+    assert fitted(latents).dtype == fitted.invert(latents).dtype == torch.float16
 
 
 def test_it_travels_between_processes(fitted):
@@ -144,7 +170,7 @@ def test_a_latent_does_not_depend_on_its_batch(model):
 def test_fitting_to_speech(model, speech):
     latents = torch.cat([model.encode(item["wav"][None])[0][0] for item in speech])
     assert latents.mean(0).abs().max() < 1e-3
-    assert latents.var(0, correction=0).mean().item() == pytest.approx(1.0, abs=1e-3)
+    assert latents.var(0, correction=0).max().item() == pytest.approx(1.0, abs=1e-2)
 
 
 def test_little_speech_loses_nothing():
@@ -154,6 +180,35 @@ def test_little_speech_loses_nothing():
     latents = torch.randn(1, 20, model.latent_dim)
     restored = model.latent_basis.invert(model.latent_basis(latents))
     assert (restored - latents).abs().max() < 1e-2
+
+
+def test_a_single_frame_is_too_little():
+    model = tiny_wavcube(with_basis=True)
+    with pytest.raises(ValueError, match="not vary"):
+        fit_latent_basis(model, [{"wav": tone(0.02)}], progress=False)
+    assert not model.latent_basis.is_fitted
+
+
+def test_of_a_long_recording_its_middle_is_read():
+    model, long = tiny_wavcube(with_basis=True), tone(16.0)
+    model.latent_basis.fit = lambda mean, *_: middles.append(mean)
+    middles = []
+    for wav in (long, long[3 * 16000 : 13 * 16000]):
+        fit_latent_basis(model, [{"wav": wav}], progress=False)
+    assert torch.equal(*middles)
+
+
+def test_noise_on_the_latents_is_no_louder_than_before(model):
+    """Whitening makes quiet directions loud: what is predicted with errors must still decode."""
+    wavs, plain = tone(1.0, 5)[None], plain_copy(model)
+    torch.manual_seed(3)
+    wrong = []
+    for each in (model, plain):
+        with torch.no_grad():
+            latents, _ = each.encode(wavs)
+            noise = 0.05 * latents.std((0, 1)) * torch.randn_like(latents)
+            wrong.append((each.decode(latents + noise) - each.decode(latents)).norm())
+    assert wrong[0] < 2 * wrong[1]
 
 
 def test_fitting_needs_a_basis():

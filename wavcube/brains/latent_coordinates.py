@@ -8,6 +8,8 @@ from tqdm import tqdm
 
 from wavcube.lobes.wavcube import WavCube
 
+LONGEST = 10.0  # seconds of an utterance that are read, from its middle
+
 
 @torch.no_grad()
 def fit_latent_basis(
@@ -26,7 +28,7 @@ def fit_latent_basis(
         Trained, with a latent basis.
     utterances : Dataset
         Items with "wav" `[T]`: some minutes of the speech that it was trained on. Too little makes
-        poor coordinates, but never loses anything.
+        poor coordinates, but loses nothing.
     device : str or torch.device
         Where to compute; the model is moved there.
     progress : bool
@@ -35,19 +37,21 @@ def fit_latent_basis(
     Raises
     ------
     ValueError
-        If the model has no basis, or a latent is not finite.
+        If the model has no basis, or its latents are not finite or all the same.
     """
     if model.latent_basis is None:
         raise ValueError("this model has no latent_basis to fit")
     model = model.to(device).eval()
-    size, dim = model.latent_dim, model.encoder.dim
+    size, dim, longest = model.latent_dim, model.encoder.dim, round(LONGEST * model.sample_rate)
     frames, sums = 0, torch.zeros(size + dim, dtype=torch.float64)
     products = torch.zeros(size, size + dim, dtype=torch.float64)
     bar = tqdm(range(len(utterances)), desc="latent basis", unit="clip", disable=not progress)
     for index in bar:
-        features = model.features(utterances[index]["wav"].to(device)[None])
-        latents = model.latents_before_basis(features)[0].double().cpu()
-        both = torch.cat([latents, features.feature[0].double().cpu()], dim=1)
+        wav = utterances[index]["wav"]
+        start = max(0, (len(wav) - longest) // 2)
+        features = model.features(wav[start : start + longest].to(device)[None])
+        latents = model.latents_before_basis(features)[0].cpu().double()
+        both = torch.cat([latents, features.feature[0].cpu().double()], dim=1)
         frames, sums = frames + len(both), sums + both.sum(0)
         products += latents.T @ both
     mean = sums / frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ from wavcube.data.splits import describe_split
 from wavcube.data.utterances import utterance_dataset
 from wavcube.export import write_release
 from wavcube.metrics import format_table
+
+logger = logging.getLogger(__name__)
 
 AS_RELEASED = "as released"
 BASIS_UTTERANCES = 60
@@ -191,7 +194,10 @@ class LatentRun:
         if basis is not None and not basis.is_fitted:
             chosen = spread(self.rows["train"], BASIS_UTTERANCES)
             speech = utterance_dataset(chosen, self.parts.model.sample_rate)
-            fit_latent_basis(self.parts.model, speech, device, self._bars)
+            try:
+                fit_latent_basis(self.parts.model, speech, device, self._bars)
+            except ValueError as error:  # of training speech that is all silence, say
+                logger.warning("the latent keeps its own coordinates: %s", error)
 
     def _resynthesize(self, label: str, device: str = "cpu") -> None:
         model, teacher = self.parts.model, self.parts.teacher

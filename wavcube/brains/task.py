@@ -30,10 +30,10 @@ class TaskSettings(TrainingSettings):
 
     Parameters
     ----------
-    lr : float
-        Of the head; a representation that is fine-tuned has its own.
     updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.settings.TrainingSettings`.
+    lr : float
+        Of the head; a representation that is fine-tuned has its own.
 
     Examples
     --------
