@@ -166,7 +166,8 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def noises(tmp_path):
-    write(tmp_path / "wham" / "tr" / "n1.wav", noise_of(20000, 5))
+    for place, (role, size) in enumerate((("tr", 20000), ("cv", 9000), ("tt", 9000))):
+        write(tmp_path / "wham" / role / f"n{place + 1}.wav", noise_of(size, 5 + place))
     return tmp_path / "wham"
 
 
@@ -277,6 +278,8 @@ def test_drawn_mixtures_are_seeded_and_of_two_speakers(recipe, corpus, noises, t
     assert rows["train"] != prepare("c", seed=5)["train"]
     assert {role: len(found) for role, found in rows.items()} == {"train": 5, "valid": 2, "test": 2}
     assert len({frozenset(row.sources) for row in rows["train"]}) == 5
+    kinds = {role: {row.noise.split("/")[-2] for row in found} for role, found in rows.items()}
+    assert kinds == {"train": {"tr"}, "valid": {"cv"}, "test": {"tt"}}, "no noise serves two roles"
     for row in rows["train"]:
         speakers = {source.split("/")[-3] for source in row.sources}
         assert len(speakers) == 2

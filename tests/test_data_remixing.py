@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,9 +222,9 @@ def test_mixtures_of_real_speech_are_of_speakers_held_out(recipe, shared, tmp_pa
 
 def test_each_kind_of_data_is_recognised(recipe, tmp_path, monkeypatch):
     hparams = {
-        "mode": "min", "max_bad_fraction": 0.01, "noisy": False, "noise_folder": "noises",
-        "metadata_folder": None, "train_splits": ["train-clean-100"], "mixtures": {"train": 3},
-        "min_seconds": 1.0, "held_back_roles": [], "held_back_speakers": 2, "data_seed": 5,
+        "data_folder": "given", "mode": "min", "max_bad_fraction": 0.01, "noisy": False,
+        "noise_folder": "noises", "metadata_folder": None, "train_splits": ["train-clean-100"],
+        "mixtures": {"train": 3}, "min_seconds": 1.0, "held_back_roles": [], "held_back_speakers": 2, "data_seed": 5,
     }  # fmt: skip
     called = []
     for name in ("published", "drawn", "generated", "own_mixtures"):
@@ -244,5 +245,10 @@ def test_each_kind_of_data_is_recognised(recipe, tmp_path, monkeypatch):
     assert called[2][1]["noise_folder"] is None
     assert called[3][1]["noise_folder"] == "noises"
     silent = {**hparams, "noisy": True, "noise_folder": None}
+    made = {"train": SimpleNamespace(noises="made")}
+    monkeypatch.setattr(recipe, "make_embedded_noises", lambda folder: made)
+    own = {**silent, "data_folder": None, "embedded_folder": "cache"}
+    recipe.prepare_mixtures(tmp_path, tmp_path / "out", own, RATE)
+    assert called[4] == ("drawn", {**called[4][1], "noise_folder": {"train": "made"}})
     with pytest.raises(ValueError, match="noisy mixtures need noise"):
         recipe.prepare_mixtures(tmp_path, tmp_path / "out", silent, RATE)

@@ -16,12 +16,15 @@ from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixing import MAX_PEAK, fit_lengths, loop_with_fades
 from wavcube.data.mixtures import MixtureRow
+from wavcube.data.noise_sets import share_out_noises
 from wavcube.data.prepare import prepared_manifests
-from wavcube.data.scan import check_files, find_audio
+from wavcube.data.scan import check_files, find_audio, scan_audio_folder
 from wavcube.data.splits import hold_back_speakers
 
 # names of splits begin so: train-clean-100, train-100, dev-clean, dev, test-clean, test
 ROLES = {"train": "train", "valid": "dev", "test": "test"}
+# folders of WHAM's noise
+WHAM = {"train": "tr", "valid": "cv", "test": "tt"}
 # ranges of LibriMix, in LUFS
 SPEECH_LOUDNESS = (-33.0, -25.0)
 NOISE_LOUDNESS = (-38.0, -30.0)
@@ -42,7 +45,7 @@ def prepare_drawn(
     sample_rate: int,
     counts: Mapping[str, int | None],
     mode: Literal["min", "max"] = "min",
-    noise_folder: str | Path | None = None,
+    noise_folder: str | Path | Mapping[str, Path] | None = None,
     min_seconds: float = 1.0,
     held_back_roles: Sequence[str] = (),
     held_back_speakers: int = 20,
@@ -65,8 +68,9 @@ def prepare_drawn(
         Mixtures of "train", "valid" and "test"; None for as many as use every utterance once.
     mode : {"min", "max"}
         Of the durations in the manifests, and of the dataset that reads them.
-    noise_folder : str | Path | None
-        Any folder of noise, for noisy mixtures.
+    noise_folder : str | Path | Mapping[str, Path] | None
+        For noisy mixtures: a folder for each role, WHAM's with `tr`, `cv` and `tt`, or any, whose
+        files are then shared out among the roles.
     min_seconds : float
         Shorter utterances are left out; LibriMix itself takes 3 s.
     held_back_roles : Sequence[str]
@@ -94,7 +98,7 @@ def prepare_drawn(
         speaker, or too many files are bad.
     """
     data_folder = Path(data_folder)
-    noises = [] if noise_folder is None else find_audio(noise_folder)
+    noises = _find_noises(noise_folder, max_bad_fraction)
     files = {
         role: [path for split in _splits(data_folder, prefix) for path in find_audio(split)]
         for role, prefix in ROLES.items()
@@ -109,7 +113,8 @@ def prepare_drawn(
         "seed": seed,
         "sample_rate": sample_rate,
     }
-    sources = [*noises, *(path for found in files.values() for path in found)]
+    sources = [Path(row.wav) for found in noises.values() for row in found]
+    sources += [path for found in files.values() for path in found]
     complete = describe(arguments, sources, data_folder)
     done = prepared_manifests(out_folder, complete)
     if done is not None:
@@ -131,11 +136,9 @@ def prepare_drawn(
     for role in ("valid", "test"):
         if not rows.get(role):
             rows["train"], rows[role] = hold_back_speakers(rows["train"], held_back_speakers, seed)
-    noise_rows = [Utterance(path.stem, 0.0, str(path)) for path in noises]
+    settings = {"sample_rate": sample_rate, "seed": seed}
     drawn = {
-        role: draw_mixtures(
-            found, noise_rows, counts[role], sample_rate=sample_rate, seed=seed, role=role
-        )
+        role: draw_mixtures(found, noises[role], counts[role], **settings, role=role)
         for role, found in rows.items()
     }
     bad = max_bad_fraction
@@ -275,6 +278,23 @@ def _splits(data_folder: Path, prefix: str) -> list[Path]:
     if not found and prefix == ROLES["train"]:
         raise ValueError(f"{data_folder} has no split whose name begins with {prefix!r}")
     return found
+
+
+def _find_noises(
+    folder: str | Path | Mapping[str, Path] | None, max_bad_fraction: float
+) -> dict[str, list[Utterance]]:
+    """List the noises of each role; no file serves two of them."""
+    if folder is None:
+        return {role: [] for role in ROLES}
+    own = folder
+    if not isinstance(folder, Mapping):
+        own = {role: Path(folder, name) for role, name in WHAM.items()}
+        if not all(path.is_dir() for path in own.values()):
+            return share_out_noises(folder, max_bad_fraction=max_bad_fraction)
+    return {
+        role: scan_audio_folder(path, max_bad_fraction=max_bad_fraction).utterances
+        for role, path in own.items()
+    }
 
 
 def _speaker(path: Path) -> str:

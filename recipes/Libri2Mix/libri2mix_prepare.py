@@ -18,6 +18,7 @@ from libri2mix_manifests import all_files, describe, limited, write_manifests
 from libri2mix_metadata import read_metadata
 from libri2mix_own import prepare_own_mixtures
 
+from wavcube.data.embedded import default_cache_folder, make_embedded_noises
 from wavcube.data.mixtures import MixtureRow
 from wavcube.data.scan import find_audio
 
@@ -36,7 +37,8 @@ def prepare_mixtures(
     out_folder : Path
         For the manifests.
     hparams : Mapping
-        Of the recipe: `mode`, `noisy`, `noise_folder`, `metadata_folder`, `train_splits`,
+        Of the recipe: `data_folder` (None for embedded speech, which has noise of its own),
+        `embedded_folder`, `mode`, `noisy`, `noise_folder`, `metadata_folder`, `train_splits`,
         `mixtures` (of each role at most), `min_seconds`, `held_back_roles`, `held_back_speakers`,
         `max_bad_fraction` and `data_seed`.
     sample_rate : int
@@ -62,6 +64,9 @@ def prepare_mixtures(
         splits = [name.replace("train-clean-", "train-") for name in hparams["train_splits"]]
         chosen = {"train_splits": splits, "noisy": hparams["noisy"], "sample_rate": sample_rate}
         return prepare_generated(source, out_folder, limit=limit, **chosen, **shared)
+    if hparams["noisy"] and noises is None and hparams["data_folder"] is None:
+        made = make_embedded_noises(hparams["embedded_folder"] or default_cache_folder())
+        noises = {role: folders.noises for role, folders in made.items()}
     if hparams["noisy"] and noises is None:
         raise ValueError("noisy mixtures need noise: give a noise_folder, or leave noisy out")
     if hparams["metadata_folder"] is not None:
