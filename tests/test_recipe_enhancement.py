@@ -251,7 +251,11 @@ def test_every_key_of_the_yaml_is_used(repository, name):
     text = (repository / "hparams" / f"{name}.yaml").read_text()
     brains = repository / "wavcube" / "brains"
     names = ("enhancement_recipe", "task_recipe", "task_card", "latent_card")
-    readers = [repository / "recipes" / "VCTK" / "train_enhancement.py"]
+    recipes = repository / "recipes"
+    readers = [
+        recipes / "VCTK" / "train_enhancement.py",
+        recipes / "LibriSpeech" / "librispeech_prepare.py",
+    ]
     code = "".join(p.read_text() for p in [*readers, *(brains / f"{n}.py" for n in names)])
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
     assert len(keys) == len(set(keys))
