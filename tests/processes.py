@@ -15,7 +15,12 @@ from typing import NamedTuple
 _FORKS = multiprocessing.get_context("forkserver")
 # imported, not used: the server has no threads, has drawn nothing and holds no file
 _FORKS.set_forkserver_preload(
-    ["wavcube.brains.latent_run", "wavcube.brains.pretraining", "transformers", "tensorboard"]
+    [
+        "matplotlib.figure",
+        "torch.utils.tensorboard",
+        "wavcube.brains.latent_run",
+        "wavcube.brains.pretraining",
+    ]
 )
 
 

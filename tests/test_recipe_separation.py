@@ -6,12 +6,12 @@ import json
 import logging
 import re
 import signal
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from processes import run_code
 from separators import RATE, two_tones, write_speech
 from speechbrain.utils.run_opts import RunOptions
 
@@ -161,22 +161,19 @@ def dying(self, batch):
 
 SeparationBrain.fit_batch = dying
 """
-RUN = """
-import sys
-sys.path.insert(0, {recipes!r})
-import train_separation as train
-train.Recipe("train_separation.py", "").main({arguments!r})
-"""
 
 
 def test_a_killed_run_ends_as_one_that_was_not(finished, speech, repository, tmp_path):
+    recipes = repository / "recipes" / "Libri2Mix"
+
     def run(before=""):
         yaml = repository / "hparams" / "separation.yaml"
         arguments = [str(yaml), f"--output_folder={tmp_path / 'killed'}", MEL, *TINY, *SMALL_MASK]
         arguments += [f"--data_folder={speech}"]
-        code = RUN.format(recipes=str(repository / "recipes" / "Libri2Mix"), arguments=arguments)
-        command = [sys.executable, "-c", before + code]
-        return subprocess.run(command, cwd=tmp_path, check=False, timeout=500).returncode
+        code = f"import sys; sys.path.insert(0, {str(recipes)!r})\n{before}\n"
+        code += "import train_separation as train\n"
+        code += f"train.Recipe('train_separation.py', '').main({arguments!r})"
+        return run_code(code, tmp_path, timeout=500).returncode
 
     assert run(DYING) == -signal.SIGKILL
     assert not (tmp_path / "killed" / "release").exists()

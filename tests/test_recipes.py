@@ -78,6 +78,9 @@ def test_row_runs_and_leaves_its_files(row, tmp_path, tmp_path_factory):
     missing = [name for name in row["leaves"].split() if not (tmp_path / "out" / name).is_file()]
     assert not missing
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing is written elsewhere"
+    if "env.log" in row["leaves"].split():
+        said = (tmp_path / "out" / "env.log").read_text(encoding="utf-8")
+        assert said.startswith("SpeechBrain system description")
 
 
 class NoDuplicates(yaml.SafeLoader):
