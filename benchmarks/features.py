@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from wavcube import WavCube
 from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
+from wavcube.lobes.latent_basis import LatentBasis
 from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube as LobeWavCube
@@ -55,6 +56,34 @@ def restored_frames(model: LobeWavCube) -> Frames:
         return model.semantic(latents, lens), (lens * latents.shape[1]).round().long()
 
     return frames
+
+
+def turned_frames(frames: Frames, encoder: SSLEncoder, speech: Sequence[Tensor]) -> Frames:
+    """Frames of another representation, whitened and turned towards the SSL feature.
+
+    As WavCube's own latent is when its training is over; fitted on speech `[T]` without labels.
+    """
+    given, features = _together(frames, ssl_frames(encoder), speech)
+    mean, feature_mean = given.mean(0), features.mean(0)
+    basis = LatentBasis(given.shape[1])
+    cross = (given - mean).T @ (features - feature_mean) / len(given)
+    basis.fit(mean, torch.cov(given.T, correction=0), cross)
+
+    def turned(wavs: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        values, counts = frames(wavs, samples)
+        return basis(values), counts
+
+    return turned
+
+
+@torch.no_grad()
+def _together(first: Frames, second: Frames, speech: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Frames `[N, C]` of two representations of one frame rate, of all the speech."""
+    pairs = []
+    for wav in speech:
+        samples = torch.tensor([len(wav)])
+        pairs.append([frames(wav[None], samples)[0][0].double() for frames in (first, second)])
+    return torch.cat([one for one, _ in pairs]), torch.cat([other for _, other in pairs])
 
 
 def log_mel_frames(front_end: LogMelFrontEnd) -> Frames:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from benchmarks.features import (
     MFCC_COEFFICIENTS,
@@ -19,9 +20,11 @@ from benchmarks.features import (
     pooled,
     restored_frames,
     ssl_frames,
+    turned_frames,
 )
 from benchmarks.fsdd import TAKE_BLOCKS, Take, digit_accuracy, read_takes, speaker_accuracy
 from wavcube import WavCube
+from wavcube.lobes.acoustic_codec import AcousticCodec
 from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube as LobeWavCube
@@ -35,6 +38,7 @@ PROBE = {
     "digits": "mean over speakers, each left out in turn",
     "speakers": f"mean over {TAKE_BLOCKS} blocks of takes, each left out in turn",
 }
+TURNED = "latent turned to the SSL feature"
 RESTORED = "feature restored from the latent"
 SSL_FEATURE, LOG_MEL, MFCC = "SSL feature", "log-mel", "MFCC, mean and deviation"
 MEL_BINS = 100
@@ -46,8 +50,13 @@ def probe(
     models: Mapping[str, WavCube],
     restorers: Mapping[str, LobeWavCube],
     encoder: SSLEncoder,
+    speech: Sequence[Tensor],
 ) -> dict[str, dict[str, Any]]:
-    """Say of each representation what a linear classifier of its time average gets right."""
+    """Say of each representation what a linear classifier of its time average gets right.
+
+    Models that know nothing of the SSL feature have a second row: with their latents turned to it,
+    by statistics of other speech.
+    """
     rate = encoder.sample_rate
     takes = read_takes(folder, rate)
     wavs = [take.wav for take in takes]
@@ -57,6 +66,10 @@ def probe(
         label: (latent_frames(model), model.latent_dim * model.frame_rate)
         for label, model in models.items()
     }
+    for label, model in models.items():
+        if isinstance(model.mods.wavcube, AcousticCodec):
+            frames, values = rows[label]
+            rows[f"{label}: {TURNED}"] = turned_frames(frames, encoder, speech), values
     for label, lobe in restorers.items():
         values = lobe.encoder.dim * lobe.frame_rate
         rows[f"{label}: {RESTORED}"] = restored_frames(lobe), values

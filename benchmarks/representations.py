@@ -169,7 +169,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.digits is not None:
         content["probe"] = PROBE
         restorers = load_restorers(options)
-        content["knowledge"] = probe(options.digits, models, restorers, encoder)
+        heard = [wav for speech in sets for wav in speech.clips.values()]
+        content["knowledge"] = probe(options.digits, models, restorers, encoder, heard)
         print(f"\n{PROBE['name']}\n\n{knowledge_table(content['knowledge'])}", flush=True)
         write(options.json, content)
 

@@ -7,8 +7,15 @@ import pytest
 import torch
 from releases import CARD, random_release
 
-from benchmarks import representations
-from benchmarks.features import latent_frames, log_mel_frames, pooled, restored_frames, ssl_frames
+from benchmarks import latent_noise, representations
+from benchmarks.features import (
+    latent_frames,
+    log_mel_frames,
+    pooled,
+    restored_frames,
+    ssl_frames,
+    turned_frames,
+)
 from benchmarks.fsdd import Take, digit_accuracy, read_takes, speaker_accuracy, take_blocks
 from benchmarks.griffin_lim import griffin_lim
 from benchmarks.speech_sets import read_sets
@@ -187,12 +194,36 @@ def test_one_command_makes_the_tables(inputs, tmp_path, capsys):
     assert table["metrics"]["si_sdr"]["version"]
     assert content["models"]["acoustic-only codec"]["class"] == "AcousticCodec"
     known = content["knowledge"]
+    turned = "acoustic-only codec: latent turned to the SSL feature"
     restored = "WavCube, stage 2: feature restored from the latent"
-    features = [restored, "SSL feature", "log-mel", "MFCC, mean and deviation"]
+    features = [turned, restored, "SSL feature", "log-mel", "MFCC, mean and deviation"]
     assert list(known) == [*rows[2:], *features]
     assert known["SSL feature"]["digits"]["held_out"].keys() == {"a", "b"}
     assert len(known["SSL feature"]["speakers"]["held_out"]) == 5
     assert known["WavCube, stage 2"]["values_per_second"] == 8 * 50
+
+
+def test_a_turned_representation_is_white_on_the_speech_it_was_fitted_on():
+    encoder, speech = tiny_ssl_encoder(), [tone(1.0, 1), tone(2.0, 2)]
+    frames = turned_frames(ssl_frames(encoder), encoder, speech)
+    with torch.no_grad():
+        values = torch.cat([frames(wav[None], torch.tensor([len(wav)]))[0][0] for wav in speech])
+    assert values.mean(0).abs().max() < 1e-2
+    assert values[:, 0].var(correction=0).item() == pytest.approx(1.0, abs=1e-2)
+    assert values.var(0, correction=0).max() < 1.01
+
+
+def test_noise_on_latents_costs_sound(spoken, tmp_path, capsys):
+    name, wav = next(iter(spoken.clips.items()))
+    model = WavCube.from_hparams(run_opts={"device": "cpu"})
+    table = latent_noise.compare(model, {name: wav}, progress=False)
+    *noisy, half, _ = (row["mel_distance"].mean for row in table.values())
+    assert noisy == sorted(noisy), "the more noise, the farther"
+    assert noisy[2] < 1.1 * noisy[0], "5 % of it is hardly heard"
+    assert half == pytest.approx(noisy[0], abs=0.01)
+    write_audio(tmp_path / "speech" / "a.wav", wav, RATE)
+    latent_noise.main([str(tmp_path / "speech")])
+    assert "noise of 20%" in capsys.readouterr().out
 
 
 def test_the_copies_are_the_release_s_own(inputs, tmp_path):
