@@ -106,9 +106,18 @@ def _configured(config_file: Path) -> str:
 
 
 def _describe_release(folder: Path) -> dict[str, object]:
-    from wavcube.export import TRAINING_FILE
+    from wavcube.export import TRAINING_FILE, load_release, read_config, release_hash
     from wavcube.inference import WavCube
 
+    if ".heads." in str(read_config(folder).get("class")):
+        model = load_release(folder)
+        return {
+            "kind": f"release of a {type(model).__name__}, for wavcube.inference.{model.usage[0]}",
+            "sample rate": f"{model.sample_rate} Hz",
+            **model.facts(),
+            "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+            "model hash": release_hash(model),
+        }
     model = WavCube.from_hparams(folder, run_opts={"device": "cpu"})
     return {
         "kind": "WavCube release",

@@ -8,8 +8,8 @@ from speechbrain.lobes.models.transformer.Conformer import ConformerEncoder
 from speechbrain.nnet.attention import RelPosEncXL
 from torch import Tensor, nn
 
-from wavcube.lobes.heads.asr import MaskedConvolution
 from wavcube.lobes.lengths import length_mask
+from wavcube.lobes.masked_convolution import MaskedConvolution
 
 
 class MaskedConformer(nn.Module):

@@ -36,6 +36,7 @@ ALLOWED_CLASSES = frozenset(
         "wavcube.lobes.heads.recognizer.RecognitionModel",
         "wavcube.lobes.heads.asr.BLSTMHead",
         "wavcube.lobes.heads.asr.ConformerHead",
+        "wavcube.lobes.heads.asr.LinearHead",
         "wavcube.lobes.heads.enhancer.MaskEnhancer",
         "wavcube.lobes.heads.enhancer.LatentEnhancer",
         "wavcube.lobes.heads.separator.MaskSeparator",

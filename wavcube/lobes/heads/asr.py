@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from speechbrain.lobes.models.transformer.Conformer import ConformerEncoder, ConvolutionModule
-from speechbrain.nnet.attention import RelPosEncXL
 from torch import Tensor, nn
 
 from wavcube.lobes.bidirectional_lstm import BidirectionalLSTM
+from wavcube.lobes.conformer import MaskedConformer
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.spec_augment import SpecAugment
 
@@ -164,6 +163,53 @@ class BLSTMHead(RecognitionHead):
         return x
 
 
+class LinearHead(RecognitionHead):
+    """A probe: each frame is classified by itself, through two linear maps.
+
+    The defaults are those of SUPERB's phone recognition (arXiv 2105.01051).
+
+    Parameters
+    ----------
+    dim : int
+        Width of the representation.
+    num_tokens : int
+        Of the vocabulary, the blank among them.
+    projected_dim : int
+        Width between the maps.
+    augment : SpecAugment, optional
+        On the features in training.
+
+    Examples
+    --------
+    >>> import torch
+    >>> LinearHead(8, num_tokens=5, projected_dim=6)(torch.randn(2, 10, 8)).shape
+    torch.Size([2, 10, 5])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_tokens: int,
+        projected_dim: int = 256,
+        augment: SpecAugment | None = None,
+    ) -> None:
+        projection, output = nn.Linear(dim, projected_dim), nn.Linear(projected_dim, num_tokens)
+        super().__init__(projection, output, augment)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor arguments as plain data; augmentation is training's."""
+        return {
+            "dim": self.dim,
+            "num_tokens": self.num_tokens,
+            "projected_dim": self.projection.out_features,
+        }
+
+    def run(self, x: Tensor, frames: Tensor) -> Tensor:
+        """Give the projected features as they are; see the base class."""
+        del frames
+        return x
+
+
 class ConformerHead(RecognitionHead):
     """SpeechBrain's Conformer (arXiv 2005.08100) between two linear maps.
 
@@ -213,11 +259,6 @@ class ConformerHead(RecognitionHead):
         dropout: float = 0.1,
         augment: SpecAugment | None = None,
     ) -> None:
-        if kernel_size % 2 == 0 or model_dim % num_heads:
-            raise ValueError(
-                f"kernel size {kernel_size} must be odd, and the width {model_dim} a multiple of "
-                f"the {num_heads} heads"
-            )
         super().__init__(nn.Linear(dim, model_dim), nn.Linear(model_dim, num_tokens), augment)
         self._config = {
             "dim": dim,
@@ -229,51 +270,12 @@ class ConformerHead(RecognitionHead):
             "kernel_size": kernel_size,
             "dropout": dropout,
         }
-        self.positions = RelPosEncXL(model_dim)
-        self.encoder = ConformerEncoder(
-            num_layers, model_dim, ffn_dim, num_heads, kernel_size, dropout=dropout
-        )
-        for layer in self.encoder.layers:
-            layer.convolution_module = MaskedConvolution(model_dim, kernel_size, dropout=dropout)
+        self.body = MaskedConformer(model_dim, num_layers, num_heads, ffn_dim, kernel_size, dropout)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data; augmentation is training's."""
         return dict(self._config)
 
     def run(self, x: Tensor, frames: Tensor) -> Tensor:
-        """Run the blocks under the mask; see the base class."""
-        padding = ~length_mask(frames, x.shape[1])
-        return self.encoder(x, src_key_padding_mask=padding, pos_embs=self.positions(x))[0]
-
-
-class MaskedConvolution(ConvolutionModule):
-    """A Conformer's convolution that does not see the padding.
-
-    SpeechBrain's masks what the convolution gives and not what it reads, so that the last frames of
-    an item hear how long its batch is.
-    """
-
-    def forward(
-        self, x: Tensor, mask: Tensor | None = None, dynchunktrain_config: None = None
-    ) -> Tensor:
-        """Convolve.
-
-        Parameters
-        ----------
-        x : Tensor
-            `[B, N, C]`.
-        mask : Tensor, optional
-            `[B, N, 1]`, True in the padding.
-        dynchunktrain_config : None
-            SpeechBrain's argument for streaming, which is not supported.
-
-        Returns
-        -------
-        Tensor
-            `[B, N, C]`, zero in the padding.
-        """
-        gated = self.bottleneck(self.layer_norm(x).transpose(1, 2))
-        if mask is not None:
-            gated = gated.masked_fill(mask.transpose(1, 2), 0.0)
-        made = self.after_conv(self.conv(gated).transpose(1, 2))
-        return made if mask is None else made.masked_fill(mask, 0.0)
+        """Run the blocks; see the base class."""
+        return self.body(x, frames)

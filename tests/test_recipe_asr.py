@@ -1,0 +1,317 @@
+"""The recogniser's recipe from its command line to text, and what it says to mistakes."""
+
+import csv
+import importlib
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from recognizers import TEXT, recognizer_release, spell
+from speechbrain.utils.run_opts import RunOptions
+
+from wavcube.brains.recognition import RecognitionBrain
+from wavcube.cli import main as cli
+from wavcube.data.audio import write_audio
+from wavcube.export import load_release, read_card
+from wavcube.inference import WavCubeASR
+
+CPU = {"device": "cpu"}
+MEL = "--representation=!include:representation/mel.yaml"
+TINY = [
+    MEL, "--device=cpu", "--noprogressbar", "--updates=6", "--warmup=1", "--validate_every=3",
+    "--ckpt_interval_steps=2", "--batch_size=2", "--projected_dim=8", "--hidden_dim=8",
+]  # fmt: skip
+
+
+@pytest.fixture
+def recipe(repository, tmp_path, monkeypatch):
+    """Function that runs the recipe in a folder of its own and returns that folder."""
+    monkeypatch.syspath_prepend(str(repository / "recipes" / "LibriSpeech"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    train = importlib.import_module("train_asr")
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def run(*arguments, out="run", yaml="asr", tiny=TINY):
+        path = repository / "hparams" / f"{yaml}.yaml"
+        try:
+            made = train.Recipe("train_asr.py", train.__doc__)
+            made.main([str(path), f"--output_folder={tmp_path / out}", *tiny, *arguments])
+        finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+        return tmp_path / out
+
+    return run
+
+
+def write_speech(folder, copies=3):
+    """A folder of what the texts sound like, and a CSV of it, by two speakers."""
+    folder.mkdir()
+    rows = []
+    for copy in range(copies):
+        for number, text in enumerate(TEXT):
+            name = f"{copy}{number}"
+            write_audio(folder / f"{name}.wav", (0.4 + 0.2 * copy) * spell(text), 16000)
+            rows.append({"ID": name, "wav": f"{name}.wav", "spk_id": "ab"[copy % 2], "wrd": text})
+    write_csv(folder / "speech.csv", rows)
+    return rows
+
+
+def write_csv(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def speech(tmp_path):
+    write_speech(tmp_path / "speech")
+    return tmp_path / "speech" / "speech.csv"
+
+
+def scores(folder):
+    content = json.loads((folder / "metrics.json").read_text())
+    return {row: {k: v["mean"] for k, v in c.items()} for row, c in content["scores"].items()}
+
+
+def refused(recipe, capsys, *arguments, **options):
+    """The one line that a mistake ends with."""
+    with pytest.raises(SystemExit) as stop:
+        recipe(*arguments, **options)
+    assert stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    return line
+
+
+def test_a_run_leaves_table_alignments_and_a_release_that_says_the_same(
+    recipe, speech, capsys, monkeypatch
+):
+    out = recipe(f"--data_folder={speech}")
+    said = capsys.readouterr().out
+    assert re.search(r"utterances: train 1\d .* valid . .* test . ", said)
+    for word in ("WER [%]", "CER [%]", "at the start", "recognition", f"release: {out}"):
+        assert word in said
+    assert scores(out).keys() == {"at the start", "recognition"}
+    assert (out / "train_asr.py").is_file(), "the recipe is kept with its run"
+    alignments = (out / "wer_recognition.txt").read_text()
+    assert alignments.startswith(f"%WER {scores(out)['recognition']['WER [%] ↓']:.2f} ")
+    check_same_text(out, alignments, capsys)
+
+    monkeypatch.setattr(RecognitionBrain, "fit_batch", tampered)
+    before = scores(out)
+    recipe(f"--data_folder={speech}")
+    assert scores(out) == before
+
+
+def tampered(*_):
+    raise AssertionError("a finished run must not train again")
+
+
+def check_same_text(out, alignments, capsys):
+    """Class and command line hear what the recipe's evaluation heard."""
+    with (out / "manifests" / "test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    asr = WavCubeASR.from_hparams(out / "release", run_opts=CPU)
+    for row in rows:
+        path = row["wav"].replace("$data_root", str(out.parent / "speech"))
+        heard = asr.transcribe_file(path)
+        assert cli(["transcribe", path, "--source", str(out / "release"), "--device=cpu"]) == 0
+        assert capsys.readouterr().out == f"{heard}\n"
+        block = alignments.split(f"\n{row['ID']}, ")[1]
+        lines = block.splitlines()[1:4]
+        hypothesis = [word.strip() for word in lines[2].split(";")]
+        assert " ".join(w for w in hypothesis if w not in ("<eps>", "")) == heard
+
+
+DYING = """
+import os, signal
+from wavcube.brains.recognition import RecognitionBrain
+
+forward, count = RecognitionBrain.fit_batch, iter(range(100))
+
+def dying(self, batch):
+    if next(count) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return forward(self, batch)
+
+RecognitionBrain.fit_batch = dying
+"""
+RUN = """
+import sys
+sys.path.insert(0, {recipes!r})
+import train_asr
+train_asr.Recipe("train_asr.py", "").main({arguments!r})
+"""
+
+
+def test_a_killed_run_ends_as_one_that_was_not(speech, repository, tmp_path):
+    def run(out, before=""):
+        yaml = str(repository / "hparams" / "asr.yaml")
+        arguments = [yaml, f"--output_folder={out}", *TINY, f"--data_folder={speech}"]
+        code = RUN.format(recipes=str(repository / "recipes" / "LibriSpeech"), arguments=arguments)
+        command = [sys.executable, "-c", before + code]
+        return subprocess.run(command, cwd=tmp_path, check=False, timeout=300).returncode
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(whole) == 0
+    assert run(killed, DYING) == -signal.SIGKILL
+    assert not (killed / "release").exists()
+    assert run(killed) == 0
+    assert scores(killed) == scores(whole)
+    weights = [load_release(folder / "release").state_dict() for folder in (whole, killed)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+def test_a_release_is_fine_tuned_on_a_folder_with_its_own_tokens(recipe, speech, tmp_path):
+    source = recognizer_release(tmp_path / "source", text=["ABCDEFGHIJKLMNOPQRSTUVWXYZ A"])
+    for path in speech.parent.glob("*.wav"):
+        path.with_suffix(".txt").write_text(TEXT[int(path.stem[1])] + "\n")
+    speech.unlink()
+    out = recipe(f"--data_folder={speech.parent}", f"--pretrained={source}")
+    assert scores(out).keys() == {"as released", "recognition"}
+    before, after = load_release(source).state_dict(), load_release(out / "release").state_dict()
+    assert before.keys() == after.keys()
+    assert any(not before[name].equal(after[name]) for name in before)
+    (tokens,) = (out / "release").glob("*.model")
+    assert tokens.read_bytes() == next(source.glob("*.model")).read_bytes()
+    assert "the model it was tuned from" in [s.name for s in read_card(out / "release").upstream]
+
+
+def test_a_new_vocabulary_needs_one_text_file(recipe, speech, tmp_path):
+    source = recognizer_release(tmp_path / "source", text=["QQQ XXX"])
+    text = tmp_path / "words.txt"
+    text.write_text("THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG\n")
+    out = recipe(f"--data_folder={speech}", f"--pretrained={source}", f"--vocabulary={text}")
+    model = load_release(out / "release")
+    assert model.head.num_tokens == 28, "26 letters, the space and the blank"
+    assert model.head.projection.out_features == load_release(source).head.projection.out_features
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_pieces_of_words(recipe, speech, kind):
+    # a tenth of a second for a letter: pieces need no more frames
+    out = recipe(f"--data_folder={speech}", f"--token_kind={kind}", "--vocab_size=21")
+    assert [path.name for path in (out / "release").glob("*.model")] == [f"21_{kind}.model"]
+    WavCubeASR.from_hparams(out / "release", run_opts=CPU)
+
+
+def test_a_beam_is_searched_in_the_evaluation(recipe, speech, monkeypatch):
+    from wavcube.ctc_search import CTCBeamSearcher
+
+    beams, search = [], CTCBeamSearcher.decode_log_probs
+
+    def note(self, *arguments):
+        beams.append(self.beam_size)
+        return search(self, *arguments)
+
+    monkeypatch.setattr(CTCBeamSearcher, "decode_log_probs", note)
+    recipe(f"--data_folder={speech}", "--beam_size=3")
+    assert set(beams) == {3}
+    assert len(beams) < 4, "the test utterances, by the trained model alone"
+
+
+def test_a_speaker_is_left_out(recipe, speech):
+    out = recipe(f"--data_folder={speech}", "--test_speakers=[b]", "--updates=3")
+    names = re.findall(r"^(\d\d), %WER", (out / "wer_recognition.txt").read_text(), re.M)
+    assert sorted(names) == ["10", "11", "12", "13", "14"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[6].update(wrd=" "), r"(train|valid|test)\.csv, row \d+ \(11\).*empty"),
+        (lambda rows: rows[6].update(wrd="TWO É"), r"row \d+ \(11\).*É not in the vocabulary"),
+        (lambda rows: [row.pop("wrd") for row in rows], "no row has a transcript.*column 'wrd'"),
+        (lambda rows: rows[6].update(wav="no.wav"), "no.wav"),
+        (lambda rows: [row.pop("wav") for row in rows], "no column 'wav'"),
+    ],
+    ids=["empty transcript", "unknown character", "no column wrd", "missing file", "no column wav"],
+)
+def test_mistakes_in_a_table_name_their_row(recipe, speech, capsys, tmp_path, change, message):
+    rows = write_speech(tmp_path / "again")
+    change(rows)
+    write_csv(speech, [{k: v for k, v in row.items()} for row in rows])
+    text = tmp_path / "words.txt"
+    text.write_text("\n".join(TEXT))
+    own = [] if "transcript" in message else [f"--vocabulary={text}"]
+    line = refused(recipe, capsys, f"--data_folder={speech}", *own)
+    assert re.search(message, line)
+    assert not (tmp_path / "run").exists(), "a mistake leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--best_metric=bleu"], "best_metric 'bleu' is none of"),
+        (["--test_speakers=[carl]"], r"\['carl'\] speak nothing; there are \['a', 'b'\]"),
+        (["--vocabulary=nothing.txt"], "no text file nothing.txt"),
+        (["--token_kind=words"], "tokens 'words' are none of"),
+        (["--pretrained=nowhere"], "nowhere"),
+        (["--token_kind=unigram", "--vocab_size=5000"], "no 5000 tokens"),
+        (["--language_model=lm.arpa"], "beam of 1"),
+        (["--beam_size=4", "--language_model=lm.arpa"], "no language model lm.arpa"),
+    ],
+)
+def test_mistakes_end_with_one_line(recipe, speech, capsys, arguments, message):
+    assert re.search(message, refused(recipe, capsys, f"--data_folder={speech}", *arguments))
+
+
+def test_speech_too_short_for_its_text_is_counted_and_refused(recipe, speech, capsys):
+    with speech.open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["ID"] < "04":
+            row["wrd"] = "ABCDEFGHIJ " * 30
+    write_csv(speech, rows)
+    line = refused(recipe, capsys, f"--data_folder={speech}")
+    assert re.search(r"\d of \d+ utterances have fewer frames than their labels need", line)
+    recipe(f"--data_folder={speech}", "--max_short_fraction=0.5")
+    assert "utterances with fewer frames than their labels need" in capsys.readouterr().out
+
+
+def test_a_release_of_another_task_is_refused(recipe, speech, capsys, tmp_path):
+    from releases import random_release
+
+    latent = random_release(tmp_path / "latent")
+    line = refused(recipe, capsys, f"--data_folder={speech}", f"--pretrained={latent}")
+    assert "it is no recogniser's release" in line
+
+
+@pytest.mark.parametrize(
+    "yaml", ["asr", "asr_conformer", "asr_digits", "asr_probe", "asr_superb"]
+)
+def test_every_key_of_the_yaml_is_used(repository, yaml):
+    text = (repository / "hparams" / f"{yaml}.yaml").read_text()
+    readers = (
+        "recipes/LibriSpeech/train_asr.py", "wavcube/brains/task_recipe.py",
+        "wavcube/brains/recognition_recipe.py", "wavcube/brains/run_data.py",
+        "wavcube/brains/task_card.py",
+    )  # fmt: skip
+    code = "".join((repository / name).read_text() for name in readers)
+    keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    options = RunOptions().as_dict()
+    for key in set(keys) - {"__set_seed"}:
+        assert f"<{key}>" in text or f'"{key}"' in code or key in options, f"{key} is unused"
+
+
+def test_the_transcripts_do_not_depend_on_the_batch(recipe, speech):
+    out = recipe(f"--data_folder={speech}", "--updates=3")
+    asr = WavCubeASR.from_hparams(out / "release", run_opts=CPU)
+    wavs = [spell(text) for text in TEXT]
+    longest = max(map(len, wavs))
+    batch = torch.randn(len(wavs), longest)
+    for row, wav in zip(batch, wavs, strict=True):
+        row[: len(wav)] = wav
+    lens = torch.tensor([len(wav) / longest for wav in wavs])
+    assert asr.transcribe_batch(batch, lens) == [asr.transcribe_batch(wav)[0] for wav in wavs]
