@@ -287,9 +287,7 @@ def test_a_release_of_another_task_is_refused(recipe, speech, capsys, tmp_path):
     assert "it is no recogniser's release" in line
 
 
-@pytest.mark.parametrize(
-    "yaml", ["asr", "asr_conformer", "asr_digits", "asr_probe", "asr_superb"]
-)
+@pytest.mark.parametrize("yaml", ["asr", "asr_conformer", "asr_digits", "asr_probe", "asr_superb"])
 def test_every_key_of_the_yaml_is_used(repository, yaml):
     text = (repository / "hparams" / f"{yaml}.yaml").read_text()
     readers = (
