@@ -275,6 +275,7 @@ def test_speech_too_short_for_its_text_is_counted_and_refused(recipe, speech, ca
     write_csv(speech, rows)
     line = refused(recipe, capsys, f"--data_folder={speech}")
     assert re.search(r"\d of \d+ utterances have fewer frames than their labels need", line)
+    assert not (speech.parents[1] / "run").exists(), "before anything is written"
     recipe(f"--data_folder={speech}", "--max_short_fraction=0.5")
     assert "utterances with fewer frames than their labels need" in capsys.readouterr().out
 

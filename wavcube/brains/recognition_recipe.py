@@ -99,16 +99,20 @@ class RecognitionRecipe(TaskRecipe):
         model.head.augment = self.hparams["head"](num_tokens=1).augment
         return model
 
-    def datasets(self) -> tuple[TranscribedDataset, TranscribedDataset]:
-        """Give what is trained on and what chooses the best, without utterances too short."""
-        hparams = self.hparams
+    def check(self) -> None:
+        """Leave out utterances with fewer frames than their labels need, or refuse too many."""
         frames = {row.ID: self._frames(row) for row in self.rows["train"]}
-        short = set(find_too_short(self.labels["train"], frames, hparams["max_short_fraction"]))
-        rows = [row for row in self.rows["train"] if row.ID not in short]
-        valid = spread(self.rows["valid"], hparams["valid_utterances"])
-        show(describe_split({"train": rows, "valid": valid, "test": self._test_rows()}))
+        limit = self.hparams["max_short_fraction"]
+        short = set(find_too_short(self.labels["train"], frames, limit))
         if short:
             show(f"left out: {len(short)} utterances with fewer frames than their labels need")
+        self.rows["train"] = [row for row in self.rows["train"] if row.ID not in short]
+
+    def datasets(self) -> tuple[TranscribedDataset, TranscribedDataset]:
+        """Give what is trained on and what chooses the best checkpoint."""
+        hparams, rows = self.hparams, self.rows["train"]
+        valid = spread(self.rows["valid"], hparams["valid_utterances"])
+        show(describe_split({"train": rows, "valid": valid, "test": self._test_rows()}))
         read = self._reader([*rows, *valid])
         per_epoch = hparams["validate_every"] * hparams["batch_size"]
         sizes = {"batch_size": hparams["batch_size"], "seed": hparams["seed"]}

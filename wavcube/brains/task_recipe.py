@@ -29,6 +29,7 @@ from wavcube.brains.usage import interruptible, nothing_left_of, show, usage_err
 from wavcube.export import load_release, write_release
 from wavcube.lobes.heads.task_model import TaskModel
 from wavcube.metrics import Summary, format_table
+from wavcube.release.card import ModelCard
 
 AT_THE_START, AS_RELEASED = "at the start", "as released"
 
@@ -104,6 +105,15 @@ class TaskRecipe:
             With its weights.
         """
         return released
+
+    def check(self) -> None:
+        """Refuse data that the model cannot train on, before anything is written; by default none.
+
+        Raises
+        ------
+        ValueError
+            If there is too much of it.
+        """
 
     def datasets(self) -> tuple[Dataset, Dataset]:
         """Give what is trained on, an epoch as long as it is, and what chooses the best."""
@@ -185,6 +195,7 @@ class TaskRecipe:
             with nothing_left_of(self.folder):
                 self.rows = self.prepare()
                 self.model = self._first_model()
+                self.check()
                 brain = self._brain()
             sb.create_experiment_directory(self.folder, hparams_file, overrides)
             if if_main_process():  # SpeechBrain copies the file that calls it
@@ -193,6 +204,7 @@ class TaskRecipe:
             self.device = brain.device
             first = AT_THE_START if self.hparams["pretrained"] is None else AS_RELEASED
             table[first] = self.evaluate(first)
+            self._card(table)  # what it would refuse, it refuses before the training
             train, valid = self.datasets()
         seed_everything(self.hparams["seed"])
         with self.refuse(kinds=(ResumeError,)):
@@ -200,9 +212,10 @@ class TaskRecipe:
             brain.fit(brain.epochs, train, valid, None, *loaders)
         with self.refuse():
             brain.load_best()
-        table[brain.settings.name] = self.evaluate(brain.settings.name)
-        if if_main_process():
-            self._finish(table, brain, time.monotonic() - started)
+            self._release(table)  # it is there whatever becomes of the evaluation
+            table[brain.settings.name] = self.evaluate(brain.settings.name)
+            if if_main_process():
+                self._finish(table, brain, time.monotonic() - started)
 
     def _first_model(self) -> TaskModel:
         source = self.hparams["pretrained"]
@@ -238,15 +251,12 @@ class TaskRecipe:
     def _finish(
         self, table: Mapping[str, Mapping[str, Summary]], brain: TaskBrain, seconds: float
     ) -> None:
-        """Write scores, samples and release, and show the table."""
+        """Write scores and samples, put the scores on the release's card, and show them."""
         facts = {"seed": self.hparams["seed"], "command": sys.argv, "seconds": round(seconds, 1)}
         write_metrics(self.folder / "metrics.json", table, {**facts, "training": brain.facts()})
+        self._release(table)
         (self.folder / "samples").mkdir(exist_ok=True)
         self.write_samples(self.folder / "samples")
-        card = describe_task(self.model, self.hparams, table, self.card_entries())
-        target = self.folder / "release"
-        extra = self.extra_files()
-        write_release(self.model, target, card=card, overwrite=True, extra_files=extra)
         show(format_table(table))
         for what, name in (
             ("release", "release"),
@@ -255,3 +265,12 @@ class TaskRecipe:
         ):
             show(f"{what}: {self.folder / name}")
         show(f"time: {timedelta(seconds=round(seconds))}")
+
+    def _card(self, table: Mapping[str, Mapping[str, Summary]]) -> ModelCard:
+        return describe_task(self.model, self.hparams, table, self.card_entries())
+
+    def _release(self, table: Mapping[str, Mapping[str, Summary]]) -> None:
+        if not if_main_process():
+            return
+        card, extra, target = self._card(table), self.extra_files(), self.folder / "release"
+        write_release(self.model, target, card=card, overwrite=True, extra_files=extra)
