@@ -224,7 +224,8 @@ def test_each_kind_of_data_is_recognised(recipe, tmp_path, monkeypatch):
     hparams = {
         "data_folder": "given", "mode": "min", "max_bad_fraction": 0.01, "noisy": False,
         "noise_folder": "noises", "metadata_folder": None, "train_splits": ["train-clean-100"],
-        "mixtures": {"train": 3}, "min_seconds": 1.0, "held_back_roles": [], "held_back_speakers": 2, "data_seed": 5,
+        "mixtures": {"train": 3}, "min_seconds": 1.0, "held_back_roles": [],
+        "held_back_speakers": 2, "data_seed": 5,
     }  # fmt: skip
     called = []
     for name in ("published", "drawn", "generated", "own_mixtures"):

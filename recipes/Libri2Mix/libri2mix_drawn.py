@@ -31,11 +31,10 @@ NOISE_LOUDNESS = (-38.0, -30.0)
 
 
 class Levels(NamedTuple):
-    """A signal, its loudness in LUFS and its path."""
+    """A signal and its loudness in LUFS."""
 
     wav: torch.Tensor
     loudness: float
-    path: str
 
 
 def prepare_drawn(
@@ -141,8 +140,8 @@ def prepare_drawn(
         role: draw_mixtures(found, noises[role], counts[role], **settings, role=role)
         for role, found in rows.items()
     }
-    bad = max_bad_fraction
-    return write_manifests(drawn, complete, data_folder, out_folder, bad, progress, scan.bad)
+    places = drawn, complete, data_folder, out_folder
+    return write_manifests(*places, max_bad_fraction, progress, scan.bad)
 
 
 def draw_mixtures(
@@ -268,7 +267,7 @@ def measure(path: str, sample_rate: int) -> Levels:
     )
     if not math.isfinite(loudness):
         raise ValueError(f"{path} is silent or shorter than 0.4 s: it has no loudness")
-    return Levels(wav, loudness, path)
+    return Levels(wav, loudness)
 
 
 def _splits(data_folder: Path, prefix: str) -> list[Path]:
@@ -298,5 +297,4 @@ def _find_noises(
 
 
 def _speaker(path: Path) -> str:
-    """LibriSpeech's names begin with the speaker."""
-    return path.stem.partition("-")[0]
+    return path.stem.partition("-")[0]  # LibriSpeech's names begin with it
