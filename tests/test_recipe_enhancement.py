@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 from enhancers import RATE, noisy_tone, write_pairs_folder
+from mos_models import write_onnx
 from speechbrain.utils.run_opts import RunOptions
 
 from wavcube.brains.enhancement import EnhancementBrain
@@ -185,7 +186,7 @@ def test_a_killed_run_ends_as_one_that_was_not(finished, pairs, repository, tmp_
     assert scores(tmp_path / "killed") == scores(finished)
 
 
-def test_a_release_is_tuned_on_a_csv_of_pairs(finished, recipe, pairs):
+def test_a_release_is_tuned_on_a_csv_of_pairs_and_rated(finished, recipe, pairs, tmp_path):
     rows = [
         f"{path.stem},noisy/{path.name},clean/{path.name},{path.stem[:2]}"
         for path in sorted((pairs / "noisy").iterdir())
@@ -193,8 +194,14 @@ def test_a_release_is_tuned_on_a_csv_of_pairs(finished, recipe, pairs):
     source = pairs / "mine.csv"
     source.write_text("\n".join(["ID,noisy,clean,spk_id", *rows]))
     release = f"--pretrained={finished / 'release'}"
-    out = recipe(f"--data_folder={source}", release, "--updates=2", out="tuned")
-    assert list(scores(out)) == ["noisy input", "as released", "mask"]
+    network = write_onnx(tmp_path / "sig_bak_ovr.onnx")
+    options = ["--updates=2", f"--dnsmos_model={network}"]
+    out = recipe(f"--data_folder={source}", release, *options, out="tuned")
+    found = scores(out)
+    assert list(found) == ["noisy input", "as released", "mask"]
+    assert {"dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl"} < found["noisy input"].keys()
+    gain = found["mask"]["dnsmos_bak"] - found["noisy input"]["dnsmos_bak"]
+    assert found["mask"]["DNSMOS P.835 BAK gain [MOS]"] == pytest.approx(gain, abs=1e-6)
     before, after = (load_release(f / "release").state_dict() for f in (finished, out))
     assert before.keys() == after.keys()
     assert any(not before[name].equal(after[name]) for name in before)
