@@ -90,7 +90,10 @@ class SeparationRecipe(TaskRecipe):
         if hparams["add_embedded"] and hparams["data_folder"] is not None:
             folders.append(embedded_corpus(hparams) / "train-clean-100")
         if folders and hparams["noisy"]:
-            raise ValueError("further speech (training_folders, add_embedded) has no noise: noisy")
+            raise ValueError(
+                "noisy mixtures cannot be drawn from further speech: leave out training_folders "
+                "and add_embedded, or noisy"
+            )
         apart = [Utterance(row.ID, 0.0, wav) for row in kept_apart for wav in row.sources]
         found = further_speech(folders, apart, max_bad_fraction=hparams["max_bad_fraction"])
         return [
