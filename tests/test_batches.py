@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from wavcube import WavCube
+from wavcube.brains.latent_coordinates import fit_latent_basis
 from wavcube.lobes.wavcube import WavCube as Lobe
 from wavcube.testing import (
     tiny_acoustic_codec,
@@ -33,6 +34,7 @@ MODELS = {
     "filter bank": lambda: tiny_wavcube(
         encoder="filterbank_wavlm", with_layer_mix=True, with_skip=True
     ),
+    "white latent": lambda: tiny_wavcube(encoder="filterbank_wavlm", with_basis=True),
     "hubert": lambda: tiny_wavcube(encoder="hubert", variational=True),
     "group norm": group_norm_model,
     "acoustic codec": tiny_acoustic_codec,
@@ -44,6 +46,10 @@ def model(request):
     torch.manual_seed(0)
     lobe = MODELS[request.param]()
     _wake_up(lobe)
+    if getattr(lobe, "latent_basis", None) is not None:
+        loud = torch.rand(3, 40).repeat_interleave(1600, 1).square()  # changes ten times a second
+        speech = [{"wav": wav} for wav in loud * torch.randn(loud.shape)]
+        fit_latent_basis(lobe, speech, progress=False)
     return WavCube({"wavcube": lobe}, run_opts={"device": "cpu"})
 
 

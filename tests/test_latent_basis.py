@@ -24,7 +24,8 @@ def statistics(latents, features):
 @pytest.fixture
 def frames():
     torch.manual_seed(0)
-    latents = torch.randn(500, DIM) @ torch.randn(DIM, DIM) + 3.0
+    turned, _ = torch.linalg.qr(torch.randn(DIM, DIM))
+    latents = (torch.randn(500, DIM) * torch.linspace(0.3, 3.0, DIM)) @ turned + 3.0
     return latents, latents @ torch.randn(DIM, WIDTH) + 0.1 * torch.randn(500, WIDTH)
 
 
@@ -89,12 +90,14 @@ def test_what_the_feature_does_not_know_is_kept(frames, known):
     assert (torch.cov(basis(latents).T, correction=0) - torch.eye(DIM)).abs().max() < 1e-3
 
 
-def test_a_dimension_that_is_dead_does_no_harm(frames):
+@pytest.mark.parametrize("left", [0.0, 1e-3])
+def test_a_dimension_that_is_almost_dead_stays_quiet(frames, left):
     latents, features = frames[0].clone(), frames[1]
-    latents[:, 3] = 2.0
+    latents[:, 3] = 2.0 + left * latents[:, 3]
     basis = LatentBasis(DIM)
     basis.fit(*statistics(latents, features))
     assert torch.allclose(basis.invert(basis(latents)), latents, atol=1e-3)
+    assert torch.linalg.svdvals(basis.matrix).max() < 10.1 / latents.var(0).mean().sqrt()
 
 
 def test_the_inverse_is_that_of_the_stored_matrix(frames, fitted):

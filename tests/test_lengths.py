@@ -21,7 +21,7 @@ def random_lengths(count, seed=0):
 
 
 def model_with(**parts):
-    return WavCube({"wavcube": tiny_wavcube(**parts)}, run_opts={"device": "cpu"})
+    return WavCube({"wavcube": tiny_wavcube(with_basis=True, **parts)}, run_opts={"device": "cpu"})
 
 
 def check_round_trip(model, samples):

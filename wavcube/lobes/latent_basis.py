@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-SMALLEST_VARIANCE = 1e-5  # of the largest: more would not come back from float32
+SMALLEST_VARIANCE = 0.01  # of the mean: what float32 rounds is not to be made loud
 
 
 class LatentBasis(nn.Module):
@@ -17,7 +17,8 @@ class LatentBasis(nn.Module):
     weight decay, a distance or a generative model finds in it does. In a latent trained for
     reconstruction level and voice make most of the variance, and what is said little. :meth:`fit`
     whitens it and turns it towards the SSL feature: the dimensions have zero mean, variance one and
-    no correlation, and the first ones restore most of the feature.
+    no correlation, and the first ones restore most of the feature. Only directions of next to no
+    variance stay quieter.
 
     Until it is fitted it changes nothing.
 
@@ -63,7 +64,7 @@ class LatentBasis(nn.Module):
     def fit(self, mean: Tensor, covariance: Tensor, cross_covariance: Tensor) -> None:
         """Choose the coordinates by statistics over frames of speech.
 
-        With latents whitened by ``W`` (``SMALLEST_VARIANCE`` of the largest is the least that is
+        With latents whitened by ``W`` (``SMALLEST_VARIANCE`` of the mean is the least that is
         stretched to one) and the singular value decomposition ``U S V^T`` of their covariance with
         the feature, the map is ``W U``: the singular values, in falling order, are how much of the
         feature each dimension restores.
@@ -89,7 +90,7 @@ class LatentBasis(nn.Module):
         variances, directions = torch.linalg.eigh(covariance)
         if variances.max() <= 0.0:
             raise ValueError("the latent does not vary: there is nothing to choose coordinates by")
-        floor = SMALLEST_VARIANCE * variances.max()
+        floor = SMALLEST_VARIANCE * variances.mean()
         white = directions / variances.clamp(min=floor).sqrt()
         turned, _, _ = torch.linalg.svd(white.T @ cross_covariance)
         self.mean.copy_(mean)
