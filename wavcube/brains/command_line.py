@@ -12,7 +12,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from wavcube.brains.usage import show
 
-# What SpeechBrain logs of every run and nobody needs: by logger, a part of the message.
+# What is logged of every run and nobody needs: by logger, a part of the message.
 NOISE = {
     "speechbrain.core": (
         "Run option ",
@@ -29,6 +29,7 @@ NOISE = {
     ),
     "speechbrain.utils.quirks": ("Excluded quirks",),
     "speechbrain.utils.train_logger": ("torchvision is not available",),
+    "wavcube.data.audio": ("resampled from",),  # of every file, each time that it is read
 }
 
 
