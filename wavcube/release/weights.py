@@ -206,7 +206,8 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     Parameters
     ----------
     config : mapping
-        Of the model, as its release has it.
+        Of the model, as its release has it. What is None in it does not count, at any depth: it
+        was not given, and a part that models may have one day does not rename those without it.
     tensors : mapping of str to Tensor
         Its weights, on any device; floating point ones count as float32, which a model runs in.
 
@@ -221,8 +222,10 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     True
     >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.ones(1)})
     False
+    >>> model_hash({"part": None}, {}) == model_hash({}, {})
+    True
     """
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_given(config), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu()
         if tensor.is_floating_point():
@@ -230,6 +233,13 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _given(config: object) -> object:
+    """Leave out of plain data the entries that are None."""
+    if isinstance(config, Mapping):
+        return {key: _given(value) for key, value in config.items() if value is not None}
+    return [_given(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def _some(names: list[str]) -> str:
