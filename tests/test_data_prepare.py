@@ -2,6 +2,7 @@
 
 import csv
 import os
+from pathlib import Path
 
 import pytest
 from sounds import audio, spoil, three_speakers
@@ -71,6 +72,29 @@ def test_preparation_is_done_once(folder, tmp_path, monkeypatch):
     audio(folder / "dora" / "new.wav")
     prepare()
     assert len(read_manifest(manifests["train"], folder)) == 11
+
+
+def test_two_processes_may_prepare_at_once(folder, tmp_path, monkeypatch):
+    def prepare():
+        return prepare_own_audio(folder, tmp_path / "out", progress=False)
+
+    replace = Path.replace
+
+    def overtaken(path, target):
+        if Path(target).name == "prepared.json":
+            monkeypatch.setattr(Path, "replace", replace)
+            monkeypatch.setattr(os, "getpid", lambda: 1)
+            prepare()  # the other, from beginning to end
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    manifests = prepare()
+    assert Path.replace is replace, "the other has run"
+    monkeypatch.setattr("wavcube.data.prepare.scan_audio_folder", None)
+    assert prepare() == manifests
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "train.csv", "valid.csv", "test.csv", "prepared.json"
+    }  # fmt: skip
 
 
 def test_changed_audio_of_the_same_size_is_noticed(folder, tmp_path):

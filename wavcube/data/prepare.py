@@ -227,9 +227,8 @@ def write_prepared(
         "arguments": dict(arguments),
         "manifests": {name: _digest(path) for name, path in paths.items()},
     }
-    temporary = out_folder / f".{_MARKER}"
-    temporary.write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(out_folder / _MARKER)
+    text = f"{json.dumps(marker, indent=2)}\n"
+    write_atomically(out_folder / _MARKER, text.encode(), overwrite=True)
     return paths
 
 
