@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import wavcube
+from wavcube import lobes
 
 SECTION = re.compile(r"^Parameters\n-{10}\n(.*?)(?=^\w[^\n]*\n-{3,}$|\Z)", re.M | re.S)
 ENTRY = re.compile(r"^(\*{0,2}\w[\w, *]*?)(?: :.*)?$", re.M)
@@ -62,3 +63,9 @@ def test_the_check_sees_the_package():
         "b",
         "c",
     ]
+
+
+def test_the_reading_order_of_the_lobes_names_modules_that_there_are():
+    named = set(re.findall(r"`(\w+)`", lobes.__doc__))
+    assert len(named) > 20
+    assert named <= {module.name for module in pkgutil.iter_modules(lobes.__path__)}
