@@ -22,7 +22,8 @@ from wavcube.brains.usage import show
 from wavcube.data.embedded import default_cache_folder, embedded_speakers, make_embedded_vctk
 from wavcube.data.further import further_speech
 from wavcube.data.manifest import read_manifest
-from wavcube.data.prepare import check_same_data, prepare_own_audio
+from wavcube.data.own_voices import prepare_own_voices
+from wavcube.data.prepare import check_same_data
 
 # what chooses the speech: a run goes on with the same only
 DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded", "microphone",
@@ -46,7 +47,9 @@ class Recipe(ConversionRecipe):
             chosen = {"microphone": hparams["microphone"], **self.held_back()}
             manifests = prepare_vctk(source, out, **chosen, **limits)
         else:
-            manifests = prepare_own_audio(source, out, **limits)
+            names = ("valid_speakers", "test_speakers")
+            chosen = {name: hparams[name] or () for name in names}
+            manifests = prepare_own_voices(source, out, **chosen, **limits)
         root = source if source.is_dir() else source.parent
         rows = {role: read_manifest(path, root) for role, path in manifests.items()}
         further = list(hparams["training_folders"])

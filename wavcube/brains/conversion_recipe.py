@@ -53,8 +53,7 @@ class ConversionRecipe(TaskRecipe):
         if target is not None:
             self._keep_to(target)
         if not self.hparams["single_utterances"]:
-            for role in ("train", "valid"):
-                check_several(self.rows[role], str(self.folder / "manifests" / f"{role}.csv"))
+            check_several(self.rows["train"], str(self.folder / "manifests" / "train.csv"))
         self.trials = make_trials(
             self.rows["test"],
             self.rows["train"] + self.rows["valid"],

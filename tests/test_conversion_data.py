@@ -1,0 +1,194 @@
+"""Lessons, the library behind them, and the conversions that are judged."""
+
+import numpy as np
+import pytest
+import torch
+from converters import RATE, random_converter, write_vctk
+
+from wavcube.brains.conversion_trials import (
+    NEARER,
+    TO_SOURCE,
+    TO_TARGET,
+    make_trials,
+    read_references,
+    score_trials,
+)
+from wavcube.brains.voice_library import VoiceLibrary, check_several
+from wavcube.data.audio import read_audio
+from wavcube.data.manifest import Utterance
+from wavcube.data.own_voices import hold_back_sentences, prepare_own_voices
+from wavcube.data.perturbation import SpeakerPerturbation
+from wavcube.data.voices import Clip, LessonDataset
+
+LATENTS = {
+    f"{name}{index}{kind}": torch.full((20 + 5 * index, 1), 100.0 * ord(name) + index)
+    + torch.arange(20.0 + 5 * index)[:, None] / 1000 + (0.5 if kind else 0.0)
+    for name in "ab" for index in range(3) for kind in ("", "~")
+}  # fmt: skip
+
+
+def clip(name, index):
+    key = f"{name}{index}"
+    melody = torch.arange(float(len(LATENTS[key])))[:, None].expand(-1, 2)
+    return Clip(key, name, key, (f"{key}~",), melody)
+
+
+CLIPS = [clip(name, index) for name in "ab" for index in range(3)]
+
+
+def lessons(clips=CLIPS, seed=1, **changes):
+    sizes = {"lessons": 30, "crop_frames": 8, "reference_frames": 10, **changes}
+    return LessonDataset(clips, LATENTS.__getitem__, seed=seed, **sizes)
+
+
+def test_a_lesson_is_a_piece_its_copy_its_melody_and_another_utterance():
+    for lesson in lessons():
+        source, target, melody, reference = (
+            lesson[name] for name in ("source", "target", "melody", "reference")
+        )
+        assert len(source) == len(target) == len(melody) == 8
+        torch.testing.assert_close(source - target, torch.full((8, 1), 0.5), atol=1e-3, rtol=0)
+        start = int(melody[0, 0])
+        torch.testing.assert_close(target, LATENTS[lesson["id"]][start : start + 8])
+        spoken, own = reference.floor(), float(target[0].floor())
+        assert bool((spoken != own).all()), "not the utterance itself"
+        assert bool(((spoken / 100).floor() == own // 100).all()), "but the same speaker"
+        assert 2 <= len(reference) <= 10
+
+
+def test_lessons_are_drawn_by_seed_epoch_and_index_alone():
+    def drawn(dataset):
+        return [lesson["melody"][0, 0].item() for lesson in dataset], [x["id"] for x in dataset]
+
+    first, again, other = lessons(), lessons(), lessons(seed=2)
+    assert drawn(first) == drawn(again) != drawn(other)
+    again.set_epoch(1)
+    assert drawn(first) != drawn(again)
+    with pytest.raises(IndexError):
+        first[30]
+
+
+def test_a_single_utterance_is_cut_and_does_not_hear_itself():
+    dataset = lessons([CLIPS[0]], crop_frames=50, reference_frames=50)
+    for lesson in dataset:
+        assert len(lesson["target"]) == 10
+        both = torch.cat([lesson["target"], lesson["reference"]])
+        assert len(both.unique()) == len(both)
+
+
+def test_lessons_need_clips_and_copies():
+    with pytest.raises(ValueError, match="no utterance"):
+        lessons([])
+    with pytest.raises(ValueError, match="'x' has no copy"):
+        lessons([Clip("x", "a", "a0", (), torch.zeros(20, 2))])
+    with pytest.raises(ValueError, match="crop_frames 0"):
+        lessons(crop_frames=0)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_vctk(tmp_path_factory.mktemp("data"), speakers=("p1", "p2"))
+
+
+@pytest.fixture(scope="module")
+def rows(corpus):
+    found = sorted((corpus / "wav48_silence_trimmed").glob("*/*.flac"))
+    return [
+        Utterance(path.stem[:6], 1.0, str(path), path.parent.name, f"sentence {path.stem[5]}")
+        for path in found
+    ]
+
+
+def test_a_library_computes_once_and_what_the_model_would(rows, tmp_path, monkeypatch):
+    model = random_converter()
+    made = VoiceLibrary(model, tmp_path, SpeakerPerturbation(), copies=2, seed=3)
+    clips = made.add(rows[:2], progress=False)
+    wav = read_audio(rows[0].wav, RATE)
+    with torch.no_grad():
+        expected = model.representation(wav[None])[0][0]
+        log_f0, voiced = model.track(wav[None])
+    assert torch.equal(made.read(clips[0].key), expected)
+    torch.testing.assert_close(clips[0].melody, torch.stack([log_f0[0], voiced[0].float()], 1))
+    copies = [made.read(key) for key in clips[0].copies]
+    assert all(copy.shape == expected.shape for copy in copies)
+    assert not torch.allclose(copies[0], expected)
+    assert not torch.allclose(copies[0], copies[1])
+
+    def computed(*_):
+        raise AssertionError("it was there")
+
+    monkeypatch.setattr(model.representation, "states", computed)
+    monkeypatch.setattr(model, "track", computed)
+    again = VoiceLibrary(model, tmp_path, SpeakerPerturbation(), copies=2, seed=3)
+    for one, other in zip(again.add(rows[:2], progress=False), clips, strict=True):
+        assert (one.key, one.copies) == (other.key, other.copies)
+        assert torch.equal(one.melody, other.melody)
+    other = VoiceLibrary(model, tmp_path, SpeakerPerturbation(pitch=1.2), copies=1, seed=3)
+    with pytest.raises(AssertionError, match="it was there"):
+        other.add(rows[:1], progress=False)
+
+
+def test_trials_are_all_pairs_and_the_sentence_is_in_no_reference(rows):
+    trials = make_trials(rows, sentences=2, reference_seconds=20)
+    assert [trial.pair for trial in trials] == [("p1", "p2")] * 2 + [("p2", "p1")] * 2
+    for trial in trials:
+        assert trial.parallel.wrd == trial.source.wrd
+        assert trial.parallel.spk_id == trial.target
+        assert [row.wrd == trial.source.wrd for row in trial.references] == [False]
+    assert len({trial.name for trial in trials}) == 4
+    assert len(read_references(trials[0], RATE, 0.5)) == 8000
+    one = make_trials(rows, sentences=1, reference_seconds=20, targets=["p2"])
+    assert [trial.pair for trial in one] == [("p1", "p2")]
+
+
+def test_trials_that_cannot_be_are_refused(rows):
+    with pytest.raises(ValueError, match=r"only \['p1'\]"):
+        make_trials(rows[:2], sentences=1, reference_seconds=20)
+    with pytest.raises(ValueError, match="'p2' has no recording of another sentence"):
+        make_trials(rows[:3], sentences=1, reference_seconds=20)
+    nobody = Utterance("x", 1.0, "x.wav", "", "")
+    with pytest.raises(ValueError, match=r"'x' \(x.wav\) has no speaker"):
+        make_trials([*rows, nobody], sentences=1, reference_seconds=20)
+
+
+def test_scores_know_target_from_source(rows):
+    pytest.importorskip("resemblyzer")
+    trials = make_trials(rows, sentences=1, reference_seconds=20)
+    copied = {trial.name: read_audio(trial.source.wav, RATE) for trial in trials}
+    perfect = {trial.name: read_audio(trial.parallel.wav, RATE) for trial in trials}
+    metrics = ["mel_cepstral_distortion", "f0_mean_difference"]
+    kept, won = (
+        score_trials(trials, made, RATE, metrics, progress=False) for made in (copied, perfect)
+    )
+    assert kept[TO_SOURCE].mean == pytest.approx(1.0, abs=1e-4)
+    assert won[TO_TARGET].mean == pytest.approx(1.0, abs=1e-4)
+    assert (kept[NEARER].mean, won[NEARER].mean) == (0.0, 1.0)
+    assert won["mel_cepstral_distortion"].mean == pytest.approx(0.0, abs=1e-6)
+    assert won["f0_mean_difference"].mean == 0.0 < kept["f0_mean_difference"].mean
+    with pytest.raises(ValueError, match="none of conversion's"):
+        score_trials(trials, perfect, RATE, ["pesq_wb"])
+
+
+def test_a_single_utterance_is_named_with_its_row(rows):
+    check_several(rows, "train.csv")
+    with pytest.raises(ValueError, match=r"train.csv, row 3 \('p2_001', .*'p2'"):
+        check_several(rows[:3], "train.csv")
+
+
+def test_own_voices_are_split_by_sentence_or_by_speaker(corpus, tmp_path):
+    folder = corpus / "wav48_silence_trimmed"
+    with pytest.raises(ValueError, match="'p1' has 2 recordings, and 4 are needed"):
+        prepare_own_voices(folder, tmp_path / "a", progress=False)
+    with pytest.raises(ValueError, match="valid_speakers must name speakers"):
+        prepare_own_voices(folder, tmp_path / "b", test_speakers=["p1"], progress=False)
+    chosen = {"valid_speakers": ["p1"], "test_speakers": ["p2"]}
+    with pytest.raises(ValueError, match="nobody is left"):
+        prepare_own_voices(folder, tmp_path / "c", **chosen, progress=False)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        prepare_own_voices(tmp_path / "nowhere", tmp_path / "d")
+    generator = np.random.default_rng(0)
+    many = [Utterance(f"{n}{i}", 1.0, "a.wav", n) for n in "ab" for i in range(6)]
+    generator.shuffle(many)
+    parts = hold_back_sentences(many)
+    assert {role: len(part) for role, part in parts.items()} == {"train": 8, "valid": 2, "test": 2}
+    assert {row.spk_id for row in parts["test"]} == {"a", "b"}
