@@ -271,7 +271,7 @@ def test_speech_too_short_for_its_text_is_counted_and_refused(recipe, speech, ca
         rows = list(csv.DictReader(file))
     for row in rows:
         if row["ID"] < "04":
-            row["wrd"] = "ABCDEFGHIJ " * 30
+            row["wrd"] = f"{row['wrd']} " * 60
     write_csv(speech, rows)
     line = refused(recipe, capsys, f"--data_folder={speech}")
     assert re.search(r"\d of \d+ utterances have fewer frames than their labels need", line)
@@ -292,7 +292,8 @@ def test_a_release_of_another_task_is_refused(recipe, speech, capsys, tmp_path):
 def test_every_key_of_the_yaml_is_used(repository, yaml):
     text = (repository / "hparams" / f"{yaml}.yaml").read_text()
     readers = (
-        "recipes/LibriSpeech/train_asr.py", "wavcube/brains/task_recipe.py",
+        "recipes/LibriSpeech/train_asr.py", "recipes/LibriSpeech/librispeech_prepare.py",
+        "wavcube/brains/task_recipe.py",
         "wavcube/brains/recognition_recipe.py", "wavcube/brains/run_data.py",
         "wavcube/brains/task_card.py",
     )  # fmt: skip

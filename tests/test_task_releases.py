@@ -9,8 +9,10 @@ from releases import random_release, tree
 from safetensors.torch import load_file
 
 from wavcube import WavCube
+from wavcube.brains.task_card import describe_task
 from wavcube.export import export_run, load_release, write_release
 from wavcube.inference import WavCubeASR
+from wavcube.metrics import Summary
 from wavcube.release.build import build
 from wavcube.release.described import release_config, release_hash
 from wavcube.release.source import packaged_release
@@ -144,6 +146,23 @@ def test_a_run_of_a_head_is_exported_in_half_precision(tmp_path):
     probabilities = [model.mods.model(wavs)[0] for model in (whole, half)]
     torch.testing.assert_close(*probabilities, atol=1e-2, rtol=0)
     assert len(half.tokens) == len(whole.tokens)
+
+
+@pytest.mark.parametrize(
+    ("data_folder", "commercial", "licence"),
+    [(None, "yes", "Apache-2.0"), ("mine", "unclear", "as far as all that it was made of allows")],
+)
+def test_the_card_says_what_the_parts_allow(data_folder, commercial, licence):
+    given = {"data_folder": data_folder, "training_folders": [], "add_embedded": False}
+    given |= {"pretrained": None, "card": None}
+    model = random_recognizer(7, PackagedLatent())
+    table = {"trained": {"WER": Summary(12.0, None, None, 3)}}
+    card = describe_task(model, given, table, {"title": "T", "summary": "S."})
+    assert (card.commercial_use, card.weights_license[: len(licence)]) == (commercial, licence)
+    assert "WavCube-tiny" in [source.name for source in card.upstream]
+    assert card.results == {"trained": {"WER": 12.0}}
+    said = describe_task(model, {**given, "card": {"title": "U"}}, table, {"summary": "S."})
+    assert said.title == "U", "the user has the last word"
 
 
 def test_a_model_that_the_package_lacks_is_said_to_be_missing():
