@@ -96,9 +96,8 @@ class SSLEncoder(nn.Module):
             model_type != "filterbank_wavlm" if do_normalize is None else do_normalize
         )
         self.model = build_model(parsed, model_class, layer)
-        self.post_norm = (
-            nn.LayerNorm(parsed.hidden_size, parsed.layer_norm_eps) if layer >= 0 else None
-        )
+        width, eps = parsed.hidden_size, parsed.layer_norm_eps
+        self.post_norm = nn.LayerNorm(width, eps) if layer >= 0 else None
 
     @classmethod
     def from_pretrained(cls, source: str | Path, layer: int = -1) -> SSLEncoder:
@@ -162,12 +161,8 @@ class SSLEncoder(nn.Module):
         """Fewest samples from which the front end makes so many frames."""
         if self._has_filter_bank:
             return num_frames * self.hop
-        samples = num_frames
-        for kernel, stride in zip(
-            reversed(self.model.config.conv_kernel),
-            reversed(self.model.config.conv_stride),
-            strict=True,
-        ):
+        samples, config = num_frames, self.model.config
+        for kernel, stride in reversed([*zip(config.conv_kernel, config.conv_stride, strict=True)]):
             samples = (samples - 1) * stride + kernel
         return samples
 
