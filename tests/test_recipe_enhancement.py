@@ -14,12 +14,13 @@ from enhancers import RATE, noisy_tone, write_pairs_folder
 from mos_models import write_onnx
 from speechbrain.utils.run_opts import RunOptions
 
+from wavcube.brains import enhancement_recipe
 from wavcube.brains.enhancement import EnhancementBrain
 from wavcube.cli import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeEnhancer
-from wavcube.metrics import score_pair
+from wavcube.metrics import score_many, score_pair
 from wavcube.testing import tone
 
 MEL = "--representation=!include:representation/mel.yaml"
@@ -107,6 +108,29 @@ def test_a_run_leaves_table_log_samples_and_release(finished):
     assert (finished / "samples" / "spectrograms.png").is_file()
 
 
+@pytest.mark.parametrize("step", ["score_many", "write_samples"])
+def test_an_evaluation_that_fails_leaves_the_release(
+    finished, recipe, pairs, capsys, monkeypatch, step
+):
+    done = []
+
+    def broken(*given, **options):
+        # the noisy input and the untrained model are scored before the training
+        done.append(step)
+        if step == "score_many" and len(done) < 3:
+            return score_many(*given, **options)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(enhancement_recipe, step, broken)
+    with pytest.raises(SystemExit) as stop:
+        recipe(f"--data_folder={pairs}", *SPEAKERS, "--updates=1", out=step)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("error: no space left")
+    release = finished.parent / step / "release"
+    load_release(release)
+    assert ("mask" in read_card(release).results) is (step == "write_samples")
+
+
 def test_class_and_command_line_give_what_the_recipe_has_scored(finished, tmp_path):
     clean, noisy, enhanced = samples(finished)
     release = str(finished / "release")
@@ -149,6 +173,7 @@ def test_the_best_checkpoint_is_released(finished, recipe, pairs, monkeypatch):
 
 DYING = """
 import os, signal
+from wavcube.brains import enhancement_recipe
 from wavcube.brains.enhancement import EnhancementBrain
 
 step, count = EnhancementBrain.fit_batch, iter(range(100))
