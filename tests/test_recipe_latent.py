@@ -11,15 +11,21 @@ import sys
 import pytest
 import torch
 from processes import run_code
+from releases import full_disk
 from safetensors.torch import load_file
 from speechbrain.utils.run_opts import RunOptions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from wavcube.brains import latent_report
+from wavcube.brains.adversarial import Discriminators
 from wavcube.brains.latent import LatentBrain
+from wavcube.brains.latent_evaluation import COUNTS
+from wavcube.brains.latent_parts import LatentParts
 from wavcube.brains.latent_run import LatentRun
 from wavcube.data.audio import read_audio, write_audio
+from wavcube.data.manifest import Utterance
 from wavcube.export import load_release, read_card
-from wavcube.testing import tone
+from wavcube.testing import tiny_wavcube, tone
 
 TINY = [
     "--model=!include:model/tiny.yaml", "--device=cpu", "--noprogressbar", "--precision=fp32",
@@ -188,6 +194,9 @@ def test_a_release_is_fine_tuned_on_a_csv(recipe, speech, monkeypatch):
         (["--stages=[stage7]"], "stage7"),
         (["--data_folder=empty"], "no audio"),
         (["--test_only"], "train first"),
+        (["--metrics=[mel_distanc]"], "mel_distanc"),
+        (["--sample_clips=0"], "sample_clips"),
+        (["--shortest_test=9"], "lower shortest_test"),
     ],
 )
 def test_mistakes_end_with_one_line_and_code_2(recipe, speech, capsys, arguments, message):
@@ -200,7 +209,7 @@ def test_mistakes_end_with_one_line_and_code_2(recipe, speech, capsys, arguments
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(errors) == 1
     assert message in errors[0]
-    if message in ("nowhere", "no audio", "no_such_key"):
+    if message not in ("stage7", "train first"):
         assert not (speech.parent / "run").exists(), "a mistake leaves nothing behind"
 
 
@@ -237,12 +246,62 @@ def test_help_lists_the_keys_of_the_yaml(recipe, capsys):
     assert "--noprogressbar" in said
 
 
-def test_speech_too_short_to_score_is_refused_by_the_setting_s_name(recipe, speech, capsys):
-    tiny = [argument for argument in TINY if "shortest_test" not in argument]
+def test_without_matplotlib_nothing_is_trained(recipe, speech, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(LatentBrain, "fit_batch", tampered)
     with pytest.raises(SystemExit) as stop:
-        recipe(f"--data_folder={speech}", "--shortest_test=9", tiny=tiny)
+        recipe(f"--data_folder={speech}")
     assert stop.value.code == 2
-    assert "lower shortest_test" in capsys.readouterr().err
+    assert "pip install 'wavcube[recipes]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["resynthesize", "score_rows", "write_samples"])
+def test_an_evaluation_that_fails_leaves_the_release(recipe, speech, capsys, monkeypatch, step):
+    def broken(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(latent_report, step, broken)
+    with pytest.raises(SystemExit) as stop:
+        recipe(f"--data_folder={speech}", "--stages=[stage1]", "--stage1_updates=1")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "train.py: error: no space left"
+    model = load_release(speech.parent / "run" / "release")
+    assert model.latent_basis.is_fitted
+    card = read_card(speech.parent / "run" / "release")
+    assert bool(card.results) is (step == "write_samples")
+
+
+def evaluated(rows, **settings):
+    """A run on a tiny model, before it begins."""
+    lobe = tiny_wavcube()
+    block = {"lobe": lobe, "discriminators": Discriminators({}), "encoder": lobe.encoder}
+    hparams = {
+        "output_folder": "run", "seed": 1, "pretrained": None, "ssl_source": None, "card": None,
+        "data_folder": None, "training_folders": [], "add_embedded": False,
+        "stages": ["stage1"], "fine_tune_stages": ["stage1"], "metrics": ["stoi"],
+        "valid_utterances": 9, "test_utterances": 9, "shortest_test": 1.0,
+        "sample_clips": 1, "scoring_processes": 1, **settings,
+    }  # fmt: skip
+    run_opts = {"device": "cuda", "noprogressbar": True}
+    return LatentRun(LatentParts.from_block(block), rows, hparams, run_opts)
+
+
+def test_an_entry_that_no_card_has_is_refused_before_the_training():
+    rows = {name: [Utterance("a", 2.0, "a.wav")] for name in ("train", "valid", "test")}
+    evaluated(rows, card={"title": "Mine"})
+    for card in ({"licence": "MIT"}, "MIT"):
+        with pytest.raises(ValueError, match=r"card: .*weights_license"):
+            evaluated(rows, card=card)
+
+
+def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
+    path = tmp_path / "metrics.json"
+    latent_report.write_metrics(path, {}, {"seed": 1})
+    before = path.read_bytes()
+    with full_disk(limit=50), pytest.raises(OSError, match="File too large"):
+        latent_report.write_metrics(path, {}, {"seed": "2" * 9999})
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == before
 
 
 def test_further_folders_are_for_training_alone(recipe, speech, tmp_path, monkeypatch):
@@ -304,8 +363,10 @@ def test_every_key_of_the_yaml_is_used(repository):
     recipes = repository / "recipes" / "LibriSpeech"
     readers = [recipes / "train.py", recipes / "librispeech_prepare.py"]
     brains = repository / "wavcube" / "brains"
-    readers += [brains / f"{name}.py" for name in ("latent_run", "run_data", "latent_card")]
+    names = ("latent_run", "run_data", "latent_card", "latent_evaluation")
+    readers += [brains / f"{name}.py" for name in names]
     code = "".join(path.read_text() for path in readers)
+    code += "".join(f'hparams["{key}"]' for key in COUNTS)
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
     assert len(keys) == len(set(keys))
     options = RunOptions().as_dict()

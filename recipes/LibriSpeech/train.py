@@ -48,7 +48,7 @@ def train(hparams, run_opts, hparams_file, overrides):
         with nothing_left_of(hparams["output_folder"]):
             run = LatentRun(parts, prepare_rows(hparams, prepare), hparams, run_opts)
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
-    run.begin()
+        run.begin()
     for stage in run.stages:
         with refuse():
             crops, valid = run.datasets(stage)
@@ -57,8 +57,9 @@ def train(hparams, run_opts, hparams_file, overrides):
             brain.fit(brain.epochs, crops, valid, None, run.loader_options(crops))
         with refuse():
             brain.load_best()
-        run.evaluate(stage, brain)
-    run.finish(started)
+            run.evaluate(stage, brain)
+    with refuse():
+        run.finish(started)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ def describe_run(
     -------
     ModelCard
         For :func:`wavcube.export.write_release`.
+
+    Raises
+    ------
+    ValueError
+        If `card` has an entry that no card has.
     """
     title, encoder, release = type(model).__name__, hparams["ssl_source"], hparams["pretrained"]
     data, upstream = speech_sources(hparams), []
@@ -79,7 +85,33 @@ def describe_run(
         "command": shlex.join(["python", *map(public_paths, sys.argv)]),
         "results": {r: {k: v for k, v in c.items() if v is not None} for r, c in columns.items()},
     }
-    return ModelCard(**{**said, **(hparams["card"] or {})})
+    return ModelCard(**{**said, **user_entries(hparams)})
+
+
+def user_entries(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the entries of a release's card that the user knows better than a recipe.
+
+    Parameters
+    ----------
+    hparams : mapping
+        Of the recipe, with `card`, None or a mapping.
+
+    Raises
+    ------
+    ValueError
+        If there is no such entry.
+
+    Examples
+    --------
+    >>> user_entries({"card": {"title": "Mine"}})
+    {'title': 'Mine'}
+    >>> user_entries({"card": None})
+    {}
+    """
+    given, known = hparams["card"] or {}, [field.name for field in fields(ModelCard)]
+    if not isinstance(given, Mapping) or given.keys() - set(known):
+        raise ValueError(f"card: {given!r} holds more than entries of a card, which are {known}")
+    return dict(given)
 
 
 def speech_sources(hparams: Mapping[str, Any]) -> list[Source]:

@@ -16,6 +16,7 @@ from torch.nn.functional import cosine_similarity
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from wavcube.atomic import write_atomically
 from wavcube.brains.latent_parts import spread
 from wavcube.data.audio import write_audio
 from wavcube.lobes.latent_codec import LatentCodec
@@ -191,7 +192,7 @@ def write_metrics(
     table: Mapping[str, Mapping[str, Summary]],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write the table as JSON, with what each number means.
+    """Write the table as JSON, with what each number means, whole or not at all.
 
     Parameters
     ----------
@@ -203,7 +204,7 @@ def write_metrics(
         Plain data about the run.
     """
     content = {**facts, **table_as_dict(table)}
-    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_atomically(path, f"{json.dumps(content, indent=2)}\n".encode(), overwrite=True)
 
 
 def table_as_dict(table: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import if_main_process
+from torch import Tensor
 
 from wavcube.brains import latent_report
 from wavcube.brains.checkpoints import AtomicCheckpointer
@@ -19,6 +20,7 @@ from wavcube.brains.journal import Journal
 from wavcube.brains.latent import LatentBrain
 from wavcube.brains.latent_card import describe_run
 from wavcube.brains.latent_coordinates import fit_latent_basis
+from wavcube.brains.latent_evaluation import check_evaluation
 from wavcube.brains.latent_parts import LatentParts, spread
 from wavcube.brains.usage import show
 from wavcube.data.crops import CropDataset
@@ -26,7 +28,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.splits import describe_split
 from wavcube.data.utterances import utterance_dataset
 from wavcube.export import write_release
-from wavcube.metrics import format_table
+from wavcube.metrics import Summary, format_table
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ class LatentRun:
     Raises
     ------
     ValueError
-        If no test utterance is long enough to be scored.
+        If no test utterance is long enough to be scored, or a setting is one with which the
+        evaluation would fail.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class LatentRun:
         self.parts, self.rows, self.hparams, self.run_opts = parts, rows, hparams, run_opts
         self.folder = Path(hparams["output_folder"])
         self.stages: list[str] = hparams["fine_tune_stages" if self.is_fine_tuning else "stages"]
+        check_evaluation(hparams, parts.model)
         self.valid_rows = spread(rows["valid"], hparams["valid_utterances"])
         self.test_rows = choose_test(
             rows["test"], hparams["shortest_test"], hparams["test_utterances"]
@@ -141,7 +145,9 @@ class LatentRun:
         return {**sizes, "collate_fn": crops.collate}
 
     def evaluate(self, stage: str, brain: LatentBrain) -> None:
-        """Resynthesize the test set with what a stage has made; release all but the last's.
+        """Release what a stage has made, and resynthesize the test set with it.
+
+        The release comes first: it is there whatever becomes of the evaluation.
 
         Parameters
         ----------
@@ -153,16 +159,14 @@ class LatentRun:
         self.parts.has_trained_discriminators |= brain.settings.is_adversarial
         if stage == self.stages[-1]:
             self._choose_coordinates(brain.device)
+            self._release(self.folder / "release", self.parts.training_state())
+        else:  # with its semantic decoder, without the discriminators, which are large
+            self._release(self.folder / stage / "release", {})
         self._resynthesize(brain.settings.name, brain.device)
         self.facts["stages"][stage] = brain.facts()
-        if stage != self.stages[-1] and if_main_process():
-            # with its semantic decoder, without the discriminators, which are large
-            card = describe_run(self.parts.model, self.hparams, {})
-            target = self.folder / stage / "release"
-            write_release(self.parts.model, target, card=card, training_state={}, overwrite=True)
 
     def finish(self, started: float) -> None:
-        """Score all that was resynthesized, and write table, samples and release.
+        """Score all that was resynthesized, and write table, release's card and samples.
 
         Parameters
         ----------
@@ -175,11 +179,10 @@ class LatentRun:
         self.facts["seconds"] = round(time.monotonic() - started, 1)
         processes = hparams["scoring_processes"]
         table = latent_report.score_rows(self.copies, hparams["metrics"], processes, self._bars)
-        latent_report.write_samples(folder / "samples", self.copies, hparams["sample_clips"])
         latent_report.write_metrics(folder / "metrics.json", table, self.facts)
-        card, state = describe_run(parts.model, hparams, table), parts.training_state()
         target = folder / "release"
-        write_release(parts.model, target, card=card, training_state=state, overwrite=True)
+        self._release(target, parts.training_state(), table)
+        latent_report.write_samples(folder / "samples", self.copies, hparams["sample_clips"])
         show(format_table(table))
         show(f"release: {target}\nsamples: {folder / 'samples'}\nscores: {folder / 'metrics.json'}")
         show(f"time: {timedelta(seconds=round(time.monotonic() - started))}")
@@ -198,6 +201,17 @@ class LatentRun:
                 fit_latent_basis(self.parts.model, speech, device, self._bars)
             except ValueError as error:  # of training speech that is all silence, say
                 logger.warning("the latent keeps its own coordinates: %s", error)
+
+    def _release(
+        self,
+        target: Path,
+        state: Mapping[str, Tensor],
+        table: Mapping[str, Mapping[str, Summary]] | None = None,
+    ) -> None:
+        if not if_main_process():
+            return
+        card = describe_run(self.parts.model, self.hparams, table or {})
+        write_release(self.parts.model, target, card=card, training_state=state, overwrite=True)
 
     def _resynthesize(self, label: str, device: str = "cpu") -> None:
         model, teacher = self.parts.model, self.parts.teacher

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wavcube.brains.latent_card import EMBEDDED, PACKAGED, UNKNOWN, public_paths, speech_sources
+from wavcube.brains.latent_card import (
+    EMBEDDED,
+    PACKAGED,
+    UNKNOWN,
+    public_paths,
+    speech_sources,
+    user_entries,
+)
 from wavcube.export import read_card
 from wavcube.lobes.heads.task_model import TaskModel
 from wavcube.metrics import Summary
@@ -74,7 +81,7 @@ def describe_task(
         "results": results,
         **entries,
     }
-    return ModelCard(**{**said, **(hparams["card"] or {})})
+    return ModelCard(**{**said, **user_entries(hparams)})
 
 
 def front_end_sources(representation: Representation) -> tuple[list[Source], str | None]:
