@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 from processes import run_code
-from releases import full_disk
+from releases import full_disk, random_release
 from safetensors.torch import load_file
 from speechbrain.utils.run_opts import RunOptions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -292,6 +292,15 @@ def test_an_entry_that_no_card_has_is_refused_before_the_training():
     for card in ({"licence": "MIT"}, "MIT"):
         with pytest.raises(ValueError, match=r"card: .*weights_license"):
             evaluated(rows, card=card)
+
+
+def test_a_release_is_evaluated_where_the_run_is(monkeypatch, tmp_path):
+    devices = []
+    monkeypatch.setattr(latent_report, "resynthesize", lambda *given: devices.append(given[3]))
+    rows = {name: [Utterance("a", 2.0, "a.wav")] for name in ("train", "valid", "test")}
+    release = random_release(tmp_path / "release")
+    evaluated(rows, pretrained=release).begin()
+    assert devices == ["cuda"]
 
 
 def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import if_main_process, infer_device
 from torch import Tensor
 
 from wavcube.brains import latent_report
@@ -87,7 +87,7 @@ class LatentRun:
             parts = {"train": self.rows["train"], "valid": self.valid_rows, "test": self.test_rows}
             show(describe_split(parts))
         if self.is_fine_tuning:
-            self._resynthesize(AS_RELEASED)
+            self._resynthesize(AS_RELEASED, self.run_opts["device"] or infer_device())
 
     def datasets(self, stage: str) -> tuple[CropDataset, DynamicItemDataset]:
         """Build what a stage trains on and is validated on; each stage draws its own crops.
@@ -213,7 +213,7 @@ class LatentRun:
         card = describe_run(self.parts.model, self.hparams, table or {})
         write_release(self.parts.model, target, card=card, training_state=state, overwrite=True)
 
-    def _resynthesize(self, label: str, device: str = "cpu") -> None:
+    def _resynthesize(self, label: str, device: str) -> None:
         model, teacher = self.parts.model, self.parts.teacher
         self.copies[label] = latent_report.resynthesize(
             model, teacher, self.test, device, self._bars
