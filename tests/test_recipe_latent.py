@@ -197,6 +197,7 @@ def test_a_release_is_fine_tuned_on_a_csv(recipe, speech, monkeypatch):
         (["--metrics=[mel_distanc]"], "mel_distanc"),
         (["--sample_clips=0"], "sample_clips"),
         (["--shortest_test=9"], "lower shortest_test"),
+        (["--longest_test=0.55"], "raise longest_test"),
     ],
 )
 def test_mistakes_end_with_one_line_and_code_2(recipe, speech, capsys, arguments, message):
@@ -279,7 +280,7 @@ def evaluated(rows, **settings):
         "output_folder": "run", "seed": 1, "pretrained": None, "ssl_source": None, "card": None,
         "data_folder": None, "training_folders": [], "add_embedded": False,
         "stages": ["stage1"], "fine_tune_stages": ["stage1"], "metrics": ["stoi"],
-        "valid_utterances": 9, "test_utterances": 9, "shortest_test": 1.0,
+        "valid_utterances": 9, "test_utterances": 9, "shortest_test": 1.0, "longest_test": 30.0,
         "sample_clips": 1, "scoring_processes": 1, **settings,
     }  # fmt: skip
     run_opts = {"device": "cuda", "noprogressbar": True}
@@ -292,6 +293,23 @@ def test_an_entry_that_no_card_has_is_refused_before_the_training():
     for card in ({"licence": "MIT"}, "MIT"):
         with pytest.raises(ValueError, match=r"card: .*weights_license"):
             evaluated(rows, card=card)
+
+
+def test_recordings_of_an_hour_are_left_out_of_validation_and_test(capsys):
+    rows = [Utterance(f"{seconds}", seconds, "a.wav") for seconds in (0.5, 2.0, 30.0, 31.0, 3600.0)]
+    run = evaluated({"train": rows, "valid": rows, "test": rows[1:]})
+    assert [row.ID for row in run.valid_rows] == ["0.5", "2.0", "30.0"]
+    assert [row.ID for row in run.test_rows] == ["2.0", "30.0"]
+    run.begin()
+    said = capsys.readouterr().out
+    assert said.startswith("utterances: train 5 (61.1 minutes), valid 3 (0.5 minutes), test 2 (")
+    assert said.endswith("; 4 of valid and test left out, longer than 30 s (longest_test)\n")
+    short = {"train": rows, "valid": rows[:1], "test": rows[1:2]}
+    evaluated(short).begin()
+    assert "left out" not in capsys.readouterr().out
+    for role in ("valid", "test"):
+        with pytest.raises(ValueError, match=f"every {role} utterance.*raise longest_test"):
+            evaluated({**short, role: rows[3:]})
 
 
 def test_a_release_is_evaluated_where_the_run_is(monkeypatch, tmp_path):

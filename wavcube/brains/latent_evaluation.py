@@ -1,13 +1,15 @@
-"""How a run on the latent is evaluated: checked before it trains."""
+"""What a run on the latent is evaluated on, and how: chosen and checked before it trains."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from wavcube.brains.latent_card import describe_run
+from wavcube.brains.latent_parts import spread
+from wavcube.data.manifest import Utterance
 from wavcube.inspection import require_matplotlib
 from wavcube.metrics.registry import select_metrics
 
@@ -36,3 +38,61 @@ def check_evaluation(hparams: Mapping[str, Any], model: nn.Module) -> None:
             raise ValueError(f"{key} is {hparams[key]}: give 1 or more")
     describe_run(model, hparams, {})
     require_matplotlib()
+
+
+def choose_rows(
+    rows: Sequence[Utterance], role: str, count: int, shortest: float, longest: float
+) -> list[Utterance]:
+    """Choose the utterances of validation or test, at even distances.
+
+    Parameters
+    ----------
+    rows : sequence of Utterance
+        All that there are.
+    role : str
+        "valid" or "test", for the message.
+    count : int
+        How many at most.
+    shortest, longest : float
+        Seconds that one may last: a score may need some speech, and the cost of attention over a
+        whole utterance grows with its length squared.
+
+    Raises
+    ------
+    ValueError
+        If none lasts between the two.
+
+    Examples
+    --------
+    >>> rows = [Utterance(f"{i}", i / 2, "a.wav") for i in range(6)]
+    >>> [row.ID for row in choose_rows(rows, "test", 2, 1.0, 2.0)]
+    ['2', '3']
+    """
+    long_enough = [row for row in rows if row.duration >= shortest]
+    if not long_enough:
+        raise ValueError(f"no {role} utterance lasts {shortest} s: lower shortest_test")
+    chosen = [row for row in long_enough if row.duration <= longest]
+    if not chosen:
+        raise ValueError(
+            f"every {role} utterance of {shortest} s or more is longer than {longest} s: raise "
+            f"longest_test, or cut the recordings"
+        )
+    return spread(chosen, count)
+
+
+def count_longer(rows: Sequence[Utterance], longest: float) -> int:
+    """Count the utterances that last longer than so many seconds.
+
+    Parameters
+    ----------
+    rows : sequence of Utterance
+        Of validation or test.
+    longest : float
+        Seconds.
+
+    Examples
+    --------
+    >>> count_longer([Utterance("a", 31.0, "a.wav"), Utterance("b", 30.0, "b.wav")], 30.0)
+    1
+    """
+    return sum(row.duration > longest for row in rows)

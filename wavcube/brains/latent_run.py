@@ -20,7 +20,7 @@ from wavcube.brains.journal import Journal
 from wavcube.brains.latent import LatentBrain
 from wavcube.brains.latent_card import describe_run
 from wavcube.brains.latent_coordinates import fit_latent_basis
-from wavcube.brains.latent_evaluation import check_evaluation
+from wavcube.brains.latent_evaluation import check_evaluation, choose_rows, count_longer
 from wavcube.brains.latent_parts import LatentParts, spread
 from wavcube.brains.usage import show
 from wavcube.data.crops import CropDataset
@@ -53,8 +53,8 @@ class LatentRun:
     Raises
     ------
     ValueError
-        If no test utterance is long enough to be scored, or a setting is one with which the
-        evaluation would fail.
+        If no utterance is long enough to be scored or short enough to be computed, or a setting
+        is one with which the evaluation would fail.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class LatentRun:
         self.folder = Path(hparams["output_folder"])
         self.stages: list[str] = hparams["fine_tune_stages" if self.is_fine_tuning else "stages"]
         check_evaluation(hparams, parts.model)
-        self.valid_rows = spread(rows["valid"], hparams["valid_utterances"])
-        self.test_rows = choose_test(
-            rows["test"], hparams["shortest_test"], hparams["test_utterances"]
-        )
+        shortest, longest = hparams["shortest_test"], hparams["longest_test"]
+        valid, test = hparams["valid_utterances"], hparams["test_utterances"]
+        self.valid_rows = choose_rows(rows["valid"], "valid", valid, 0.0, longest)
+        self.test_rows = choose_rows(rows["test"], "test", test, shortest, longest)
         self.test = utterance_dataset(self.test_rows, parts.model.sample_rate)
         self.copies: dict[str, latent_report.Resynthesis] = {}
         self.facts: dict[str, Any] = {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
@@ -85,7 +85,7 @@ class LatentRun:
         """Say how much speech there is, and evaluate a release as it came."""
         if if_main_process():
             parts = {"train": self.rows["train"], "valid": self.valid_rows, "test": self.test_rows}
-            show(describe_split(parts))
+            show(describe_split(parts) + self._left_out())
         if self.is_fine_tuning:
             self._resynthesize(AS_RELEASED, self.run_opts["device"] or infer_device())
 
@@ -202,6 +202,13 @@ class LatentRun:
             except ValueError as error:  # of training speech that is all silence, say
                 logger.warning("the latent keeps its own coordinates: %s", error)
 
+    def _left_out(self) -> str:
+        longest = self.hparams["longest_test"]
+        count = count_longer([*self.rows["valid"], *self.rows["test"]], longest)
+        if not count:
+            return ""
+        return f"; {count} of valid and test left out, longer than {longest:g} s (longest_test)"
+
     def _release(
         self,
         target: Path,
@@ -218,32 +225,3 @@ class LatentRun:
         self.copies[label] = latent_report.resynthesize(
             model, teacher, self.test, device, self._bars
         )
-
-
-def choose_test(rows: Sequence[Utterance], shortest: float, count: int) -> list[Utterance]:
-    """Choose the utterances that are scored, at even distances.
-
-    Parameters
-    ----------
-    rows : sequence of Utterance
-        All of the test set.
-    shortest : float
-        Seconds that one has to last.
-    count : int
-        How many at most.
-
-    Raises
-    ------
-    ValueError
-        If none lasts that long.
-
-    Examples
-    --------
-    >>> rows = [Utterance(f"{i}", i / 2, "a.wav") for i in range(6)]
-    >>> [row.ID for row in choose_test(rows, 1.0, 2)]
-    ['2', '4']
-    """
-    long_enough = [row for row in rows if row.duration >= shortest]
-    if not long_enough:
-        raise ValueError(f"no test utterance lasts {shortest} s: lower shortest_test")
-    return spread(long_enough, count)
