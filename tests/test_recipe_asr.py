@@ -280,6 +280,18 @@ def test_speech_too_short_for_its_text_is_counted_and_refused(recipe, speech, ca
     assert "utterances with fewer frames than their labels need" in capsys.readouterr().out
 
 
+def test_splits_of_librispeech_are_chosen(recipe, capsys, tmp_path):
+    for split in ("train-clean-100", "train-clean-360", "dev-clean", "test-clean"):
+        folder = tmp_path / "corpus" / split / split / "1"
+        folder.mkdir(parents=True)
+        for number, text in enumerate(TEXT):
+            write_audio(folder / f"{split}-{number}.wav", spell(text), 16000)
+        lines = [f"{split}-{number} {text}" for number, text in enumerate(TEXT)]
+        (folder / f"{split}-1.trans.txt").write_text("\n".join(lines))
+    recipe(f"--data_folder={tmp_path / 'corpus'}", "--train_splits=[train-clean-100]")
+    assert "utterances: train 5 (" in capsys.readouterr().out
+
+
 def test_a_release_of_another_task_is_refused(recipe, speech, capsys, tmp_path):
     from releases import random_release
 
@@ -293,9 +305,8 @@ def test_every_key_of_the_yaml_is_used(repository, yaml):
     text = (repository / "hparams" / f"{yaml}.yaml").read_text()
     readers = (
         "recipes/LibriSpeech/train_asr.py", "recipes/LibriSpeech/librispeech_prepare.py",
-        "wavcube/brains/task_recipe.py",
-        "wavcube/brains/recognition_recipe.py", "wavcube/brains/run_data.py",
-        "wavcube/brains/task_card.py",
+        "wavcube/brains/task_recipe.py", "wavcube/brains/recognition_recipe.py",
+        "wavcube/brains/run_data.py", "wavcube/brains/latent_card.py",
     )  # fmt: skip
     code = "".join((repository / name).read_text() for name in readers)
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)

@@ -43,7 +43,8 @@ def prepare(source: Path, out_folder: Path, hparams: Mapping[str, Any]) -> dict[
     out_folder : Path
         See :func:`prepare_librispeech`.
     hparams : Mapping
-        Of the recipe, with `held_back_speakers` and `max_bad_fraction`.
+        Of the recipe, with `held_back_speakers` and `max_bad_fraction`; it may have `train_splits`,
+        `valid_splits` and `test_splits`.
 
     Returns
     -------
@@ -53,8 +54,9 @@ def prepare(source: Path, out_folder: Path, hparams: Mapping[str, Any]) -> dict[
     limits = {"max_bad_fraction": hparams["max_bad_fraction"]}
     if not is_librispeech(source):
         return prepare_own_audio(source, out_folder, **limits)
+    splits = {key: hparams.get(key) for key in ("train_splits", "valid_splits", "test_splits")}
     held_back = hparams["held_back_speakers"]
-    return prepare_librispeech(source, out_folder, held_back_speakers=held_back, **limits)
+    return prepare_librispeech(source, out_folder, held_back_speakers=held_back, **splits, **limits)
 
 
 def prepare_librispeech(
