@@ -97,7 +97,7 @@ def test_a_dimension_that_is_almost_dead_stays_quiet(frames, left):
     basis = LatentBasis(DIM)
     basis.fit(*statistics(latents, features))
     assert torch.allclose(basis.invert(basis(latents)), latents, atol=1e-3)
-    assert torch.linalg.svdvals(basis.matrix).max() < 10.1 / latents.var(0).mean().sqrt()
+    assert torch.linalg.svdvals(basis.matrix).max() < 32 / latents.var(0).mean().sqrt()
 
 
 def test_the_inverse_is_that_of_the_stored_matrix(frames, fitted):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-SMALLEST_VARIANCE = 0.01  # of the mean: what float32 rounds is not to be made loud
+SMALLEST_VARIANCE = 0.001  # of the mean: what float32 rounds is not to be made loud
 
 
 class LatentBasis(nn.Module):
