@@ -172,6 +172,16 @@ def test_the_batch_makes_no_difference_to_speech():
         assert not converted[index, len(wav) :].any()
 
 
+@torch.no_grad()
+def test_latents_of_the_official_framing_are_converted():
+    model = random_converter()
+    model.representation.model.official_framing = True
+    wavs = tone(0.31)[None]  # 16 frames by the length contract, 15 by the official one
+    voice = model.voice_of(tone(0.5)[None])
+    assert voice.latents.shape[1] == 24
+    assert model(wavs, None, voice).shape == wavs.shape
+
+
 def test_a_lesson_is_a_loss():
     model, (latents, frames, log_f0, voiced) = random_converter(), inputs()
     lesson = Lesson(latents, frames, log_f0, voiced, random_voice(5), latents + 1.0)

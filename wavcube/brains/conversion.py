@@ -9,7 +9,7 @@ import torch
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import Checkpointer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wavcube.brains.journal import Journal
@@ -66,6 +66,10 @@ class ConversionBrain(TaskBrain):
     ) -> None:
         super().__init__(model, settings, opt_class, hparams, run_opts, checkpointer, journal)
         self.mel_distance = MelLoss(model.sample_rate).to(self.device)
+
+    def averaged_module(self) -> nn.Module:
+        """Average the head: nothing else trains."""
+        return self.model.head
 
     def compute_forward(self, batch: PaddedBatch, stage: Stage) -> Tensor:
         """Measure the loss of a batch of lessons.

@@ -27,6 +27,9 @@ SHORTEST_REFERENCE = 0.5
 class WavCubeVoiceConverter(TaskInference):
     """A voice converter of a release: what a source says, in the voice of a reference.
 
+    Sources and references are taken whole; memory grows with the product of their lengths, which
+    minutes of each do not strain.
+
     Parameters
     ----------
     modules : mapping of str to nn.Module

@@ -190,9 +190,12 @@ class VoiceConverter(TaskModel):
         return Voice(latents, frames, mean_pitch(*self.track(wavs, wav_lens)), embedding)
 
     def track(self, wavs: Tensor, wav_lens: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Track the pitch of waveforms `[B, T]`; see :class:`PitchTracker`."""
+        """Track the pitch of waveforms `[B, T]` at the latent's frames; see PitchTracker."""
         samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device)
-        return self.tracker(wavs, samples)
+        # a latent of the official framing has no frames for a recording's very end
+        frames = self.representation.num_frames(wavs.shape[1])
+        log_f0, voiced = self.tracker(wavs, samples)
+        return log_f0[:, :frames], voiced[:, :frames]
 
     def _encode(self, wavs: Tensor, wav_lens: Tensor | None) -> tuple[Tensor, Tensor]:
         latents, lens = self.features(wavs, wav_lens)
