@@ -16,7 +16,7 @@ from wavcube.brains.conversion_trials import (
 from wavcube.brains.voice_library import VoiceLibrary, check_several
 from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
-from wavcube.data.own_voices import hold_back_sentences, prepare_own_voices
+from wavcube.data.own_voices import further_voices, hold_back_sentences, prepare_own_voices
 from wavcube.data.perturbation import SpeakerPerturbation
 from wavcube.data.voices import Clip, LessonDataset
 
@@ -192,3 +192,12 @@ def test_own_voices_are_split_by_sentence_or_by_speaker(corpus, tmp_path):
     parts = hold_back_sentences(many)
     assert {role: len(part) for role, part in parts.items()} == {"train": 8, "valid": 2, "test": 2}
     assert {row.spk_id for row in parts["test"]} == {"a", "b"}
+
+
+def test_further_voices_are_of_subfolders_or_of_the_folder(corpus):
+    folder = corpus / "wav48_silence_trimmed"
+    found = further_voices([folder, folder / "p2"], [])
+    assert [row.spk_id for row in found] == ["p1", "p1", "p2", "p2", "p2", "p2"]
+    kept = [Utterance("x", 1.0, found[0].wav, "p1")]
+    with pytest.raises(ValueError, match="kept for validation or test"):
+        further_voices([folder], kept)

@@ -20,9 +20,8 @@ from wavcube.brains.conversion import ConversionBrain
 from wavcube.brains.conversion_recipe import ConversionRecipe
 from wavcube.brains.usage import show
 from wavcube.data.embedded import default_cache_folder, embedded_speakers, make_embedded_vctk
-from wavcube.data.further import further_speech
 from wavcube.data.manifest import read_manifest
-from wavcube.data.own_voices import prepare_own_voices
+from wavcube.data.own_voices import further_voices, prepare_own_voices
 from wavcube.data.prepare import check_same_data
 
 # what chooses the speech: a run goes on with the same only
@@ -56,7 +55,7 @@ class Recipe(ConversionRecipe):
         if hparams["add_embedded"] and own is not None:
             train = embedded_speakers("train", hparams["embedded"]["train_voices"])
             further += [self.embedded_vctk() / "wav48_silence_trimmed" / name for name in train]
-        rows["train"] += further_speech(further, rows["valid"] + rows["test"], **limits)
+        rows["train"] += further_voices(further, rows["valid"] + rows["test"], **limits)
         return rows
 
     def embedded_vctk(self):

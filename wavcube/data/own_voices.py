@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wavcube.data.further import further_speech
 from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import check_files, find_audio, scan_audio_folder
 
-__all__ = ["hold_back_sentences", "prepare_own_voices"]
+__all__ = ["further_voices", "hold_back_sentences", "prepare_own_voices"]
 
 
 def prepare_own_voices(
@@ -121,6 +123,40 @@ def hold_back_sentences(rows: Sequence[Utterance]) -> dict[str, list[Utterance]]
         role: [row for own in speakers.values() for row in own[part]]
         for role, part in parts.items()
     }
+
+
+def further_voices(
+    folders: Iterable[str | Path],
+    kept_apart: Sequence[Utterance],
+    *,
+    max_bad_fraction: float = 0.01,
+) -> list[Utterance]:
+    """List speech for training alone, with its speakers.
+
+    Parameters
+    ----------
+    folders : iterable of str or Path
+        Each with a subfolder for every speaker, or of one speaker, whose name it has.
+    kept_apart : Sequence[Utterance]
+        What must not be trained on.
+    max_bad_fraction : float
+        How many files of a folder may be bad before the run stops.
+
+    Returns
+    -------
+    list[Utterance]
+        In the folders' order.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See :func:`~wavcube.data.further.further_speech`.
+    """
+    return [
+        row if row.spk_id else replace(row, spk_id=Path(folder).name)
+        for folder in folders
+        for row in further_speech([folder], kept_apart, max_bad_fraction=max_bad_fraction)
+    ]
 
 
 def _by_speaker(
