@@ -6,12 +6,12 @@ import logging
 import re
 import shutil
 import signal
-import subprocess
 import sys
 
 import pytest
 import torch
 from converters import RATE, write_vctk
+from processes import run_code
 from releases import random_release
 
 from wavcube.brains.conversion import ConversionBrain
@@ -151,30 +151,27 @@ def dying(self, batch):
 
 ConversionBrain.fit_batch = dying
 """
-RUN = """
-import sys
-sys.path.insert(0, {recipes!r})
-import train_voice_conversion as train
-train.Recipe("train_voice_conversion.py", "").main({arguments!r})
-"""
 
 
-def test_a_killed_run_ends_as_one_that_was_not(finished, vctk, source, repository, tmp_path):
-    def run(before=""):
+def test_a_killed_run_ends_as_one_that_was_not(vctk, source, repository, tmp_path):
+    def run(out, before=""):
+        """Run the recipe in a process of its own, whatever other tests left in this one."""
         yaml = repository / "hparams" / "voice_conversion.yaml"
-        arguments = [str(yaml), f"--output_folder={tmp_path / 'killed'}", source, *TINY, *SMALL]
+        arguments = [str(yaml), f"--output_folder={out}", source, *TINY, *SMALL]
         arguments += [f"--data_folder={vctk}", *SPEAKERS]
-        code = RUN.format(recipes=str(repository / "recipes" / "VCTK"), arguments=arguments)
-        command = [sys.executable, "-c", before + code]
-        return subprocess.run(command, cwd=tmp_path, check=False, timeout=500).returncode
+        code = f"import sys; sys.path.insert(0, {str(repository / 'recipes' / 'VCTK')!r})\n"
+        code += f"{before}\nimport train_voice_conversion as train\n"
+        code += f"train.Recipe('train_voice_conversion.py', '').main({arguments!r})"
+        return run_code(code, tmp_path, timeout=500).returncode
 
-    assert run(DYING) == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "release").exists()
-    assert run() == 0
-    killed = load_release(tmp_path / "killed" / "release").state_dict()
-    whole = load_release(finished / "release").state_dict()
-    assert all(killed[name].equal(whole[name]) for name in whole)
-    assert scores(tmp_path / "killed") == scores(finished)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(whole) == 0
+    assert run(killed, DYING) == -signal.SIGKILL
+    assert not (killed / "release").exists()
+    assert run(killed) == 0
+    weights = [load_release(folder / "release").state_dict() for folder in (whole, killed)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    assert scores(killed) == scores(whole)
 
 
 def test_a_release_is_tuned_on_a_csv(finished, recipe, vctk):

@@ -5,13 +5,13 @@ import json
 import logging
 import re
 import signal
-import subprocess
 import sys
 
 import pytest
 import torch
 from enhancers import RATE, noisy_tone, write_pairs_folder
 from mos_models import write_onnx
+from processes import run_code
 from speechbrain.utils.run_opts import RunOptions
 
 from wavcube.brains import enhancement_recipe
@@ -185,30 +185,27 @@ def dying(self, batch):
 
 EnhancementBrain.fit_batch = dying
 """
-RUN = """
-import sys
-sys.path.insert(0, {recipes!r})
-import train_enhancement as train
-train.Recipe("train_enhancement.py", "").main({arguments!r})
-"""
 
 
-def test_a_killed_run_ends_as_one_that_was_not(finished, pairs, repository, tmp_path):
-    def run(before=""):
+def test_a_killed_run_ends_as_one_that_was_not(pairs, repository, tmp_path):
+    def run(out, before=""):
+        """Run the recipe in a process of its own, whatever other tests left in this one."""
         yaml = repository / "hparams" / "enhancement.yaml"
-        arguments = [str(yaml), f"--output_folder={tmp_path / 'killed'}", MEL, *TINY]
+        arguments = [str(yaml), f"--output_folder={out}", MEL, *TINY]
         arguments += [f"--data_folder={pairs}", *SPEAKERS]
-        code = RUN.format(recipes=str(repository / "recipes" / "VCTK"), arguments=arguments)
-        command = [sys.executable, "-c", before + code]
-        return subprocess.run(command, cwd=tmp_path, check=False, timeout=500).returncode
+        code = f"import sys; sys.path.insert(0, {str(repository / 'recipes' / 'VCTK')!r})\n"
+        code += f"{before}\nimport train_enhancement as train\n"
+        code += f"train.Recipe('train_enhancement.py', '').main({arguments!r})"
+        return run_code(code, tmp_path, timeout=500).returncode
 
-    assert run(DYING) == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "release").exists()
-    assert run() == 0
-    killed = load_release(tmp_path / "killed" / "release").state_dict()
-    whole = load_release(finished / "release").state_dict()
-    assert all(killed[name].equal(whole[name]) for name in whole)
-    assert scores(tmp_path / "killed") == scores(finished)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(whole) == 0
+    assert run(killed, DYING) == -signal.SIGKILL
+    assert not (killed / "release").exists()
+    assert run(killed) == 0
+    weights = [load_release(folder / "release").state_dict() for folder in (whole, killed)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    assert scores(killed) == scores(whole)
 
 
 def test_a_release_is_tuned_on_a_csv_of_pairs_and_rated(finished, recipe, pairs, tmp_path):

@@ -41,6 +41,7 @@ class ConvTasNetHead(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> head = ConvTasNetHead(2, 8, 16, bottleneck_dim=4, hidden_dim=8, num_blocks=2, num_repeats=1)
     >>> head(torch.randn(3, 400), torch.tensor([400, 400, 250])).shape
     torch.Size([3, 2, 400])
