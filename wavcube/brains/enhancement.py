@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,8 +20,6 @@ from wavcube.lobes.heads.enhancer import Enhancer, LatentEnhancer, MaskEnhancer
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses import MelLoss, phase_sensitive_loss, semantic_loss, weighted_sum
 from wavcube.metrics import score_pair
-
-logger = logging.getLogger(__name__)
 
 # each enhancer's own loss term; the log-mel distance of the result goes with any
 OWN_TERM = {MaskEnhancer: "phase_sensitive", LatentEnhancer: "latent"}
@@ -114,7 +111,6 @@ class EnhancementBrain(TaskBrain):
         self.target = model.representation
         if not self.target.is_frozen:
             self.target = copy.deepcopy(self.target).requires_grad_(False)
-        self._unscored: dict[str, str] = {}
 
     def compute_forward(self, batch: PaddedBatch, stage: Stage) -> Tensor:
         """Estimate masks or latents.
@@ -158,19 +154,6 @@ class EnhancementBrain(TaskBrain):
         self.note(terms)
         return weighted_sum(terms, weights)
 
-    def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """Take the means over a validation; a metric that no utterance has is not a number."""
-        super().on_stage_end(stage, stage_loss, epoch)
-        if stage == Stage.TRAIN:
-            return
-        if self._unscored:
-            name, reason = next(iter(self._unscored.items()))
-            count = len(self._unscored)
-            logger.warning("%d utterances have no score, such as %s: %s", count, name, reason)
-            self._unscored = {}
-        # then the run goes back to a checkpoint that has one, instead of keeping this one as best
-        self.stage_scores.setdefault(self.settings.best_metric, float("nan"))
-
     def _phase_sensitive(
         self, masks: Tensor, noisy: Tensor, clean: Tensor, samples: Tensor
     ) -> Tensor:
@@ -195,4 +178,4 @@ class EnhancementBrain(TaskBrain):
             scores = score_pair(*pair, self.model.sample_rate, wanted)
             self.score(scores)
             for reason in scores.failures.values():
-                self._unscored[names[place]] = reason
+                self.note_unscored(names[place], reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -29,8 +28,6 @@ from wavcube.losses import permutation_invariant, weighted_sum
 from wavcube.losses.phase_sensitive import pairwise_phase_sensitive, phase_sensitive_target
 from wavcube.losses.separation import pairwise_latent, pairwise_si_sdr
 from wavcube.metrics import best_permutation, score_pair, si_sdr_table
-
-logger = logging.getLogger(__name__)
 
 PHASE_SENSITIVE, SI_SDR, LATENT = "phase_sensitive", "si_sdr", "latent"
 TERMS = {
@@ -107,6 +104,7 @@ class SeparationBrain(TaskBrain):
         "estoi": True,
         "pesq_wb": True,
     }
+    ITEMS: ClassVar[str] = "mixtures"
 
     def __init__(
         self,
@@ -128,7 +126,6 @@ class SeparationBrain(TaskBrain):
         self.target = model.representation
         if not self.target.is_frozen:
             self.target = copy.deepcopy(self.target).requires_grad_(False)
-        self._unscored: dict[str, str] = {}
 
     def compute_forward(self, batch: PaddedBatch, stage: Stage) -> Tensor:
         """Estimate masks, latents or waveforms.
@@ -171,19 +168,6 @@ class SeparationBrain(TaskBrain):
             self._score(mixtures, sources, separated, samples, batch.id)
         self.note({name: permutation_invariant(term.detach()) for name, term in terms.items()})
         return permutation_invariant(weighted_sum(terms, weights))
-
-    def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """Take the means over a validation; a metric that no mixture has is not a number."""
-        super().on_stage_end(stage, stage_loss, epoch)
-        if stage == Stage.TRAIN:
-            return
-        if self._unscored:
-            name, reason = next(iter(self._unscored.items()))
-            count = len(self._unscored)
-            logger.warning("%d mixtures have no score, such as %s: %s", count, name, reason)
-            self._unscored = {}
-        # then the run goes back to a checkpoint that has one, instead of keeping this one as best
-        self.stage_scores.setdefault(self.settings.best_metric, float("nan"))
 
     def _phase_sensitive(
         self, masks: Tensor, mixtures: Tensor, sources: Tensor, samples: Tensor
@@ -230,7 +214,7 @@ class SeparationBrain(TaskBrain):
             ]
             failures = [reason for scores in found for reason in scores.failures.values()]
             if failures:
-                self._unscored[names[place]] = failures[0]
+                self.note_unscored(names[place], failures[0])
                 continue
             self.score(
                 {name: float(np.mean([scores[name] for scores in found])) for name in wanted}

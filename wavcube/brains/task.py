@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
+from speechbrain import Stage
 from speechbrain.utils.checkpoints import (
     Checkpointer,
     mark_as_loader,
@@ -22,6 +24,8 @@ from wavcube.brains.journal import Journal
 from wavcube.brains.settings import TrainingSettings
 from wavcube.lobes.heads.task_model import TaskModel
 from wavcube.release.weights import load_strictly
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,8 @@ class TaskBrain(GuardedBrain):
 
     # names of the validation's scores, and whether more of each is better
     SCORES: ClassVar[Mapping[str, bool]] = {"loss": False}
+    # what is scored, for messages
+    ITEMS: ClassVar[str] = "utterances"
 
     def __init__(
         self,
@@ -101,6 +107,8 @@ class TaskBrain(GuardedBrain):
             journal=journal,
         )
 
+        self._unscored: dict[str, str] = {}
+
     @property
     def model(self) -> TaskModel:
         """The model without a wrapper."""
@@ -125,6 +133,23 @@ class TaskBrain(GuardedBrain):
         own.set_update(own.unfreeze_at or 0)
         super().init_optimizers()
         own.set_update(self.optimizer_step)
+
+    def note_unscored(self, item: str, reason: str) -> None:
+        """Record that an item of the validation has no score, and why."""
+        self._unscored[item] = reason
+
+    def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
+        """Take the means over a validation; a metric that no item has is not a number."""
+        super().on_stage_end(stage, stage_loss, epoch)
+        if stage == Stage.TRAIN:
+            return
+        if self._unscored:
+            name, reason = next(iter(self._unscored.items()))
+            count = len(self._unscored)
+            logger.warning("%d %s have no score, such as %s: %s", count, self.ITEMS, name, reason)
+            self._unscored = {}
+        # then the run goes back to a checkpoint that has one, instead of keeping this one as best
+        self.stage_scores.setdefault(self.settings.best_metric, float("nan"))
 
     def stateful(self) -> dict[str, Any]:
         """Everything that a checkpoint holds: of the model what is trained, and no more."""
