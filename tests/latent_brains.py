@@ -37,15 +37,16 @@ def tiny_discriminators():
     return Discriminators({"period": period, "resolution": MultiResolutionDiscriminator((128,), 2)})
 
 
-def build(settings, folder=None, variational=False, seed=0, **options):
+def build(settings, folder=None, variational=False, seed=0, model=None, **options):
     torch.manual_seed(seed)
-    model = tiny_wavcube(
-        encoder="filterbank_wavlm",
-        variational=variational,
-        with_layer_mix=True,
-        with_skip=True,
-        with_linear=True,
-    )
+    if model is None:
+        model = tiny_wavcube(
+            encoder="filterbank_wavlm",
+            variational=variational,
+            with_layer_mix=True,
+            with_skip=True,
+            with_linear=True,
+        )
     return LatentBrain(
         model,
         settings,

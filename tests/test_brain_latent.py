@@ -6,8 +6,9 @@ from latent_brains import GAN, STAGES, batch, build, stage, started, tiny_discri
 from speechbrain import Stage
 
 from wavcube.brains.latent import LatentBrain
+from wavcube.brains.latent_settings import DecoderSettings
 from wavcube.losses import discriminator_hinge, feature_matching, generator_hinge
-from wavcube.testing import tiny_wavcube
+from wavcube.testing import tiny_acoustic_codec, tiny_wavcube
 
 
 def copies(module):
@@ -36,6 +37,28 @@ def test_stage_2_trains_everything_but_the_teacher():
     parts = {name.split(".")[0] for name in changed(before, brain.model)}
     assert parts == {"encoder", "bottleneck", "decoder", "layer_mix", "acoustic_skip"}
     assert changed(teacher, brain.teacher) == set()
+
+
+@pytest.mark.parametrize("model", [tiny_wavcube, tiny_acoustic_codec])
+def test_a_stage_of_the_decoder_alone_keeps_the_latent_bit_for_bit(model):
+    settings = DecoderSettings(
+        updates=20, weights={"mel": 4.5, **GAN}, lr=1e-3, discriminator_lr=1e-3
+    )
+    brain = started(settings, model=model())
+    wavs = batch(3200).wav.data
+    before, latents = copies(brain.model), brain.model.encode(wavs)[0]
+    for _ in range(2):
+        brain.fit_batch(batch(3200, 4800))
+    assert {name.split(".")[0] for name in changed(before, brain.model)} == {"decoder"}
+    assert brain.model.encode(wavs)[0].equal(latents)
+
+
+def test_a_stage_after_one_of_the_decoder_trains_the_latent_again():
+    model = tiny_wavcube(with_linear=True)
+    build(DecoderSettings(updates=1, weights={"mel": 4.5}, lr=1e-3), model=model)
+    assert not model.bottleneck.semantic_encoder.projection[0].weight.requires_grad
+    build(stage("stage 2"), model=model)
+    assert model.bottleneck.semantic_encoder.projection[0].weight.requires_grad
 
 
 def test_in_stage_1_reconstruction_does_not_reach_the_latent():

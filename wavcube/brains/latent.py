@@ -22,7 +22,7 @@ from wavcube.brains.adversarial import Discriminators
 from wavcube.brains.base import GuardedBrain, unwrap
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent_report import compare_features
-from wavcube.brains.latent_settings import AcousticSettings, LatentSettings
+from wavcube.brains.latent_settings import AcousticSettings, DecoderSettings, LatentSettings
 from wavcube.lobes.bottleneck import VariationalBottleneck
 from wavcube.lobes.latent_codec import CodecOutput, LatentCodec
 from wavcube.lobes.lengths import length_mask, to_absolute
@@ -45,7 +45,7 @@ class LatentBrain(GuardedBrain):
     model : LatentCodec
         A WavCube with its semantic decoder, or an AcousticCodec.
     settings : LatentSettings
-        The stage; AcousticSettings for an AcousticCodec.
+        The stage; AcousticSettings for an AcousticCodec, DecoderSettings for either.
     discriminators : Discriminators, optional
         The discriminators, for stages with adversarial terms.
     teacher : SSLEncoder, optional
@@ -88,11 +88,7 @@ class LatentBrain(GuardedBrain):
         journal: Journal | None = None,
     ) -> None:
         _check(settings, model, discriminators, teacher)
-        model.encoder.set_trainable(settings.train_encoder)
-        for name, parameter in model.encoder.named_parameters():
-            if name.endswith("masked_spec_embed"):
-                # pretraining's; a parameter that never gets a gradient stops several processes
-                parameter.requires_grad_(False)
+        _choose_trained(model, settings)
         modules: dict[str, nn.Module] = {"wavcube": model}
         if settings.is_adversarial:
             modules["discriminators"] = discriminators
@@ -242,6 +238,17 @@ class LatentBrain(GuardedBrain):
             self.journal.spectrogram(title, log_mel, self.optimizer_step)
 
 
+def _choose_trained(model: LatentCodec, settings: LatentSettings) -> None:
+    """Say which parameters the stage trains; another stage may have said otherwise."""
+    model.requires_grad_(not isinstance(settings, DecoderSettings))
+    model.decoder.requires_grad_(True)
+    model.encoder.set_trainable(settings.train_encoder)
+    for name, parameter in model.encoder.named_parameters():
+        if name.endswith("masked_spec_embed"):
+            # pretraining's; a parameter that never gets a gradient stops several processes
+            parameter.requires_grad_(False)
+
+
 def _check(
     settings: LatentSettings,
     model: LatentCodec,
@@ -249,12 +256,13 @@ def _check(
     teacher: SSLEncoder | None,
 ) -> None:
     where = f"stage {settings.name!r}"
-    if isinstance(model, WavCube) == isinstance(settings, AcousticSettings):
+    of_decoder = isinstance(settings, DecoderSettings)
+    if not of_decoder and isinstance(model, WavCube) == isinstance(settings, AcousticSettings):
         pair = f"{type(settings).__name__} and a {type(model).__name__}"
         raise ValueError(f"{where}: {pair} do not go together")
     if settings.is_adversarial and discriminators is None:
         raise ValueError(f"{where} has adversarial loss terms but no discriminators")
-    if isinstance(model, WavCube):
+    if isinstance(model, WavCube) and not of_decoder:
         _check_semantic(settings, model, teacher, where)
 
 

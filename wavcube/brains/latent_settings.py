@@ -150,3 +150,54 @@ class AcousticSettings(LatentSettings):
                 f"alone: train_encoder must be 'all' (it is {self.train_encoder!r}), detach_latent "
                 f"False (it is {self.detach_latent}) and encoder_lr above 0 ({self.encoder_lr})"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSettings(LatentSettings):
+    """A stage of the decoder alone: the latent stays as it is, bit for bit.
+
+    What was trained on the latents, and what was stored of them, stays valid. This is where small
+    models meet discriminators: an update costs a fraction of one of the whole.
+
+    Parameters
+    ----------
+    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
+        See :class:`~wavcube.brains.settings.TrainingSettings`.
+    weights
+        See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones.
+    lr : float
+        Peak learning rate of the decoder.
+    encoder_lr : float
+        Without effect.
+    discriminator_lr
+        See :class:`LatentSettings`.
+    train_encoder : {"none"}
+        Nothing but the decoder trains.
+    detach_latent : bool
+        True, for the same reason.
+    discriminator_weight, adversarial_start
+        See :class:`LatentSettings`.
+
+    Raises
+    ------
+    ValueError
+        If terms are unknown, missing, or do not go together, or more than the decoder would train.
+
+    Examples
+    --------
+    >>> DecoderSettings(updates=10, weights={"mel": 45}, lr=1e-3).detach_latent
+    True
+    """
+
+    terms: ClassVar[frozenset[str]] = frozenset({"mel"}) | ADVERSARIAL
+    required: ClassVar[frozenset[str]] = frozenset({"mel"})
+
+    detach_latent: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train_encoder != "none" or not self.detach_latent:
+            raise ValueError(
+                f"stage {self.name!r} trains the decoder alone: train_encoder must be 'none' (it "
+                f"is {self.train_encoder!r}) and detach_latent True (it is {self.detach_latent})"
+            )
