@@ -133,7 +133,7 @@ def latents_of(model, **changes):
         "num_samples": 900,
         "sample_rate": 16000,
         "frame_rate": 50.0,
-        "model_hash": model.model_hash,
+        "latent_hash": model.latent_hash,
     }
     return Latents(**{**content, **changes})
 
@@ -141,7 +141,7 @@ def latents_of(model, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_hash": "0" * 64}, "was made by model 000000000000"),
+        ({"latent_hash": "0" * 64}, "holds latents of kind 000000000000"),
         ({"latents": torch.zeros(3, 9)}, "width 9"),
         ({"num_samples": 9000}, "9000 samples"),
     ],

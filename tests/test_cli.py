@@ -108,7 +108,7 @@ def test_info_describes_everything(source, corpus, tmp_path, capsys):
     assert main(["encode", str(corpus / "a.wav"), "--source", source, "--out", str(latents)]) == 0
     assert main(["info", source, str(latents), str(corpus)]) == 0
     said = capsys.readouterr().out
-    digest = WavCube.from_hparams(source, run_opts={"device": "cpu"}).model_hash
+    digest = WavCube.from_hparams(source, run_opts={"device": "cpu"}).latent_hash
     assert said.count(digest) == 2
     for word in ("50 Hz", "3200 at 16000 Hz", "0.200 s", "b.flac", "FLAC"):
         assert word in said

@@ -123,12 +123,25 @@ def test_files_go_there_and_back(model, speech, tmp_path):
     content = Latents.load(tmp_path / "a.safetensors")
     assert torch.equal(content.latents, latents[0])
     assert (content.num_samples, content.sample_rate, content.frame_rate) == (samples, 16000, 50.0)
-    assert content.model_hash == model.model_hash
+    assert content.latent_hash == model.latent_hash
     audio = model.decode_file(tmp_path / "a.safetensors", tmp_path / "b.wav")
     assert audio.shape == (1, samples)
     assert torch.equal(audio, model.resynthesize_file(speech, tmp_path / "c.flac"))
     assert len(read_audio(tmp_path / "b.wav", 16000)) == samples
     torch.testing.assert_close(read_audio(tmp_path / "b.wav", 16000), audio[0], atol=1e-4, rtol=0)
+
+
+def test_latents_outlive_another_decoder_but_no_other_encoder(folder, speech, tmp_path):
+    model, stored = WavCube.from_hparams(source=folder, run_opts=CPU), tmp_path / "a.safetensors"
+    audio = model.resynthesize_file(speech, tmp_path / "a.wav")
+    model.encode_file(speech, stored)
+    with torch.no_grad():
+        model.mods.wavcube.decoder.head.out.weight.mul_(2)
+    assert not torch.equal(model.decode_file(stored, tmp_path / "b.wav"), audio)
+    with torch.no_grad():
+        next(model.mods.wavcube.bottleneck.parameters()).mul_(2)
+    with pytest.raises(ValueError, match="decode it with the model that made it"):
+        model.decode_file(stored, tmp_path / "c.wav")
 
 
 def test_latents_give_the_same_bytes_each_time(model, speech, tmp_path):

@@ -20,7 +20,7 @@ def test_everything_comes_back(path):
     again = Latents.load(path)
     assert torch.equal(again.latents, GOOD.latents)
     assert [again.num_samples, again.sample_rate, again.frame_rate] == [900, 16000, 50.0]
-    assert again.model_hash == GOOD.model_hash
+    assert again.latent_hash == GOOD.latent_hash
     # any safetensors reader reads it
     assert list(load_file(path)) == ["latents"]
 

@@ -59,7 +59,7 @@ def test_a_packaged_model_is_named_with_its_hash():
     assert config == {
         "class": "wavcube.representations.packaged.PackagedLatent",
         "name": "wavcube_tiny",
-        "model_hash": WavCube.from_hparams(run_opts=CPU).model_hash,
+        "model_hash": WavCube.from_hparams(run_opts=CPU).latent_hash,
     }
 
 

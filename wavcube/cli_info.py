@@ -127,6 +127,7 @@ def _describe_release(folder: Path) -> dict[str, object]:
         "parameters": f"{sum(p.numel() for p in model.mods.parameters()):,}",
         "can be trained on": "yes" if (folder / TRAINING_FILE).is_file() else "no",
         "model hash": model.model_hash,
+        "latent hash": model.latent_hash,
     }
 
 
@@ -142,7 +143,7 @@ def _describe_latents(path: Path) -> dict[str, object]:
         "frame rate": f"{content.frame_rate:g} Hz",
         "duration": f"{content.num_samples / content.sample_rate:.3f} s",
         "samples": f"{content.num_samples} at {content.sample_rate} Hz",
-        "model hash": content.model_hash,
+        "latent hash": content.latent_hash,
     }
 
 

@@ -26,6 +26,7 @@ from wavcube.release.described import (
     SEMANTIC_DECODER,
     inference_state,
     release_config,
+    latent_hash,
     release_hash,
     set_semantic_decoder,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "read_card",
     "read_config",
     "release_config",
+    "latent_hash",
     "release_hash",
     "write_release",
 ]

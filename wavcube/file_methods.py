@@ -21,7 +21,7 @@ class FileMethods:
     sample_rate: int
     frame_rate: float
     latent_dim: int
-    model_hash: str
+    latent_hash: str
 
     def encode_batch(
         self, wavs: Tensor, wav_lens: Tensor | None = None, sample_rate: int | None = None
@@ -71,7 +71,7 @@ class FileMethods:
         latents, _ = self.encode_batch(waveform[None])
         if out is not None:
             content = Latents(
-                latents[0].cpu(), len(waveform), self.sample_rate, self.frame_rate, self.model_hash
+                latents[0].cpu(), len(waveform), self.sample_rate, self.frame_rate, self.latent_hash
             )
             content.save(out, overwrite=overwrite)
         return latents
@@ -109,10 +109,10 @@ class FileMethods:
                 f"{path}: latents of width {content.latents.shape[1]}, "
                 f"this model's have {self.latent_dim}"
             )
-        if content.model_hash != self.model_hash:
+        if content.latent_hash != self.latent_hash:
             raise ValueError(
-                f"{path} was made by model {content.model_hash[:12]}, this one is "
-                f"{self.model_hash[:12]}: decode it with the model that made it"
+                f"{path} holds latents of kind {content.latent_hash[:12]}, this model's are "
+                f"{self.latent_hash[:12]}: decode it with the model that made it"
             )
         wavs = self.decode_batch(content.latents[None], length=content.num_samples)
         return self._deliver(wavs, out)

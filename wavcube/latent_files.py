@@ -32,8 +32,8 @@ class Latents:
         Of the model, in Hz.
     frame_rate : float
         Latent frames per second.
-    model_hash : str
-        The model that made them.
+    latent_hash : str
+        Of the model that made them; see :func:`wavcube.export.latent_hash`.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class Latents:
     num_samples: int
     sample_rate: int
     frame_rate: float
-    model_hash: str
+    latent_hash: str
 
     def __post_init__(self) -> None:
         shape = list(self.latents.shape)
@@ -86,7 +86,7 @@ class Latents:
             "format": FORMAT,
             "format_version": str(FORMAT_VERSION),
             "frame_rate": repr(float(self.frame_rate)),
-            "model_hash": self.model_hash,
+            "latent_hash": self.latent_hash,
             "num_samples": str(self.num_samples),
             "sample_rate": str(self.sample_rate),
         }
@@ -137,7 +137,7 @@ class Latents:
                 int(metadata["num_samples"]),
                 int(metadata["sample_rate"]),
                 float(metadata["frame_rate"]),
-                metadata["model_hash"],
+                metadata["latent_hash"],
             )
         except KeyError as error:
             raise ValueError(f"{path}: metadata lacks {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from wavcube.batch_checks import check_finite, relative_lengths, whole_lengths
 from wavcube.file_methods import FileMethods
 from wavcube.inference.base import ReleasedModel, check_computed
+from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.lengths import to_absolute
-from wavcube.release.described import release_hash
+from wavcube.release.described import latent_hash, release_hash
 
 
 class WavCube(FileMethods, ReleasedModel):
@@ -64,7 +65,7 @@ class WavCube(FileMethods, ReleasedModel):
         freeze_params: bool = True,
     ) -> None:
         super().__init__(modules, hparams, run_opts, freeze_params)
-        self._hashed: tuple[list[tuple[int, int]], str] | None = None
+        self._hashes: dict[str, tuple[list[tuple[int, int]], str]] = {}
 
     @property
     def frame_rate(self) -> float:
@@ -83,13 +84,21 @@ class WavCube(FileMethods, ReleasedModel):
 
     @property
     def model_hash(self) -> str:
-        """SHA-256 of configuration and weights: latents belong to the model that made them."""
+        """SHA-256 of configuration and weights."""
+        return self._hash("model", release_hash)
+
+    @property
+    def latent_hash(self) -> str:
+        """SHA-256 of all but the decoder: latents belong to models that make the same ones."""
+        return self._hash("latent", latent_hash)
+
+    def _hash(self, what: str, function: Callable[[LatentCodec], str]) -> str:
         # hashing a large model takes seconds: once, unless a weight is changed in place
         lobe = self.mods.wavcube
         state = [(v.data_ptr(), v._version) for v in lobe.state_dict(keep_vars=True).values()]
-        if self._hashed is None or self._hashed[0] != state:
-            self._hashed = state, release_hash(lobe)
-        return self._hashed[1]
+        if what not in self._hashes or self._hashes[what][0] != state:
+            self._hashes[what] = state, function(lobe)
+        return self._hashes[what][1]
 
     def encode_batch(
         self,

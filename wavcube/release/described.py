@@ -53,6 +53,28 @@ def release_hash(model: LatentCodec | TaskModel) -> str:
     return model_hash(release_config(model), inference_state(model))
 
 
+def latent_hash(model: LatentCodec) -> str:
+    """Hash what makes a model's latents: two models of one hash have the same latents.
+
+    Parameters
+    ----------
+    model : LatentCodec
+        Its decoder does not count, so that latents outlive a decoder that was trained further.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_wavcube
+    >>> model = tiny_wavcube()
+    >>> whole, latent = release_hash(model), latent_hash(model)
+    >>> _ = next(model.decoder.parameters()).data.zero_()
+    >>> release_hash(model) == whole, latent_hash(model) == latent
+    (False, True)
+    """
+    config = {name: value for name, value in release_config(model).items() if name != "decoder"}
+    state = inference_state(model).items()
+    return model_hash(config, {k: v for k, v in state if not k.startswith("decoder.")})
+
+
 def inference_state(model: LatentCodec | TaskModel) -> dict[str, Tensor]:
     """Give the weights that a release holds: all but the semantic decoder's."""
     state = model.state_dict()

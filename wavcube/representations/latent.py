@@ -96,10 +96,10 @@ class LatentRepresentation(Representation):
 
     @property
     def model_hash(self) -> str:
-        """SHA-256 of the model, as its release has it."""
-        from wavcube.export import release_hash
+        """SHA-256 of what makes the latents: the model without its decoder."""
+        from wavcube.export import latent_hash
 
-        return release_hash(self.model)
+        return latent_hash(self.model)
 
     def config(self) -> dict[str, Any]:
         """Return the lobe as plain data."""
