@@ -25,8 +25,8 @@ from wavcube.release.config_file import (
 from wavcube.release.described import (
     SEMANTIC_DECODER,
     inference_state,
-    release_config,
     latent_hash,
+    release_config,
     release_hash,
     set_semantic_decoder,
 )
@@ -46,12 +46,12 @@ __all__ = [
     "ALLOWED_CLASSES",
     "build",
     "export_run",
+    "latent_hash",
     "load_for_training",
     "load_release",
     "read_card",
     "read_config",
     "release_config",
-    "latent_hash",
     "release_hash",
     "write_release",
 ]
