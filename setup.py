@@ -18,6 +18,7 @@ EVALUATION = [
     "pocketsphinx",
 ]
 MOS = ["onnxruntime"]
+LANGUAGE_MODEL = ["kenlm", "pygtrie"]
 RECIPES = [*EVALUATION, "matplotlib", "scikit-learn", "tensorboard"]
 
 setup(
@@ -48,10 +49,12 @@ setup(
     extras_require={
         "eval": EVALUATION,
         "mos": MOS,
+        "lm": LANGUAGE_MODEL,
         "recipes": RECIPES,
         "test": [
             *RECIPES,
             *MOS,
+            *LANGUAGE_MODEL,
             "onnx",
             "pytest",
             "pytest-socket",

@@ -176,16 +176,48 @@ def test_a_beam_adds_the_paths_of_a_text(tmp_path):
     assert CTCSearch(tokens, beam_size=4)(scores) == ["A"]
 
 
-def test_a_language_model_needs_its_package(tmp_path):
-    pytest.importorskip("sentencepiece")
-    tokens = train_tokens(["A B"], tmp_path)
-    arpa = tmp_path / "lm.arpa"
-    arpa.write_text("\\data\\\n")
-    try:
-        import kenlm  # noqa: F401
-    except ImportError:
-        with pytest.raises(ImportError, match="kenlm"):
-            CTCSearch(tokens, 4, arpa)
+ARPA = """\\data\\
+ngram 1=5
+ngram 2=1
+
+\\1-grams:
+-3\t<unk>
+-9\t<s>\t0
+-1\t</s>
+-0.1\tTOO\t0
+-3\tTWO\t0
+
+\\2-grams:
+-0.2\t<s> TOO
+
+\\end\\
+"""
+
+
+def test_a_language_model_decides_between_words_that_sound_alike(tmp_path):
+    tokens, arpa = train_tokens(["TWO TOO"], tmp_path), tmp_path / "lm.arpa"
+    arpa.write_text(ARPA)
+    probabilities = torch.full((1, 5, len(tokens)), 1e-4)
+    for place, (two, too) in enumerate(
+        zip(tokens.encode("TWO"), tokens.encode("TOO"), strict=True)
+    ):
+        probabilities[0, 2 * place, two] += 0.5
+        probabilities[0, 2 * place, too] += 0.4
+    probabilities[0, [1, 3], tokens.blank] = 1.0
+    scores = probabilities.log()
+    assert CTCSearch(tokens, 4)(scores) == ["TWO"]
+    assert CTCSearch(tokens, 4, arpa)(scores) == ["TOO"]
+    assert CTCSearch(tokens, 4, arpa, lm_weight=0.0)(scores) == ["TWO"]
+
+
+def test_a_language_model_that_cannot_be_used_is_a_clear_error(tmp_path, monkeypatch):
+    tokens, arpa = train_tokens(["A B"], tmp_path), tmp_path / "lm.arpa"
+    arpa.write_text(ARPA[:60])
+    with pytest.raises(ValueError, match=r"lm\.arpa is no language model that KenLM reads"):
+        CTCSearch(tokens, 4, arpa)
+    monkeypatch.setattr("wavcube.ctc_search.find_spec", lambda _: None)
+    with pytest.raises(ImportError, match=r"wavcube\[lm\]"):
+        CTCSearch(tokens, 4, arpa)
 
 
 def test_a_model_of_another_vocabulary_is_refused(tmp_path):

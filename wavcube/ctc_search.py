@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from speechbrain.decoders.ctc import CTCBeamSearcher, ctc_greedy_decode
@@ -21,7 +22,7 @@ class CTCSearch:
     beam_size : int
         Hypotheses that are followed; 1 takes the best label of every frame.
     language_model : str or Path, optional
-        A KenLM model of words, .arpa or .bin; with a beam only. Needs the package kenlm.
+        A KenLM model of words, .arpa or .bin, of order 2 at least; with a beam only.
     lm_weight : float
         Of the language model's log-probability (SUPERB, arXiv 2105.01051, takes 2 on LibriSpeech).
     word_score : float
@@ -30,11 +31,11 @@ class CTCSearch:
     Raises
     ------
     ValueError
-        If the beam is less than 1, or of 1 with a language model.
+        If the beam is less than 1, or of 1 with a language model, or KenLM cannot read that.
     FileNotFoundError
         If there is no such language model.
     ImportError
-        If kenlm is needed and missing.
+        If a language model is given and KenLM is not installed.
 
     Examples
     --------
@@ -63,14 +64,7 @@ class CTCSearch:
             raise FileNotFoundError(f"there is no language model {language_model}")
         self.tokens, self._beam = tokens, None
         if beam_size > 1:
-            self._beam = CTCBeamSearcher(
-                tokens.blank,
-                tokens.pieces,
-                kenlm_model_path=None if language_model is None else str(language_model),
-                alpha=lm_weight,
-                beta=word_score,
-                beam_size=beam_size,
-            )
+            self._beam = _beam_searcher(tokens, beam_size, language_model, lm_weight, word_score)
 
     def __call__(self, log_probs: Tensor, lens: Tensor | None = None) -> list[str]:
         """Read off the text.
@@ -94,3 +88,28 @@ class CTCSearch:
         # item by item: of a batch SpeechBrain rounds lengths down
         rows = zip(log_probs.float().cpu().numpy(), frames.tolist(), strict=True)
         return [self._beam.decode_log_probs(row, count)[0].text.strip() for row, count in rows]
+
+
+def _beam_searcher(
+    tokens: TextTokens,
+    beam_size: int,
+    language_model: str | Path | None,
+    lm_weight: float,
+    word_score: float,
+) -> CTCBeamSearcher:
+    if language_model is not None and not all(map(find_spec, ("kenlm", "pygtrie"))):
+        # SpeechBrain's own message names kenlm alone, whichever of the two is missing
+        raise ImportError('a language model needs KenLM: pip install "wavcube[lm]"')
+    try:
+        return CTCBeamSearcher(
+            tokens.blank,
+            tokens.pieces,
+            kenlm_model_path=None if language_model is None else str(language_model),
+            alpha=lm_weight,
+            beta=word_score,
+            beam_size=beam_size,
+        )
+    except OSError as error:
+        raise ValueError(
+            f"{language_model} is no language model that KenLM reads: {error}"
+        ) from error
