@@ -138,6 +138,15 @@ def test_mistakes_on_the_command_line(release, tmp_path, capsys, arguments, mess
     assert message in capsys.readouterr().err
 
 
+def test_a_missing_extra_is_one_line_on_the_command_line(release, tmp_path, capsys, monkeypatch):
+    write_audio(tmp_path / "a.wav", WAV, 16000)
+    (tmp_path / "lm.arpa").write_text(ARPA)
+    monkeypatch.setattr("wavcube.ctc_search.find_spec", lambda _: None)
+    options = ["--device=cpu", "--beam=4", f"--language-model={tmp_path / 'lm.arpa'}"]
+    assert cli(["transcribe", str(tmp_path / "a.wav"), "--source", str(release), *options]) == 2
+    assert "wavcube[lm]" in capsys.readouterr().err
+
+
 def test_info_describes_the_release_of_a_head(release, capsys):
     assert cli(["info", str(release)]) == 0
     said = capsys.readouterr().out

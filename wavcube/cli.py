@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _log_to_stderr():
         try:
             return options.run(options)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:  # the last: of an extra that is missing
             complain(error)
             return USER_ERROR
         except KeyboardInterrupt as stop:

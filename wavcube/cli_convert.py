@@ -43,8 +43,5 @@ def _convert(options: argparse.Namespace) -> int:
     from wavcube.inference import WavCubeVoiceConverter
 
     model = load_model(options, WavCubeVoiceConverter)
-    try:
-        model.convert_file(options.input, options.references or None, out, overwrite=True)
-    except ImportError as error:  # of the speaker encoder that a release may need
-        raise ValueError(str(error)) from error
+    model.convert_file(options.input, options.references or None, out, overwrite=True)
     return 0

@@ -16,7 +16,8 @@ from wavcube.messages import INTERRUPTED, USER_ERROR, one_line
 
 logger = logging.getLogger(__name__)
 
-MISTAKES = (ValueError, KeyError, OSError, YAMLError, yaml.YAMLError)
+# ImportError is of an extra that is not installed
+MISTAKES = (ValueError, KeyError, OSError, ImportError, YAMLError, yaml.YAMLError)
 
 
 @contextmanager
