@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from wavcube.metrics.base import Measurement, Metric, MetricError, TechnicalError
 from wavcube.metrics.registry import DEFAULT_METRICS, select_metrics
 from wavcube.metrics.signals import SignalPair
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from wavcube.processes import one_thread, spread
 
 
 @dataclass(frozen=True)
@@ -131,6 +124,8 @@ def score_many(
     ------
     ValueError
         If a metric is unknown, two pairs have one name or ``num_processes`` is below 1.
+    ChildProcessError
+        If a process dies.
     """
     select_metrics(metrics)
     if num_processes < 1:
@@ -142,12 +137,9 @@ def score_many(
     score = partial(_score, metrics=tuple(metrics))
     bar = partial(tqdm, total=len(pairs), desc="scoring", unit="file", disable=not progress)
     if num_processes == 1:
-        with _one_thread():
+        with one_thread():
             return list(bar(map(score, pairs)))
-    with _one_thread(), _pool(min(num_processes, max(1, len(pairs)))) as pool:
-        with _without_interrupts():
-            scores = pool.map(score, pairs)
-        return list(bar(scores))
+    return list(bar(spread(score, pairs, min(num_processes, max(1, len(pairs))))))
 
 
 def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:
@@ -173,44 +165,3 @@ def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:
             if isinstance(error, TechnicalError):
                 technical.append(metric.info.key)
     return PairScores(pair.name, pair.sample_rate, measurements, failures, tuple(technical))
-
-
-def _pool(num_processes: int) -> ProcessPoolExecutor:
-    # "spawn": a forked copy of a process that has used torch's threads may hang
-    return ProcessPoolExecutor(
-        num_processes,
-        multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    )
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: only this one is to tell of it."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread, here and in processes started meanwhile (they read the variables)."""
-    threads = torch.get_num_threads()
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    torch.set_num_threads(1)
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
