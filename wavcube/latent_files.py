@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wavcube.atomic import write_atomically
+from wavcube.tensor_bytes import tensor_bytes
 
 SUFFIX = ".safetensors"
 FORMAT, FORMAT_VERSION = "wavcube-latents", 1
@@ -91,8 +90,7 @@ class Latents:
             "sample_rate": str(self.sample_rate),
         }
         tensors = {TENSOR: self.latents.detach().cpu().contiguous()}
-        data = _sort_header(safetensors.torch.save(tensors, metadata))
-        write_atomically(path, data, overwrite=overwrite)
+        write_atomically(path, tensor_bytes(tensors, metadata), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Latents:
@@ -143,11 +141,3 @@ class Latents:
             raise ValueError(f"{path}: metadata lacks {error}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-def _sort_header(data: bytes) -> bytes:
-    """Order the header, which safetensors writes in another order each time."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[end:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from wavcube.atomic import write_atomically
 from wavcube.representations.base import Representation
+from wavcube.representations.clips import check_finite, states_of_clips
 
 logger = logging.getLogger(__name__)
 
@@ -184,11 +184,8 @@ class StateCache:
             return shard.get_tensor(key)
 
     def _compute(self, key: str, wav: Tensor) -> Tensor:
-        model = self.representation.model
-        device = next(chain(model.parameters(), model.buffers())).device
-        states = self.representation.states(wav[None].to(device))[0][0].cpu().contiguous()
-        if not bool(torch.isfinite(states).all()):
-            raise ValueError(f"{key}: the model gives NaN or infinite values for it")
+        (states,) = states_of_clips(self.representation, [wav])
+        check_finite(states, key)
         return states
 
     def _write(self, states: dict[str, Tensor]) -> None:
