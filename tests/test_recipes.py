@@ -13,8 +13,8 @@ from processes import run_script
 REPOSITORY = Path(__file__).parents[1]
 # run as a user does, in an interpreter that has imported nothing
 BARE = {"hparams/wavcube.yaml as it is"}
-# what others include: front ends, which test_front_ends.py runs, and what a model's card says
-PARTS = ("hparams/representation/", "hparams/card/")
+# what others include: front ends, which test_front_ends.py runs, what a model's card says, stages
+PARTS = ("hparams/representation/", "hparams/card/", "hparams/stages/")
 
 
 def rows():

@@ -54,7 +54,7 @@ def train(hparams, run_opts, hparams_file, overrides):
             crops, valid = run.datasets(stage)
             brain = LatentBrain(parts.model, hparams[stage], **run.brain_options(stage))
         with refuse(kinds=(ResumeError,)):
-            brain.fit(brain.epochs, crops, valid, None, run.loader_options(crops))
+            brain.fit(brain.epochs, crops, valid, None, run.loader_options(stage, crops))
         with refuse():
             brain.load_best()
             run.evaluate(stage, brain)

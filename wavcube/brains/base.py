@@ -50,7 +50,8 @@ class GuardedBrain(RunLoop, Brain):
 
     SpeechBrain's run options ``precision``, ``max_grad_norm``, ``nonfinite_patience``,
     ``grad_accumulation_factor``, ``ckpt_interval_steps``, ``ckpt_interval_minutes`` and
-    ``noprogressbar`` are obeyed, whether they stand in ``hparams`` or in ``run_opts``.
+    ``noprogressbar`` are obeyed, whether they stand in ``hparams`` or in ``run_opts``. With
+    ``debug`` in ``run_opts`` it is a dry run: ``debug_batches`` updates, and no checkpoints.
 
     Parameters
     ----------
@@ -86,7 +87,12 @@ class GuardedBrain(RunLoop, Brain):
         settings: TrainingSettings,
         journal: Journal | None = None,
     ) -> None:
+        options = run_opts or {}
+        if options.get("debug", False) and not options.get("debug_persistently", False):
+            checkpointer = None  # a dry run keeps nothing to go on from
         super().__init__(modules, opt_class, hparams, run_opts, checkpointer)
+        if self.debug:
+            settings = settings.shortened(self.debug_batches)
         self.settings, self.journal = settings, journal
         limit = self.optimizer_step_limit
         self.optimizer_step_limit = min(settings.updates, limit or settings.updates)
@@ -156,6 +162,8 @@ class GuardedBrain(RunLoop, Brain):
     def load_best(self) -> dict[str, Any]:
         """Load the best checkpoint, its averaged weights if there are any, for evaluation.
 
+        A dry run has none, and goes on with the weights that it has.
+
         Returns
         -------
         dict
@@ -171,6 +179,14 @@ class GuardedBrain(RunLoop, Brain):
             if self.checkpointer is not None:
                 self.checkpointer.recover_if_possible()
         self._run_facts = self.facts()
+        is_dry = self.debug and self.checkpointer is None
+        meta = {} if is_dry else self._recover_best()
+        if self.ema is not None:
+            self.ema.copy_to(self.averaged_module())
+        self.modules.eval()
+        return meta
+
+    def _recover_best(self) -> dict[str, Any]:
         metric = self.settings.best_metric
         key = "max_key" if self.settings.best_is_highest else "min_key"
         found = self.checkpointer and self.checkpointer.recover_if_possible(**{key: metric})
@@ -179,10 +195,13 @@ class GuardedBrain(RunLoop, Brain):
             raise FileNotFoundError(
                 f"no checkpoint with a {metric!r} score in {folder}: train first"
             )
-        if self.ema is not None:
-            self.ema.copy_to(self.averaged_module())
-        self.modules.eval()
         return dict(found.meta)
+
+    def end_training(self) -> None:
+        """Let go of optimizers, average and gradients: what comes next may need their memory."""
+        self.modules.zero_grad(set_to_none=True)
+        self.steps, self.ema, self.checkpointer = None, None, None
+        self.optimizers_dict = {}
 
     def facts(self) -> dict[str, int | str]:
         """Give what a report says of the whole run, also once an earlier checkpoint is loaded."""

@@ -106,7 +106,7 @@ class LatentRun:
         crops = CropDataset(
             [row.as_dict() for row in self.rows["train"]],
             crop_seconds=hparams["crop_seconds"],
-            crops_per_epoch=hparams["validate_every"] * hparams["batch_size"],
+            crops_per_epoch=hparams["validate_every"] * self.batch_size(stage),
             sample_rate=rate,
             seed=hparams["seed"] + self.stages.index(stage),
         )
@@ -132,16 +132,28 @@ class LatentRun:
             "journal": Journal(folder / "train_log.txt", folder / stage / "tensorboard"),
         }
 
-    def loader_options(self, crops: CropDataset) -> dict[str, Any]:
+    def batch_size(self, stage: str) -> int:
+        """Give the crops of an update: of the stage itself where it says, of the recipe otherwise.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`.
+        """
+        own = self.hparams[stage].batch_size
+        return self.hparams["batch_size"] if own is None else own
+
+    def loader_options(self, stage: str, crops: CropDataset) -> dict[str, Any]:
         """Give the options of the loader that a stage trains from.
 
         Parameters
         ----------
+        stage : str
+            Of `stages`.
         crops : CropDataset
             Of `datasets`.
         """
-        hparams = self.hparams
-        sizes = {"batch_size": hparams["batch_size"], "num_workers": hparams["num_workers"]}
+        sizes = {"batch_size": self.batch_size(stage), "num_workers": self.hparams["num_workers"]}
         return {**sizes, "collate_fn": crops.collate}
 
     def evaluate(self, stage: str, brain: LatentBrain) -> None:
@@ -156,6 +168,7 @@ class LatentRun:
         brain : LatentBrain
             Its Brain, with the best weights loaded.
         """
+        brain.end_training()
         self.parts.has_trained_discriminators |= brain.settings.is_adversarial
         if stage == self.stages[-1]:
             self._choose_coordinates(brain.device)

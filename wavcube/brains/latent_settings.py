@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from wavcube.brains.settings import TrainingSettings
@@ -38,6 +38,8 @@ class LatentSettings(TrainingSettings):
         Weight of the discriminators' own loss.
     adversarial_start : int
         Updates before the discriminators are first used; until then they cost nothing.
+    batch_size : int, optional
+        Crops of an update, in each process; by default as many as the recipe says of all stages.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class LatentSettings(TrainingSettings):
     detach_latent: bool = False
     discriminator_weight: float = 1.0
     adversarial_start: int = 0
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         names, where = set(self.weights), f"stage {self.name!r}"
@@ -87,6 +90,29 @@ class LatentSettings(TrainingSettings):
     def is_adversarial(self) -> bool:
         """Whether discriminators take part."""
         return bool(ADVERSARIAL & self.weights.keys())
+
+    def shortened(self, updates: int) -> LatentSettings:
+        """Give the same training over fewer updates; the discriminators are in the last of them.
+
+        Parameters
+        ----------
+        updates : int
+            How many at most.
+
+        Examples
+        --------
+        >>> weights = {"mel": 1, "semantic": 1, "adversarial": 1, "feature_matching": 1}
+        >>> long = LatentSettings(updates=9, weights=weights, lr=1e-3, adversarial_start=5)
+        >>> long.shortened(2).adversarial_start
+        1
+        """
+        updates = min(updates, self.updates)
+        return replace(
+            self,
+            updates=updates,
+            warmup=min(updates, self.warmup),
+            adversarial_start=min(self.adversarial_start, updates - 1),
+        )
 
     def weights_at(self, update: int) -> dict[str, float]:
         """Give the weights of the terms that are on.
@@ -123,7 +149,7 @@ class AcousticSettings(LatentSettings):
         Nothing else teaches the encoder.
     detach_latent : bool
         False, for the same reason.
-    discriminator_weight, adversarial_start
+    discriminator_weight, adversarial_start, batch_size
         See :class:`LatentSettings`.
 
     Raises
@@ -175,7 +201,7 @@ class DecoderSettings(LatentSettings):
         Nothing but the decoder trains.
     detach_latent : bool
         True, for the same reason.
-    discriminator_weight, adversarial_start
+    discriminator_weight, adversarial_start, batch_size
         See :class:`LatentSettings`.
 
     Raises

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+Settings = TypeVar("Settings", bound="TrainingSettings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +45,19 @@ class TrainingSettings:
     best_is_highest: bool = False
     max_rollbacks: int = 3
     log_every: int = 20
+
+    def shortened(self: Settings, updates: int) -> Settings:
+        """Give the same training over fewer updates, for a dry run.
+
+        Parameters
+        ----------
+        updates : int
+            How many at most.
+
+        Examples
+        --------
+        >>> TrainingSettings(updates=1000, warmup=100).shortened(2).warmup
+        2
+        """
+        updates = min(updates, self.updates)
+        return replace(self, updates=updates, warmup=min(updates, self.warmup))
