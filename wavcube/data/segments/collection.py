@@ -1,0 +1,251 @@
+"""Segments of recordings as one sequence, whatever holds them, with few of them in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavcube.data.segments.audio import read_segment
+from wavcube.data.segments.csv_rows import ListedRows
+from wavcube.data.segments.lines import LineRows, group_of
+from wavcube.data.segments.row import Segment
+from wavcube.data.segments.tars import TarRows, find_shards
+
+__all__ = ["Segments", "is_segments", "open_segments"]
+
+LINE_SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+class _Rows(Protocol):
+    """Where rows come from."""
+
+    def row(self, number: int) -> Segment:
+        """Read a row."""
+
+
+class Segments(Sequence[Segment]):
+    """The rows of a manifest, read one at a time.
+
+    It is safe to share among threads, forked and spawned workers: no file stays open.
+
+    Parameters
+    ----------
+    rows : _Rows
+        Reads them.
+    durations : NDArray
+        Of each, in seconds, `[N]`; memory-mapped where there may be many.
+    ends : NDArray
+        Their sums, `[N]`.
+    groups : NDArray
+        The same number for two segments of one speaker (or, if unknown, of one recording), `[N]`.
+    left_out : NDArray, optional
+        Numbers of rows that are not part of it, sorted.
+
+    See Also
+    --------
+    open_segments
+    """
+
+    def __init__(
+        self,
+        rows: _Rows,
+        durations: NDArray[np.float32],
+        ends: NDArray[np.float64],
+        groups: NDArray[np.uint32],
+        left_out: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._rows, self._durations, self._ends, self._groups = rows, durations, ends, groups
+        self._left_out = np.zeros(0, np.int64) if left_out is None else left_out
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._durations) - len(self._left_out)
+
+    @overload
+    def __getitem__(self, number: int) -> Segment: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Segment]: ...
+
+    def __getitem__(self, number: int | slice) -> Segment | list[Segment]:
+        """Read a row, or several."""
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"row {number} is not within 0..{len(self) - 1}")
+        return self._rows.row(self._place(number % len(self)))
+
+    @property
+    def durations(self) -> NDArray[np.float32]:
+        """Seconds of each, `[N]`."""
+        return np.delete(self._durations, self._left_out) if self._some_out else self._durations
+
+    @property
+    def groups(self) -> NDArray[np.uint32]:
+        """The same number for two of one speaker (or, if unknown, of one recording), `[N]`."""
+        return np.delete(self._groups, self._left_out) if self._some_out else self._groups
+
+    @property
+    def seconds(self) -> float:
+        """Of all of them together."""
+        return float(self._ends[-1]) - float(self._durations[self._left_out].sum(dtype=np.float64))
+
+    def read(self, number: int, sample_rate: int) -> Tensor:
+        """Read a segment's audio, mono.
+
+        Parameters
+        ----------
+        number : int
+            From 0.
+        sample_rate : int
+            Wanted, in Hz.
+
+        Returns
+        -------
+        Tensor
+            `[T]`, float32.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such recording.
+        ValueError
+            If it is damaged, or the segment ends after it.
+        """
+        return read_segment(self[number], sample_rate)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Draw one, with a probability that is proportional to its duration.
+
+        Parameters
+        ----------
+        rng : np.random.Generator
+            What it depends on.
+        """
+        while True:
+            place = int(np.searchsorted(self._ends, rng.random() * self._ends[-1], side="right"))
+            place = min(place, len(self._ends) - 1)
+            before = int(np.searchsorted(self._left_out, place))
+            if before == len(self._left_out) or self._left_out[before] != place:
+                return place - before
+
+    def without(self, numbers: Sequence[int] | NDArray[np.int64]) -> Segments:
+        """Leave some out.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Which of them, a small share.
+
+        Returns
+        -------
+        Segments
+            The others, in the same order. It needs no memory for those that stay.
+
+        Raises
+        ------
+        ValueError
+            If none would stay.
+        """
+        places = np.array([self._place(int(number)) for number in numbers], np.int64)
+        left_out = np.union1d(self._left_out, places)
+        if len(left_out) >= len(self._durations):
+            raise ValueError(f"all of the {len(self)} segments are left out")
+        return Segments(self._rows, self._durations, self._ends, self._groups, left_out)
+
+    @property
+    def _some_out(self) -> bool:
+        return bool(len(self._left_out))
+
+    def _place(self, number: int) -> int:
+        """Turn a number into that of the row: before each row left out are so many that stay."""
+        kept_before = self._left_out - np.arange(len(self._left_out))
+        return number + int(np.searchsorted(kept_before, number, side="right"))
+
+
+def is_segments(path: str | Path) -> bool:
+    """Tell whether a path is that of a large manifest: JSON lines, or a folder of tar files.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any.
+
+    Examples
+    --------
+    >>> is_segments("speech.jsonl.gz"), is_segments("speech.csv")
+    (True, False)
+    """
+    path = Path(path)
+    return path.name.endswith(LINE_SUFFIXES) or (path.is_dir() and bool(find_shards(path)))
+
+
+def open_segments(
+    path: str | Path, *, root: str | Path | None = None, progress: bool = False
+) -> Segments:
+    r"""Open a manifest of any size.
+
+    Parameters
+    ----------
+    path : str or Path
+        JSON lines (.jsonl, .jsonl.gz), a folder of WebDataset shards (.tar), or a CSV with the
+        columns wav and duration, all of which is held in memory. The first time, an index is
+        made beside JSON lines and shards.
+    root : str or Path, optional
+        Relative paths in the manifest are relative to it; by default to the manifest's folder.
+    progress : bool
+        Show a bar while an index is made.
+
+    Returns
+    -------
+    Segments
+        Its rows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such manifest.
+    ValueError
+        If a line is no row, an id is there twice, a compressed manifest or a shard was cut short,
+        or the index is damaged or of another manifest. The audio is not looked at.
+    PermissionError
+        If an index is needed and nothing may be written beside the manifest.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "speech.jsonl"
+    >>> _ = path.write_text('{"id": "a", "path": "a.flac", "start": 60, "duration": 2.5}\n')
+    >>> segments = open_segments(path)
+    >>> len(segments), segments[0].start, segments.seconds
+    (1, 60.0, 2.5)
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no manifest {path}")
+    base = path.parent if root is None else Path(root)
+    if path.name.endswith(LINE_SUFFIXES):
+        return _indexed(LineRows(path, base, progress))
+    if path.is_dir() and find_shards(path):
+        return _indexed(TarRows(path, progress))
+    if path.suffix == ".csv":
+        return _listed(ListedRows(path, base))
+    raise ValueError(
+        f"{path} is no manifest: give JSON lines ({' or '.join(LINE_SUFFIXES)}), a CSV or a folder "
+        "of .tar shards; `wavcube manifest` makes one of a folder of audio"
+    )
+
+
+def _indexed(rows: LineRows | TarRows) -> Segments:
+    columns: dict[str, Any] = rows.index.columns
+    return Segments(rows, columns["durations"], columns["ends"], columns["groups"])
+
+
+def _listed(rows: ListedRows) -> Segments:
+    durations = np.array([row.duration for row in rows.rows], np.float32)
+    groups = np.array([group_of(row) for row in rows.rows], np.uint32)
+    return Segments(rows, durations, np.cumsum(durations, dtype=np.float64), groups)
