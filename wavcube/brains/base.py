@@ -9,10 +9,10 @@ import torch
 from speechbrain import Brain, Stage
 from speechbrain.utils.checkpoints import Checkpointer
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
+from wavcube.brains.collectives import means_everywhere, same_everywhere
 from wavcube.brains.ema import ExponentialMovingAverage
 from wavcube.brains.guard import SkipCounter
 from wavcube.brains.journal import EpochMeans, Journal
@@ -21,20 +21,10 @@ from wavcube.brains.random_state import RandomState
 from wavcube.brains.run_loop import RunLoop
 from wavcube.brains.schedules import UpdateEpochs, WarmupCosine
 from wavcube.brains.settings import TrainingSettings
+from wavcube.brains.several import SeveralProcesses, unwrap
 
 
-def unwrap(module: nn.Module) -> nn.Module:
-    """Give the module itself where it is wrapped for several processes.
-
-    Examples
-    --------
-    >>> unwrap(nn.Linear(3, 1))
-    Linear(in_features=3, out_features=1, bias=True)
-    """
-    return module.module if isinstance(module, DistributedDataParallel) else module
-
-
-class GuardedBrain(RunLoop, Brain):
+class GuardedBrain(RunLoop, SeveralProcesses, Brain):
     """A Brain whose run neither a NaN nor a crash can spoil.
 
     - Several optimizers step together or not at all: when a loss or a gradient of any of them is
@@ -42,6 +32,8 @@ class GuardedBrain(RunLoop, Brain):
       to its last checkpoint.
     - Learning rates follow updates (:class:`~wavcube.brains.schedules.WarmupCosine`).
     - Everything with state is a recoverable, so that an interrupted run goes on bit for bit.
+    - Several processes train as one does with all their batches together
+      (:class:`~wavcube.brains.several.SeveralProcesses`).
 
     A subclass gives ``compute_forward`` and ``compute_objectives``, and :meth:`trainable` where
     there is more than one optimizer. In training ``compute_objectives`` returns a loss, or a dict
@@ -96,6 +88,7 @@ class GuardedBrain(RunLoop, Brain):
         self.settings, self.journal = settings, journal
         limit = self.optimizer_step_limit
         self.optimizer_step_limit = min(settings.updates, limit or settings.updates)
+        same_everywhere(*self.modules.values())
         self.guard = SkipCounter(self.nonfinite_patience, settings.max_rollbacks)
         self.epochs, self.means = UpdateEpochs(self), EpochMeans()
         self.steps: OptimizerSet | None = None
@@ -120,7 +113,7 @@ class GuardedBrain(RunLoop, Brain):
 
     def averaged_module(self) -> nn.Module:
         """Give the module to average when ``ema_decay`` is set; all modules by default."""
-        return self.modules
+        return nn.ModuleDict({name: unwrap(part) for name, part in self.modules.items()})
 
     def note(self, values: Mapping[str, Tensor]) -> None:
         """Record named scalars of this step for the bar and the log."""
@@ -135,7 +128,7 @@ class GuardedBrain(RunLoop, Brain):
         """Build optimizers, schedules and the average, and register all that has state."""
         if self.opt_class is None:
             raise ValueError("training needs opt_class, for example torch.optim.AdamW")
-        optimizers = {name: self.opt_class(groups) for name, groups in self.trainable().items()}
+        optimizers = {name: self.build_optimizer(own) for name, own in self.trainable().items()}
         schedules = {}
         for name, optimizer in optimizers.items():
             updates = self.updates_of(name)
@@ -235,6 +228,8 @@ class GuardedBrain(RunLoop, Brain):
             For the DataLoader.
         """
         kwargs.setdefault("generator", torch.Generator())
+        if stage != Stage.TRAIN:
+            kwargs = self._valid_loader_specifics(dataset, kwargs)
         return super().make_dataloader(dataset, stage, ckpt_prefix, **kwargs)
 
     def fit_batch(self, batch: object) -> Tensor:
@@ -242,7 +237,7 @@ class GuardedBrain(RunLoop, Brain):
         should_step = self.step % self.grad_accumulation_factor == 0
         self.on_fit_batch_start(batch, should_step)
         with self.no_sync(not should_step):
-            with self.training_ctx:
+            with self.training_ctx, self._counting_together():
                 outputs = self.compute_forward(batch, Stage.TRAIN)
                 losses = self.compute_objectives(outputs, batch, Stage.TRAIN)
             if isinstance(losses, Tensor):
@@ -252,6 +247,8 @@ class GuardedBrain(RunLoop, Brain):
         if should_step:
             self._guarded_step()
         loss = sum(losses.values()).detach()
+        self._noted = means_everywhere({"loss": loss, **self._noted})
+        loss = self._noted["loss"]
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return loss.cpu()
 
@@ -282,8 +279,8 @@ class GuardedBrain(RunLoop, Brain):
         self, batch: object, outputs: object, loss: Tensor, should_step: bool
     ) -> None:
         """Log the step."""
-        del batch, outputs
-        finite = {k: v for k, v in {"loss": loss, **self._noted}.items() if torch.isfinite(v)}
+        del batch, outputs, loss
+        finite = {name: value for name, value in self._noted.items() if torch.isfinite(value)}
         self._noted = {}
         self.means.add(finite)
         update = self.optimizer_step

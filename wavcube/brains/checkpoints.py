@@ -115,6 +115,9 @@ class AtomicCheckpointer(Checkpointer):
         OSError
             If the disk is full or not writable. Nothing is left behind then.
         """
+        for recoverable in self.recoverables.values():
+            if hasattr(recoverable, "gather_state"):  # every process has a part of it
+                recoverable.gather_state()
         try:
             # The parent class writes into the folder that _new_checkpoint_dirpath names.
             saved = super().save_checkpoint(dict(meta or {}), end_of_epoch, name, logging.DEBUG)
@@ -214,11 +217,11 @@ class AtomicCheckpointer(Checkpointer):
         orders: list[dict[str, Any]] = [{"min_key": key} for key in min_keys or ()]
         orders += [{"max_key": key} for key in max_keys or ()]
         orders += [{"importance_key": key} for key in importance_keys]
-        ranked = [self.find_checkpoints(ckpt_predicate=ckpt_predicate, **o) for o in orders]
-        kept = {ckpt.path for ranking in ranked for ckpt in ranking[:num_to_keep]}
-        doomed = {ckpt.path for ranking in ranked for ckpt in ranking} - kept
         ddp_barrier()  # no process may still be listing or loading
-        if if_main_process():
+        if if_main_process():  # it alone: what the others list may be going
+            ranked = [self.find_checkpoints(ckpt_predicate=ckpt_predicate, **o) for o in orders]
+            kept = {ckpt.path for ranking in ranked for ckpt in ranking[:num_to_keep]}
+            doomed = {ckpt.path for ranking in ranked for ckpt in ranking} - kept
             for path in sorted(doomed):
                 _remove(path)
                 logger.log(verbosity, "deleted checkpoint %s", path)

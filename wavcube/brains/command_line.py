@@ -11,6 +11,7 @@ import yaml
 from speechbrain.utils.run_opts import RunOptions
 
 from wavcube.brains.dry_run import dry_overrides
+from wavcube.brains.ranks import meet
 from wavcube.brains.usage import show
 
 # What is logged of every run and nobody needs: by logger, a part of the message.
@@ -44,7 +45,7 @@ _QUIET = _Quiet()
 
 
 def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptions, str]:
-    r"""Read a recipe's arguments, and quieten what SpeechBrain logs of every run.
+    r"""Read a recipe's arguments, find its other processes, and quieten what SpeechBrain logs.
 
     `--help` ends the process; where a YAML is named it lists that file's keys. `--debug` asks for a
     dry run: a few updates on little data (:mod:`~wavcube.brains.dry_run`).
@@ -73,6 +74,7 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
         files = [a for a in arguments if Path(a).suffix in (".yaml", ".yml") and Path(a).is_file()]
         show(help_text(usage, files[0] if files else None))
     path, run_opts, overrides = sb.parse_arguments(list(arguments))
+    run_opts = meet(run_opts)
     overrides = _last_of_each(overrides)
     return path, run_opts, dry_overrides(path, overrides) if run_opts["debug"] else overrides
 

@@ -67,7 +67,7 @@ class Journal:
         train: Mapping[str, float] | None = None,
         valid: Mapping[str, float] | None = None,
     ) -> None:
-        """Append a line to the text log.
+        """Append a line to the text log; the main process does.
 
         Parameters
         ----------
@@ -76,6 +76,8 @@ class Journal:
         train, valid : Mapping of str to float, optional
             Means of an epoch.
         """
+        if not if_main_process():
+            return
         # it complains of a missing torchvision once it is imported, before anybody can hush it
         from speechbrain.utils.train_logger import FileTrainLogger
 

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from wavcube.brains.adversarial import Discriminators
 from wavcube.brains.base import GuardedBrain, unwrap
+from wavcube.brains.collectives import same_everywhere
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent_report import compare_features
 from wavcube.brains.latent_settings import AcousticSettings, DecoderSettings, LatentSettings
@@ -99,6 +100,7 @@ class LatentBrain(GuardedBrain):
         if settings.train_encoder != "none" and isinstance(model, WavCube):
             teacher = copy.deepcopy(model.encoder) if teacher is None else teacher
             self.teacher = teacher.to(self.device).eval().requires_grad_(False)
+            same_everywhere(self.teacher)
         self.mel_distance = MelLoss(model.sample_rate).to(self.device)
         self.mel_loss = self.mel_distance if mel_loss is None else mel_loss.to(self.device)
 

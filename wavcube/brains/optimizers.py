@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from speechbrain.utils.distributed import is_distributed_initialized
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from wavcube.brains.collectives import everywhere
 from wavcube.brains.guard import SkipCounter
 from wavcube.brains.schedules import WarmupCosine
 
@@ -146,24 +146,3 @@ class OptimizerSet:
 
     def _gradients(self, name: str) -> list[Tensor]:
         return [p.grad for p in self._parameters(name) if p.grad is not None]
-
-
-def everywhere(flag: bool) -> bool:
-    """Tell whether a flag is true in every process, so that all take the same decision.
-
-    Parameters
-    ----------
-    flag : bool
-        Of this process.
-
-    Examples
-    --------
-    >>> everywhere(True), everywhere(False)
-    (True, False)
-    """
-    if not is_distributed_initialized():
-        return flag
-    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    vote = torch.tensor(int(flag), device=device)
-    torch.distributed.all_reduce(vote, op=torch.distributed.ReduceOp.MIN)
-    return bool(vote)

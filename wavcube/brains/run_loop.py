@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from speechbrain import Stage
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
+from speechbrain.dataio.batch import BatchsizeGuesser
 from speechbrain.utils.checkpoints import Checkpoint
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from wavcube.brains.optimizers import everywhere
+from wavcube.brains.collectives import everywhere, gathered
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -67,6 +68,7 @@ class RunLoop:
                 self._bar.close()
             if self.journal is not None:
                 self.journal.close()
+            self._unwrap_all()
 
     def on_fit_start(self) -> None:
         """Build what trains, and go on from the newest checkpoint if there is one."""
@@ -77,6 +79,7 @@ class RunLoop:
     def on_stage_start(self, stage: Stage, epoch: int | None = None) -> None:
         """Begin an epoch's training or validation."""
         self._scores.clear()
+        self._noted.clear()
         if stage == Stage.TRAIN:
             self._epoch_started = time.monotonic()
             if hasattr(self._train_data, "set_epoch"):
@@ -85,7 +88,7 @@ class RunLoop:
     def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Take the means over a validation."""
         if stage != Stage.TRAIN:
-            scores = {name: sum(values) / len(values) for name, values in self._scores.items()}
+            scores = {name: mean(values) for name, values in self._scores.items()}
             self.stage_scores = {"loss": float(stage_loss), **scores}
 
     def _fit_train(self, train_set: Iterable[Any], epoch: int, enable: bool) -> None:
@@ -131,13 +134,25 @@ class RunLoop:
     def _validate(self, valid_set: Iterable[Any], epoch: int) -> None:
         self.on_stage_start(Stage.VALID, epoch)
         self.modules.eval()
-        mean = 0.0
+        losses: list[float] = []  # of every item that of its batch
+        count = BatchsizeGuesser()
         for self.step, batch in enumerate(valid_set, start=1):
-            mean = self.update_average(self.evaluate_batch(batch, Stage.VALID), mean)
+            loss = float(self.evaluate_batch(batch, Stage.VALID))
+            losses += [loss] * count(batch) if math.isfinite(loss) else []
             if self.debug and self.step == self.debug_batches:
                 break
         self.step = 0
-        self.on_stage_end(Stage.VALID, mean, epoch)
+        losses = [loss for part in gathered(losses) for loss in part]
+        self.gather_scores()
+        self.on_stage_end(Stage.VALID, mean(losses), epoch)
+
+    def gather_scores(self) -> None:
+        """Collect what the processes have measured in their parts of a validation."""
+        parts = gathered(self._scores)
+        names = list(dict.fromkeys(name for part in parts for name in part))
+        self._scores = {
+            name: [value for part in parts for value in part.get(name, ())] for name in names
+        }
 
     def _finish_epoch(self, epoch: int) -> None:
         """Save the epoch's end with its scores, and write it down; or return to an earlier one."""
@@ -195,6 +210,17 @@ class RunLoop:
             if self.guard.skipped:
                 terms["skipped"] = str(self.guard.skipped)
             self._bar.set_postfix(terms, refresh=False)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Take a mean that does not depend on the order of the values; not a number of none.
+
+    Examples
+    --------
+    >>> mean([0.1, 0.2, 0.3]) == mean([0.3, 0.2, 0.1])
+    True
+    """
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def _is_intra_epoch(checkpoint: Checkpoint) -> bool:

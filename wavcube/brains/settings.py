@@ -30,6 +30,8 @@ class TrainingSettings:
         Returns to the last checkpoint before the run is given up.
     log_every : int
         Updates between two points in TensorBoard.
+    shard_optimizer : bool
+        Of several processes each keeps a part of the optimizers' state: less memory, more traffic.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class TrainingSettings:
     best_is_highest: bool = False
     max_rollbacks: int = 3
     log_every: int = 20
+    shard_optimizer: bool = False
 
     def shortened(self: Settings, updates: int) -> Settings:
         """Give the same training over fewer updates, for a dry run.

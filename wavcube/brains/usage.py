@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from ruamel.yaml import YAMLError
 
+from wavcube.brains.ranks import is_main, may_speak
 from wavcube.messages import INTERRUPTED, USER_ERROR, one_line
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ def usage_errors(program: str, kinds: tuple[type[Exception], ...] = MISTAKES) ->
         yield
     except kinds as error:
         logger.debug("refused", exc_info=error)  # the traceback is for the log file
-        sys.stderr.write(f"{program}: error: {one_line(error)}\n")
+        if may_speak():
+            sys.stderr.write(f"{program}: error: {one_line(error)}\n")
         raise SystemExit(USER_ERROR) from error
 
 
@@ -81,7 +83,8 @@ def interruptible(program: str, folder: str | Path | None = None) -> Iterator[No
     try:
         yield
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"{program}: interrupted: the same command {_what_is_next(folder)}\n")
+        if may_speak():
+            sys.stderr.write(f"{program}: interrupted: the same command {_what_is_next(folder)}\n")
         raise SystemExit(INTERRUPTED) from stop
 
 
@@ -118,13 +121,13 @@ def nothing_left_of(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not was_there:
+        if not was_there and is_main():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def show(text: str) -> None:
-    """Write a result for the user to standard output.
+    """Write a result for the user to standard output; of several processes the main one does.
 
     Parameters
     ----------
@@ -136,4 +139,5 @@ def show(text: str) -> None:
     >>> show("done")
     done
     """
-    sys.stdout.write(f"{text}\n")
+    if is_main():
+        sys.stdout.write(f"{text}\n")

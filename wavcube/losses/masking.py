@@ -2,7 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from torch import Tensor
+
+_own_count: Callable[[Tensor], Tensor] | None = None
+
+
+@contextmanager
+def counting(count: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Divide masked means by another count than that of the frames at hand.
+
+    Where several processes each have a part of a batch and the mean of their gradients is taken,
+    the mean over all processes of what they count makes theirs the gradient of the whole batch:
+    a process with more frames weighs more.
+
+    Parameters
+    ----------
+    count : Callable
+        Given the frames that a mask keeps, a scalar, returns what to divide by. All processes call
+        it as often, in the same order.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with counting(lambda frames: 2 * frames):
+    ...     masked_mean(torch.tensor([[1.0, 3.0]]), torch.tensor([[True, True]]))
+    tensor(1.)
+    """
+    global _own_count
+    before, _own_count = _own_count, count
+    try:
+        yield
+    finally:
+        _own_count = before
 
 
 def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -35,7 +69,10 @@ def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         return values.mean()
     _check_mask(mask, values)
-    return values.where(mask, 0.0).sum() / mask.sum().clamp(min=1)
+    count = mask.sum()
+    if _own_count is not None:
+        count = _own_count(count)
+    return values.where(mask, 0.0).sum() / count.where(count > 0, 1)
 
 
 def zero_padding(features: Tensor, mask: Tensor) -> Tensor:
