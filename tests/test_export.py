@@ -22,7 +22,7 @@ from wavcube.export import (
     write_release,
 )
 from wavcube.release.card import ModelCard, Source
-from wavcube.release.weights import write_weights
+from wavcube.release.weights_file import write_weights
 from wavcube.testing import tone
 
 

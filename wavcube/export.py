@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,8 @@ from wavcube.release.described import (
     set_semantic_decoder,
 )
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE, hyperparams_yaml
-from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
+from wavcube.release.weights import load_strictly, model_hash, read_weights
+from wavcube.release.weights_file import write_weights
 
 if TYPE_CHECKING:
     from wavcube.lobes.heads.task_model import TaskModel
@@ -66,6 +67,7 @@ def write_release(
     dtype: torch.dtype = torch.float32,
     overwrite: bool = False,
     extra_files: Mapping[str, bytes] | None = None,
+    done_with: Callable[[Tensor], None] | None = None,
 ) -> Path:
     """Write a model as a folder that loads anywhere, without network.
 
@@ -90,6 +92,8 @@ def write_release(
         Replace an earlier release.
     extra_files : mapping of str to bytes, optional
         What else is needed to use the model, by name: a tokenizer.
+    done_with : callable, optional
+        Called with each weight once it is written, to let go of its memory.
 
     Returns
     -------
@@ -110,12 +114,12 @@ def write_release(
     weights, extra = inference_state(model), dict(extra_files or {})
     config = release_config(model)
     with atomic_folder(folder, overwrite=overwrite, check_replaceable=check_is_release) as draft:
-        stored = write_weights(draft / WEIGHTS_FILE, weights, dtype)
+        stored = write_weights(draft / WEIGHTS_FILE, weights, dtype, done_with)
         if training_state is not None:
             decoder = {k: v for k, v in model.state_dict().items() if k not in weights}
             training = {**decoder, **training_state}
             _check_training_keys(training)
-            write_weights(draft / TRAINING_FILE, training, dtype)
+            write_weights(draft / TRAINING_FILE, training, dtype, done_with)
         write_config(draft, config, card, list(extra))
         for name, content in extra.items():
             (draft / name).write_bytes(content)

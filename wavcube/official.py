@@ -21,6 +21,7 @@ from wavcube.official_config import bottleneck_config, decoder_config, encoder_c
 from wavcube.official_names import TRAINED_ENCODER, translate
 from wavcube.release.build import build
 from wavcube.release.card import ModelCard, Source
+from wavcube.release.mapped import drop_pages
 from wavcube.release.ssl_folder import CONFIGURATION, fetch_encoder
 from wavcube.release.weights import load_strictly
 
@@ -126,6 +127,7 @@ def convert_official(
         training_state=training_state,
         dtype=dtype,
         overwrite=overwrite,
+        done_with=drop_pages,
     )
     return Conversion(written, len(found.weights), dict(found.skipped))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -195,6 +196,7 @@ class GuardedBrain(RunLoop, SeveralProcesses, Brain):
         self.modules.zero_grad(set_to_none=True)
         self.steps, self.ema, self.checkpointer = None, None, None
         self.optimizers_dict = {}
+        gc.collect()  # an optimizer and its schedule hold each other
 
     def facts(self) -> dict[str, int | str]:
         """Give what a report says of the whole run, also once an earlier checkpoint is loaded."""

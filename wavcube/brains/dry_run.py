@@ -9,6 +9,7 @@ import yaml
 #: keys of a YAML that say how much data there is, and what a dry run takes
 AMOUNTS = {
     "batch_size": 1,
+    "num_workers": 0,
     "crop_seconds": 1.0,
     "embedded_minutes": 1,
     "valid_utterances": 1,

@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from wavcube.release.weights import (
-    current_name,
-    load_strictly,
-    read_weights,
-    write_weights,
-)
+from wavcube.release.weights import current_name, load_strictly, read_weights
+from wavcube.release.weights_file import write_weights
 
 if TYPE_CHECKING:
     from wavcube.lobes.ssl_encoder import SSLEncoder

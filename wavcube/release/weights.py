@@ -1,4 +1,4 @@
-"""Strict reading and writing of safetensors weights, and the hash that names a model."""
+"""Strict reading of safetensors weights, and the hash that names a model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-
-from wavcube.atomic import give_default_mode
 
 # an error names so many keys of a kind, and counts the rest
 NAMED_KEYS = 6
@@ -80,51 +76,6 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ) from error
 
 
-def write_weights(
-    path: str | Path, tensors: Mapping[str, Tensor], dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """Write finite tensors as safetensors.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    tensors : mapping of str to Tensor
-        The weights. Integer tensors keep their type.
-    dtype : torch.dtype
-        Type of the floating point ones.
-
-    Returns
-    -------
-    dict of str to Tensor
-        What was stored.
-
-    Raises
-    ------
-    ValueError
-        If a value is not finite, or leaves the range of ``dtype``.
-    OSError
-        If the file cannot be written.
-    """
-    stored: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().to("cpu")
-        if tensor.is_floating_point():
-            if not bool(torch.isfinite(tensor).all()):
-                raise ValueError(f"weight {name} holds NaN or infinite values: nothing is written")
-            tensor = tensor.to(dtype)
-            if not bool(torch.isfinite(tensor).all()):
-                raise ValueError(f"weight {name} leaves the range of {dtype}: write float32")
-        # a copy: safetensors refuses tensors that share memory
-        stored[name] = tensor.clone(memory_format=torch.contiguous_format)
-    try:
-        save_file(stored, path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from error
-    give_default_mode(path)
-    return stored
-
-
 def load_strictly(
     module: nn.Module, tensors: Mapping[str, Tensor], where: str, assign: bool = False
 ) -> None:
@@ -149,6 +100,7 @@ def load_strictly(
 
     Examples
     --------
+    >>> import torch
     >>> load_strictly(nn.Linear(2, 1), {"weight": torch.zeros(1, 3)}, "my file")
     Traceback (most recent call last):
     ...
@@ -218,6 +170,7 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
     Examples
     --------
+    >>> import torch
     >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.zeros(1).half()})
     True
     >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.ones(1)})
