@@ -18,10 +18,81 @@ from speechbrain.dataio.batch import PaddedBatch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["CropDataset"]
+__all__ = ["CropDataset", "Crops", "gain_to"]
 
 
-class CropDataset(Dataset):
+class Crops(Dataset):
+    """What datasets of crops share: sizes, the epoch and collation.
+
+    Parameters
+    ----------
+    crop_seconds, crops_per_epoch, sample_rate, seed, peak_db
+        See :class:`CropDataset`.
+
+    Raises
+    ------
+    ValueError
+        When a number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        crop_seconds: float,
+        crops_per_epoch: int,
+        sample_rate: int,
+        seed: int,
+        peak_db: tuple[float, float] = (-6.0, -1.0),
+    ) -> None:
+        if crop_seconds <= 0 or crops_per_epoch < 1:
+            raise ValueError(
+                "crop_seconds and crops_per_epoch must be positive, "
+                f"not {crop_seconds} and {crops_per_epoch}"
+            )
+        if not peak_db[0] <= peak_db[1] <= 0:
+            raise ValueError(f"peak_db must be a range below 0 dB, low to high, not {peak_db}")
+        self.crop_samples = round(crop_seconds * sample_rate)
+        self.crops_per_epoch = crops_per_epoch
+        self.sample_rate = sample_rate
+        self.seed = seed
+        self.peak_db = peak_db
+        # In shared memory, so that workers which outlive an epoch see it change.
+        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; call it before the loader is iterated (`Brain.on_stage_start`)."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        """Return the crops in an epoch."""
+        return self.crops_per_epoch
+
+    def generator(self, index: int) -> np.random.Generator:
+        """Give the source of crop `index` of this epoch; an IndexError past the epoch's end."""
+        if not 0 <= index < self.crops_per_epoch:
+            raise IndexError(f"crop {index} is not within 0..{self.crops_per_epoch - 1}")
+        return np.random.default_rng((self.seed, int(self._epoch), index))
+
+    def collate(self, examples: Sequence[Mapping[str, Any]]) -> PaddedBatch:
+        """Stack crops; pass this as the loader's `collate_fn`.
+
+        Returns
+        -------
+        PaddedBatch
+            With `id` (a list) and `wav`: data `[B, crop_samples]`, zero-padded on the right, and
+            relative lengths `[B]`.
+        """
+        return PaddedBatch(list(examples), padding_func=self._pad)
+
+    def _pad(self, wavs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        data = torch.stack(
+            [torch.nn.functional.pad(wav, (0, self.crop_samples - len(wav))) for wav in wavs]
+        )
+        lengths = torch.tensor([len(wav) / self.crop_samples for wav in wavs])
+        return data, lengths
+
+
+class CropDataset(Crops):
     """A virtual epoch of random crops.
 
     Utterances are drawn with probabilities proportional to their durations and offsets uniformly,
@@ -74,18 +145,13 @@ class CropDataset(Dataset):
     ) -> None:
         if not utterances:
             raise ValueError("there is no utterance to take crops from")
-        if crop_seconds <= 0 or crops_per_epoch < 1:
-            raise ValueError(
-                "crop_seconds and crops_per_epoch must be positive, "
-                f"not {crop_seconds} and {crops_per_epoch}"
-            )
-        if not peak_db[0] <= peak_db[1] <= 0:
-            raise ValueError(f"peak_db must be a range below 0 dB, low to high, not {peak_db}")
-        self.crop_samples = round(crop_seconds * sample_rate)
-        self.crops_per_epoch = crops_per_epoch
-        self.sample_rate = sample_rate
-        self.seed = seed
-        self.peak_db = peak_db
+        super().__init__(
+            crop_seconds=crop_seconds,
+            crops_per_epoch=crops_per_epoch,
+            sample_rate=sample_rate,
+            seed=seed,
+            peak_db=peak_db,
+        )
         self._paths = [str(row["wav"]) for row in utterances]
         self._ids = [str(row.get("ID", Path(row["wav"]).stem)) for row in utterances]
         durations = np.array([float(row["duration"]) for row in utterances])
@@ -93,16 +159,6 @@ class CropDataset(Dataset):
             bad = self._ids[int(np.argmin(durations > 0))]
             raise ValueError(f"utterance {bad!r} has no duration above 0 s")
         self._ends = np.cumsum(durations) / durations.sum()
-        # In shared memory, so that workers which outlive an epoch see it change.
-        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; call it before the loader is iterated (`Brain.on_stage_start`)."""
-        self._epoch.fill_(epoch)
-
-    def __len__(self) -> int:
-        """Return the crops in an epoch."""
-        return self.crops_per_epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return crop `index` of this epoch: "id" and "wav" `[n]`, n <= crop_samples, float32."""
@@ -112,30 +168,10 @@ class CropDataset(Dataset):
 
     def draw(self, index: int) -> tuple[int, float, float]:
         """Draw an utterance, a position (0 to 1) among its offsets and a peak in dB."""
-        if not 0 <= index < self.crops_per_epoch:
-            raise IndexError(f"crop {index} is not within 0..{self.crops_per_epoch - 1}")
-        rng = np.random.default_rng((self.seed, int(self._epoch), index))
+        rng = self.generator(index)
         which = int(np.searchsorted(self._ends, rng.random(), side="right"))
         which = min(which, len(self._paths) - 1)
         return which, rng.random(), rng.uniform(*self.peak_db)
-
-    def collate(self, examples: Sequence[Mapping[str, Any]]) -> PaddedBatch:
-        """Stack crops; pass this as the loader's `collate_fn`.
-
-        Returns
-        -------
-        PaddedBatch
-            With `id` (a list) and `wav`: data `[B, crop_samples]`, zero-padded on the right, and
-            relative lengths `[B]`.
-        """
-        return PaddedBatch(list(examples), padding_func=self._pad)
-
-    def _pad(self, wavs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        data = torch.stack(
-            [torch.nn.functional.pad(wav, (0, self.crop_samples - len(wav))) for wav in wavs]
-        )
-        lengths = torch.tensor([len(wav) / self.crop_samples for wav in wavs])
-        return data, lengths
 
     def read(self, path: str, position: float) -> Tensor:
         """Read a crop that starts at `position` (0 to 1) of the possible offsets; mono, `[n]`."""

@@ -197,6 +197,6 @@ def _check_source(path: Path, index: Index) -> None:
     ):
         return
     raise ValueError(
-        f"the index {index.folder} does not match {path}, which has changed since (then "
-        f"{source['size']} bytes, now {found.st_size}): remove the index, and it is made anew"
+        f"the index {index.folder} does not match {path}, whose content is another by now: remove "
+        "the index, and it is made anew"
     )

@@ -1,0 +1,220 @@
+"""Batches of like length, crops and loaders of segments: exact, disjoint, resumable."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from speechbrain.utils.checkpoints import Checkpointer
+
+from wavcube.data.segments import open_segments
+from wavcube.data.segments.batches import DurationBatches
+from wavcube.data.segments.crops import SegmentCrops
+from wavcube.data.segments.loading import SegmentDataset, SegmentLoader
+from wavcube.data.segments.shuffle import shuffled
+
+RATE = 8000
+DURATIONS = np.random.default_rng(0).uniform(1, 20, 3000).astype(np.float32)
+
+
+def batches_of(**changes):
+    settings = {"max_seconds": 60, "max_rows": 12, "seed": 3, "window": 500}
+    return DurationBatches(DURATIONS, **{**settings, **changes})
+
+
+@pytest.fixture
+def segments(tmp_path):
+    """Twenty segments of a recording whose samples tell their place."""
+    samples = (np.arange(20 * RATE) % 30000 - 15000) / 32768
+    soundfile.write(tmp_path / "long.flac", samples, RATE)
+    rows = [
+        {"id": f"s{i}", "path": "long.flac", "start": i, "duration": 0.1 + 0.04 * i}
+        for i in range(20)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return open_segments(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 17, 1000, 4097])
+def test_a_shuffle_has_everything_once(size):
+    order = shuffled(np.arange(size), size, (1, 2))
+    assert sorted(order) == list(range(size))
+    assert (shuffled(np.arange(size // 2), size, (1, 2)) == order[: size // 2]).all()
+    if size > 10:
+        other = shuffled(np.arange(size), size, (1, 3))
+        assert (order == other).mean() < 0.4
+        assert abs(np.corrcoef(order, np.arange(size))[0, 1]) < 0.5
+
+
+def test_batches_are_bounded_and_of_like_length():
+    batches = list(batches_of())
+    assert sorted(row for batch in batches for row in batch) == list(range(3000))
+    padded = [len(batch) * DURATIONS[batch].max() for batch in batches]
+    assert max(padded) <= 60
+    assert max(map(len, batches)) == 12
+    assert DURATIONS.sum() / sum(padded) > 0.95  # of what is computed is speech
+    assert len(batches) == len(batches_of())
+
+
+def test_epochs_differ_and_come_again():
+    batches = batches_of()
+    first = list(batches)
+    assert list(batches) == first
+    batches.set_epoch(1)
+    assert list(batches) != first
+    batches.set_epoch(0)
+    assert list(batches) == first
+    assert list(batches_of(seed=4)) != first
+    # the order of a window is not that of the lengths
+    longest = [DURATIONS[batch].max() for batch in first[:40]]
+    assert abs(np.corrcoef(longest, np.arange(40))[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_ranks_share_out_what_one_process_has(world_size):
+    alone = list(batches_of())
+    parts = [list(batches_of(rank=r, world_size=world_size)) for r in range(world_size)]
+    assert len({len(part) for part in parts}) == 1
+    assert len(parts[0]) == len(batches_of(rank=1, world_size=world_size))
+    together = [batch for step in zip(*parts, strict=True) for batch in step]
+    assert together == alone[: len(together)]
+    assert len(alone) - len(together) < world_size
+
+
+def test_long_rows_are_left_out_and_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        batches = batches_of(max_seconds=15)
+    long = int((DURATIONS > 15).sum())
+    assert f"{long} of 3000 segments left out: longer than 15 s" in caplog.text
+    assert sum(map(len, batches)) == 3000 - long
+    with pytest.raises(ValueError, match="every one of the 3000 segments is longer than"):
+        batches_of(max_seconds=0.5)
+    with pytest.raises(ValueError, match="rank 2 is not one of 2"):
+        batches_of(rank=2, world_size=2)
+    with pytest.raises(ValueError, match="must be above 0"):
+        batches_of(max_rows=0)
+
+
+def loader_of(segments, workers=0, **changes):
+    settings = {"max_seconds": 1.5, "max_rows": 3, "seed": 1, **changes}
+    dataset = SegmentDataset(segments, RATE, DurationBatches(segments.durations, **settings))
+    return SegmentLoader(dataset, workers)
+
+
+def test_a_batch_holds_its_segments(segments):
+    loader = loader_of(segments)
+    for batch, rows in zip(loader, loader.dataset.batches, strict=True):
+        assert batch.id == [f"s{row}" for row in rows]
+        data, lengths = batch.wav
+        for wav, length, row in zip(data, lengths, rows, strict=True):
+            size = round(float(length) * data.shape[1])
+            torch.testing.assert_close(wav[:size], segments.read(row, RATE))
+            assert not wav[size:].any()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_goes_on_at_the_batch_where_it_was(segments, workers):
+    loader = loader_of(segments)
+    loader.dataset.set_epoch(4)
+    whole = [batch.id for batch in loader]
+    interrupted = loader_of(segments, workers)
+    interrupted.dataset.set_epoch(4)
+    begun = iter(interrupted)
+    assert [next(begun).id for _ in range(3)] == whole[:3]
+    state = json.loads(json.dumps(interrupted.state_dict()))
+    resumed = loader_of(segments, workers)
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state
+    assert [batch.id for batch in resumed] == whole[3:]
+    assert len([batch.id for batch in resumed]) == len(whole)  # the next epoch is whole
+    with pytest.raises(ValueError, match=r"not those that the run began with.*'max_rows': 3"):
+        loader_of(segments, max_rows=2).load_state_dict(state)
+
+
+def test_is_a_recoverable_of_speechbrain(segments, tmp_path):
+    loader = loader_of(segments)
+    whole = [batch.id for batch in loader]
+    begun = iter(loader)
+    next(begun), next(begun)
+    Checkpointer(tmp_path / "save", {"loader": loader}).save_checkpoint(end_of_epoch=False)
+    resumed = loader_of(segments)
+    Checkpointer(tmp_path / "save", {"loader": resumed}).recover_if_possible()
+    assert [batch.id for batch in resumed] == whole[2:]
+
+
+def spoil(segments, tmp_path, count):
+    """Let some of the rows name a recording that is gone."""
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    lines[:count] = [line.replace("long.flac", "gone.flac") for line in lines[:count]]
+    (tmp_path / f"b{count}.jsonl").write_text("\n".join(lines))
+    return open_segments(tmp_path / f"b{count}.jsonl")
+
+
+def test_unreadable_segments_are_logged_and_left_out_of_their_batch(segments, tmp_path, caplog):
+    spoilt = spoil(segments, tmp_path, 2)
+    loader = loader_of(spoilt, max_seconds=20, max_rows=20)
+    with caplog.at_level(logging.WARNING):
+        (batch,) = loader
+    assert len(batch.id) == 18
+    assert caplog.text.count("left out: there is no recording") == 2
+    loader.dataset.reads.max_fraction = 0.001
+    with pytest.raises(ValueError, match=r"of \d+ segments could not be read.*wavcube manifest"):
+        list(loader)
+    with pytest.raises(ValueError, match="none of the 1 segments of a batch"):
+        list(loader_of(spoilt, max_rows=1))
+
+
+def crops_of(segments, **changes):
+    settings = {"crop_seconds": 0.25, "crops_per_epoch": 60, "sample_rate": RATE, "seed": 5}
+    return SegmentCrops(segments, **{**settings, **changes})
+
+
+def test_crops_depend_on_seed_epoch_and_index_alone(segments):
+    crops = crops_of(segments)
+    crops.set_epoch(2)
+    wanted = [crops[i] for i in range(60)]
+    loader = torch.utils.data.DataLoader(
+        crops, batch_size=7, num_workers=2, collate_fn=crops.collate
+    )
+    found = [name for batch in loader for name in batch.id]
+    assert found == [crop["id"] for crop in wanted]
+    other = crops_of(segments)
+    other.set_epoch(2)
+    torch.testing.assert_close(other[59]["wav"], wanted[59]["wav"], rtol=0, atol=0)
+    other.set_epoch(3)
+    assert [other[i]["id"] for i in range(60)] != found
+
+
+def test_crops_stay_within_their_segments(segments):
+    crops = crops_of(segments, crops_per_epoch=120)
+    offsets = set()
+    for i in range(120):
+        crop = crops[i]
+        segment = segments[int(crop["id"][1:])]
+        frames = round(segment.duration * RATE)
+        assert len(crop["wav"]) == min(2000, frames)
+        # the recording is a ramp: a crop's slope tells its gain, its first sample its place
+        steps = crop["wav"].double().diff()
+        gain = float(steps[steps > 0].mean()) * 32768
+        place = round(float(crop["wav"][0]) / gain * 32768) + 15000
+        offset = (place - round(segment.start * RATE)) % 30000
+        assert 0 <= offset <= frames - len(crop["wav"])
+        offsets.add(offset / max(1, frames - len(crop["wav"])))
+    assert min(offsets) < 0.1
+    assert max(offsets) > 0.9
+
+
+def test_crops_pass_over_what_cannot_be_read(segments, tmp_path, caplog):
+    crops = crops_of(spoil(segments, tmp_path, 5))
+    with caplog.at_level(logging.WARNING):
+        names = [crops[i]["id"] for i in range(60)]
+    assert not {"s0", "s1", "s2", "s3", "s4"} & set(names)
+    assert 0 < caplog.text.count("left out: there is no recording") == crops.reads.bad
+    whole = [crops_of(segments)[i]["id"] for i in range(60)]
+    changed = [one for one, two in zip(whole, names, strict=True) if one != two]
+    assert set(changed) <= {"s0", "s1", "s2", "s3", "s4"}  # no other crop has changed
+    strict = crops_of(spoil(segments, tmp_path, 20), max_bad_fraction=0.003)
+    with pytest.raises(ValueError, match="4 of 4 segments could not be read"):
+        strict[0]

@@ -1,0 +1,159 @@
+"""Whole segments in batches of like length, from any position of a run on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataloader import SaveableDataLoader
+from speechbrain.utils.checkpoints import register_checkpoint_hooks
+from torch.utils.data import Dataset
+
+from wavcube.data.segments.bad import BadReads
+from wavcube.data.segments.batches import DurationBatches
+from wavcube.data.segments.collection import Segments
+
+__all__ = ["SegmentDataset", "SegmentLoader"]
+
+
+class SegmentDataset(Dataset):
+    """Segments with their audio.
+
+    Parameters
+    ----------
+    segments : Segments
+        The rows.
+    sample_rate : int
+        Of the waveforms, in Hz.
+    batches : DurationBatches
+        Of these rows; its epoch is set along with the dataset's.
+    max_bad_fraction : float
+        How many segments may be unreadable; those are logged and left out of their batch.
+
+    Raises
+    ------
+    ValueError
+        If the batches are of another number of rows.
+    """
+
+    def __init__(
+        self,
+        segments: Segments,
+        sample_rate: int,
+        batches: DurationBatches,
+        max_bad_fraction: float = 0.01,
+    ) -> None:
+        if len(batches.durations) != len(segments):
+            raise ValueError(
+                f"the batches are of {len(batches.durations)} rows, there are {len(segments)}"
+            )
+        self.segments, self.sample_rate, self.batches = segments, sample_rate, batches
+        self.reads = BadReads(max_bad_fraction)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; call it before the loader is iterated, as the Brain does."""
+        self.batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Return how many segments there are."""
+        return len(self.segments)
+
+    def __getitem__(self, number: int) -> dict[str, Any] | None:
+        """Return "id", "wav" `[T]`, "spk_id" and "wrd" of a segment; None of an unreadable one."""
+        segment = self.segments[number]
+        try:
+            wav = self.segments.read(number, self.sample_rate)
+        except (ValueError, OSError) as error:
+            self.reads.failed(error)
+            return None
+        self.reads.succeeded()
+        return {"id": segment.id, "wav": wav, "spk_id": segment.speaker, "wrd": segment.text}
+
+    def collate(self, examples: Sequence[dict[str, Any] | None]) -> PaddedBatch:
+        """Pad the segments of a batch.
+
+        Parameters
+        ----------
+        examples : sequence
+            Items of the dataset.
+
+        Returns
+        -------
+        PaddedBatch
+            With `id`, `spk_id` and `wrd` (lists) and `wav`: data `[B, T]`, relative lengths `[B]`.
+
+        Raises
+        ------
+        ValueError
+            If none of them could be read.
+        """
+        good = [example for example in examples if example is not None]
+        if not good:
+            raise ValueError(
+                f"none of the {len(examples)} segments of a batch could be read, for the reasons "
+                "that were logged: `wavcube manifest` writes a manifest without bad ones"
+            )
+        return PaddedBatch(good)
+
+
+@register_checkpoint_hooks
+class SegmentLoader(SaveableDataLoader):
+    """A loader that goes on where it was, to the batch, however many workers read ahead.
+
+    As a recoverable of SpeechBrain's checkpointer it keeps its place itself; without one there are
+    :meth:`state_dict` and :meth:`load_state_dict`. The batches passed over are not read.
+
+    Parameters
+    ----------
+    dataset : SegmentDataset
+        With its batches.
+    num_workers : int
+        Processes that read.
+    """
+
+    def __init__(self, dataset: SegmentDataset, num_workers: int = 0) -> None:
+        super().__init__(
+            dataset,
+            batch_sampler=dataset.batches,
+            collate_fn=dataset.collate,
+            num_workers=num_workers,
+            generator=torch.Generator(),  # the global one stays as it is
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the place after the last batch that was taken, and what the order depends on."""
+        given = self._speechbrain_recovery_skip_to or 0
+        if self._speechbrain_iterator is not None:
+            given = self._speechbrain_iterator._num_yielded
+        batches = self.dataset.batches
+        return {"epoch": batches.epoch, "batches": given, "order": batches.facts()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a place; the next iteration gives the batch that would have come.
+
+        Parameters
+        ----------
+        state : dict
+            Of :meth:`state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If the batches are others by now.
+        """
+        facts = self.dataset.batches.facts()
+        if facts != state["order"]:
+            changed = {
+                key: state["order"].get(key)
+                for key in facts
+                if facts[key] != state["order"].get(key)
+            }
+            raise ValueError(
+                f"the batches are not those that the run began with, of {changed}: restore the "
+                "data and the settings, or begin anew"
+            )
+        self.dataset.set_epoch(state["epoch"])
+        self._speechbrain_iterator = None
+        self._speechbrain_recovery_skip_to = state["batches"]
