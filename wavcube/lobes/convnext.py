@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavcube.lobes.lengths import length_mask
+from wavcube.lobes.linear import Linear
 
 
 def _conv_over_time(conv: nn.Conv1d, x: Tensor) -> Tensor:
@@ -57,8 +58,8 @@ class ConvNeXtBlock(nn.Module):
             raise ValueError(f"kernel_size={kernel_size} must be odd, to keep the number of frames")
         self.depthwise = nn.Conv1d(dim, dim, kernel_size, groups=dim)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.expand = nn.Linear(dim, intermediate_dim)
-        self.contract = nn.Linear(intermediate_dim, dim)
+        self.expand = Linear(dim, intermediate_dim)
+        self.contract = Linear(intermediate_dim, dim)
         self.gain = nn.Parameter(torch.full((dim,), layer_scale))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -126,7 +127,7 @@ class ConvNeXtBackbone(nn.Module):
             raise ValueError(f"num_layers={num_layers} must be at least 1")
         self.latent_dim, self.dim, self.intermediate_dim = latent_dim, dim, intermediate_dim
         self.kernel_size, self.upsampling = kernel_size, upsampling
-        self.upsample = nn.Linear(latent_dim, upsampling * latent_dim)
+        self.upsample = Linear(latent_dim, upsampling * latent_dim)
         self.embed = nn.Conv1d(latent_dim, dim, kernel_size)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.blocks = nn.ModuleList(

@@ -13,6 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavcube.lobes.local_attention import LocalAttention
+from wavcube.lobes.modes import is_plain_inference
+
+# gated biases that are made at once: what stays in a CPU's cache, and what a GPU has room for
+MOST_BIASES_CPU, MOST_BIASES_GPU = 2**21, 2**26
+FEWEST_QUERIES = 32
 
 #: (query, key, value, gate) to the weighted values: `[B, H, N, D]` three times and `[B, H, N, 1]`
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -25,6 +30,9 @@ def _by_distance(biases: Tensor, distance: Tensor) -> Tensor:
 
 class GlobalAttention:
     """Every query sees every key.
+
+    Where no gradient is wanted queries go in blocks, so that no N x N matrix exists: memory grows
+    with N alone, and what is read stays in the cache.
 
     Parameters
     ----------
@@ -41,9 +49,11 @@ class GlobalAttention:
     """
 
     def __init__(self, biases: Tensor, mask: Tensor | None) -> None:
-        position = torch.arange(biases.shape[1] // 2 + 1, device=biases.device)
-        self.bias = _by_distance(biases, position[None, :] - position[:, None])
+        self.frames = biases.shape[1] // 2 + 1
         self.hidden = None if mask is None else ~mask[:, None, None, :]
+        # row r of the view belongs to query N - 1 - r: biases[r : r + N]
+        self.reversed_rows = biases.unfold(1, self.frames, 1)
+        self.bias = None if is_plain_inference() else self._all_rows(biases)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, gate: Tensor) -> Tensor:
         """Attend.
@@ -60,10 +70,31 @@ class GlobalAttention:
         Tensor
             `[B, H, N, D]`.
         """
-        bias = gate * self.bias
+        if self.bias is not None:
+            return self._attend(query, key, value, gate * self.bias)
+        query, gate = query.flip(2), gate.flip(2)
+        size = self._block(query)
+        blocks = [
+            self._attend(q, key, value, g * self.reversed_rows[:, start : start + size])
+            for start, q, g in zip(
+                range(0, self.frames, size), query.split(size, 2), gate.split(size, 2), strict=True
+            )
+        ]
+        return torch.cat(blocks, 2).flip(2)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         if self.hidden is not None:
             bias = bias.masked_fill(self.hidden, float("-inf"))
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+
+    def _block(self, query: Tensor) -> int:
+        """Choose how many queries attend at once."""
+        most = MOST_BIASES_CPU if query.device.type == "cpu" else MOST_BIASES_GPU
+        return max(FEWEST_QUERIES, most // (query.shape[0] * query.shape[1] * self.frames))
+
+    def _all_rows(self, biases: Tensor) -> Tensor:
+        position = torch.arange(self.frames, device=biases.device)
+        return _by_distance(biases, position[None, :] - position[:, None])
 
 
 class RelativeLocalAttention:

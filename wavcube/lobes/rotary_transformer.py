@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.linear import Linear
 from wavcube.lobes.rotary import rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -63,10 +64,10 @@ class RotarySelfAttention(nn.Module):
                 f"dim={dim} cannot be split into num_heads={num_heads} heads of even width"
             )
         self.num_heads = num_heads
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(dim, dim, bias=False)
-        self.v_proj = nn.Linear(dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.k_proj = Linear(dim, dim, bias=False)
+        self.v_proj = Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, table: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """Mix frames.
@@ -119,8 +120,8 @@ class RotaryTransformerLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(dim)
         self.attention = RotarySelfAttention(dim, num_heads)
         self.ffn_norm = nn.LayerNorm(dim)
-        self.ffn_in = nn.Linear(dim, ffn_dim)
-        self.ffn_out = nn.Linear(ffn_dim, dim)
+        self.ffn_in = Linear(dim, ffn_dim)
+        self.ffn_out = Linear(ffn_dim, dim)
 
     @property
     def ffn_dim(self) -> int:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from wavcube.lobes.filterbank_wavlm import FilterBankWavLM
 from wavcube.lobes.lengths import ceil_division, length_mask
+from wavcube.lobes.ssl_front_end import run_front_end
 from wavcube.lobes.ssl_models import MODEL_TYPES, build_model, run_layers
 
 # the variance of a clip is normalised to one with this added, as transformers' feature extractor
@@ -292,8 +293,4 @@ class SSLEncoder(nn.Module):
         extractor = self.model.feature_extractor
         if self._has_filter_bank:
             return extractor(wavs)
-        x = wavs[:, None]
-        # not extractor(wavs): in train mode that makes the waveform require gradients
-        for layer in extractor.conv_layers:
-            x = layer(x)
-        return x.transpose(1, 2)
+        return run_front_end(extractor, wavs, self.hop, self.num_samples_for(1))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.linear import Linear
 from wavcube.lobes.relative_attention import Attend, GlobalAttention, RelativeLocalAttention
 
 
@@ -67,10 +68,10 @@ class GatedRelativeAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"width {dim} is not a multiple of the {num_heads} heads")
         self.num_heads, self.num_buckets, self.max_distance = num_heads, num_buckets, max_distance
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(dim, dim)
-        self.v_proj = nn.Linear(dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.k_proj = Linear(dim, dim)
+        self.v_proj = Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
         self.gru_rel_pos_const = nn.Parameter(torch.ones(1, num_heads, 1, 1))
         self.gru_rel_pos_linear = nn.Linear(dim // num_heads, 8)
         if owns_table:
@@ -145,8 +146,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.intermediate_dense = nn.Linear(dim, hidden_dim)
-        self.output_dense = nn.Linear(hidden_dim, dim)
+        self.intermediate_dense = Linear(dim, hidden_dim)
+        self.output_dense = Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, N, C]` to `[B, N, C]`."""
