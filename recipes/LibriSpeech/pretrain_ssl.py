@@ -22,7 +22,9 @@ from wavcube.brains.command_line import parse_arguments
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent_parts import spread
 from wavcube.brains.pretraining import PretrainingBrain
+from wavcube.brains.ranks import join_group, leave_group, main_first, on_main
 from wavcube.brains.run_data import embedded_corpus
+from wavcube.brains.several import global_batch_size
 from wavcube.brains.usage import interruptible, show, usage_errors
 from wavcube.data.crops import CropDataset
 from wavcube.data.scan import scan_audio_folder
@@ -57,7 +59,8 @@ def find_clusters(hparams, settings, crops):
     else:
         features = EncoderFeatures(encoder, settings.layer)
     targets = ClusterTargets(features, settings.clusters)
-    loader = SaveableDataLoader(crops, hparams["batch_size"], collate_fn=crops.collate)
+    size = global_batch_size(hparams["batch_size"])
+    loader = SaveableDataLoader(crops, size, collate_fn=crops.collate)
     batches = []
     for batch in islice(loader, hparams["cluster_batches"]):
         wavs, lens = batch.wav
@@ -73,7 +76,7 @@ def train_round(settings, rows, valid_rows, hparams, run_opts):
         crops = CropDataset(
             [row.as_dict() for row in rows],
             crop_seconds=hparams["crop_seconds"],
-            crops_per_epoch=hparams["validate_every"] * hparams["batch_size"],
+            crops_per_epoch=hparams["validate_every"] * global_batch_size(hparams["batch_size"]),
             sample_rate=encoder.sample_rate,
             seed=hparams["seed"],
         )
@@ -99,7 +102,6 @@ def main(arguments):
     """Read the arguments and the YAML, and run."""
     with interruptible("pretrain_ssl.py"), refuse():
         hparams_file, run_opts, overrides = parse_arguments(arguments, __doc__)
-        sb.utils.distributed.ddp_init_group(run_opts)
         with open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
     with interruptible("pretrain_ssl.py", hparams["output_folder"]):
@@ -110,12 +112,15 @@ def run(hparams, run_opts, hparams_file, overrides):
     """Train all rounds and leave the encoder's folder."""
     with refuse():
         # before anything is written: a mistake leaves no folder behind
-        rows, valid_rows = collect_speech(hparams)
+        with main_first():
+            rows, valid_rows = collect_speech(hparams)
+        join_group(run_opts)
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
     for settings in hparams["rounds"]:
         train_round(settings, rows, valid_rows, hparams, run_opts)
     target = Path(hparams["output_folder"]) / "encoder"
-    write_encoder(hparams["encoder"], target)
+    on_main(lambda: write_encoder(hparams["encoder"], target))
+    leave_group()
     show(f"encoder: {target}")
 
 

@@ -22,6 +22,7 @@ from wavcube.brains.command_line import parse_arguments
 from wavcube.brains.latent import LatentBrain
 from wavcube.brains.latent_parts import LatentParts
 from wavcube.brains.latent_run import LatentRun
+from wavcube.brains.ranks import join_group, main_first
 from wavcube.brains.run_data import prepare_rows
 from wavcube.brains.schedules import ResumeError
 from wavcube.brains.usage import interruptible, nothing_left_of, usage_errors
@@ -33,7 +34,6 @@ def main(arguments):
     """Read the arguments and the YAML, and run."""
     with interruptible("train.py"), refuse():
         hparams_file, run_opts, overrides = parse_arguments(arguments, __doc__)
-        sb.utils.distributed.ddp_init_group(run_opts)
         with open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
     with interruptible("train.py", hparams["output_folder"]):
@@ -45,8 +45,9 @@ def train(hparams, run_opts, hparams_file, overrides):
     started, release = time.monotonic(), hparams["pretrained"]
     with refuse():
         parts = LatentParts.from_block(hparams["model"], release, hparams["reset_discriminators"])
-        with nothing_left_of(hparams["output_folder"]):
+        with nothing_left_of(hparams["output_folder"]), main_first():
             run = LatentRun(parts, prepare_rows(hparams, prepare), hparams, run_opts)
+        join_group(run_opts)
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
         run.begin()
     for stage in run.stages:

@@ -18,6 +18,7 @@ from wavcube.brains.conversion_trials import (
     score_trials,
 )
 from wavcube.brains.latent_parts import spread
+from wavcube.brains.several import global_batch_size
 from wavcube.brains.task_recipe import TaskRecipe
 from wavcube.brains.usage import show
 from wavcube.brains.voice_library import VoiceLibrary, check_several, speaker_embeddings
@@ -144,7 +145,7 @@ class ConversionRecipe(TaskRecipe):
             "reference_frames": round(hparams["reference_seconds"] * rate),
             "embeddings": embeddings,
         }
-        per_epoch = hparams["validate_every"] * hparams["batch_size"]
+        per_epoch = hparams["validate_every"] * global_batch_size(hparams["batch_size"])
         clips, apart = library.add(train, bars), library.add(valid, bars)
         return (
             LessonDataset(clips, library.read, lessons=per_epoch, seed=seed, **sizes),

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from wavcube.brains.latent_parts import spread
 from wavcube.brains.latent_report import Resynthesis, write_samples
+from wavcube.brains.several import global_batch_size
 from wavcube.brains.task_recipe import TaskRecipe
 from wavcube.brains.usage import show
 from wavcube.data.crops import CropDataset
@@ -77,7 +78,7 @@ class EnhancementRecipe(TaskRecipe):
         show(describe_split({**self.rows, "valid": valid, "test": self._pick("test")}))
         crops = {
             "crop_seconds": hparams["crop_seconds"],
-            "crops_per_epoch": hparams["validate_every"] * hparams["batch_size"],
+            "crops_per_epoch": hparams["validate_every"] * global_batch_size(hparams["batch_size"]),
             "sample_rate": self.model.sample_rate,
             "seed": hparams["seed"],
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import MainProcessContext, if_main_process
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,8 @@ class Journal:
         from speechbrain.utils.train_logger import FileTrainLogger
 
         self.text.parent.mkdir(parents=True, exist_ok=True)
-        FileTrainLogger(str(self.text), precision=3).log_stats(dict(meta), train, valid)
+        with MainProcessContext():  # or it would wait for the others
+            FileTrainLogger(str(self.text), precision=3).log_stats(dict(meta), train, valid)
 
     def scalars(self, values: Mapping[str, float], update: int, family: str) -> None:
         """Add a point to curves.

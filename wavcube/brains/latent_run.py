@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain.dataio.dataset import DynamicItemDataset
-from speechbrain.utils.distributed import if_main_process, infer_device
+from speechbrain.utils.distributed import infer_device
 from torch import Tensor
 
 from wavcube.brains import latent_report
@@ -22,6 +22,8 @@ from wavcube.brains.latent_card import describe_run
 from wavcube.brains.latent_coordinates import fit_latent_basis
 from wavcube.brains.latent_evaluation import check_evaluation, choose_rows, count_longer
 from wavcube.brains.latent_parts import LatentParts, spread
+from wavcube.brains.ranks import is_main, leave_group, on_main
+from wavcube.brains.several import global_batch_size
 from wavcube.brains.usage import show
 from wavcube.data.crops import CropDataset
 from wavcube.data.manifest import Utterance
@@ -83,11 +85,11 @@ class LatentRun:
 
     def begin(self) -> None:
         """Say how much speech there is, and evaluate a release as it came."""
-        if if_main_process():
-            parts = {"train": self.rows["train"], "valid": self.valid_rows, "test": self.test_rows}
-            show(describe_split(parts) + self._left_out())
+        parts = {"train": self.rows["train"], "valid": self.valid_rows, "test": self.test_rows}
+        show(describe_split(parts) + self._left_out())
         if self.is_fine_tuning:
-            self._resynthesize(AS_RELEASED, self.run_opts["device"] or infer_device())
+            device = self.run_opts["device"] or infer_device()
+            on_main(lambda: self._resynthesize(AS_RELEASED, device))
 
     def datasets(self, stage: str) -> tuple[CropDataset, DynamicItemDataset]:
         """Build what a stage trains on and is validated on; each stage draws its own crops.
@@ -106,7 +108,7 @@ class LatentRun:
         crops = CropDataset(
             [row.as_dict() for row in self.rows["train"]],
             crop_seconds=hparams["crop_seconds"],
-            crops_per_epoch=hparams["validate_every"] * self.batch_size(stage),
+            crops_per_epoch=hparams["validate_every"] * global_batch_size(self.batch_size(stage)),
             sample_rate=rate,
             seed=hparams["seed"] + self.stages.index(stage),
         )
@@ -133,7 +135,7 @@ class LatentRun:
         }
 
     def batch_size(self, stage: str) -> int:
-        """Give the crops of an update: of the stage itself where it says, of the recipe otherwise.
+        """Give a process's crops of an update: the stage's own number, otherwise the recipe's.
 
         Parameters
         ----------
@@ -170,6 +172,9 @@ class LatentRun:
         """
         brain.end_training()
         self.parts.has_trained_discriminators |= brain.settings.is_adversarial
+        on_main(lambda: self._evaluate(stage, brain))
+
+    def _evaluate(self, stage: str, brain: LatentBrain) -> None:
         if stage == self.stages[-1]:
             self._choose_coordinates(brain.device)
             self._release(self.folder / "release", self.parts.training_state())
@@ -181,12 +186,15 @@ class LatentRun:
     def finish(self, started: float) -> None:
         """Score all that was resynthesized, and write table, release's card and samples.
 
+        The main process does; it is the last step, in which the others end.
+
         Parameters
         ----------
         started : float
             When the run began, of `time.monotonic`.
         """
-        if not if_main_process():
+        leave_group()
+        if not is_main():
             return
         hparams, folder, parts = self.hparams, self.folder, self.parts
         self.facts["seconds"] = round(time.monotonic() - started, 1)
@@ -228,8 +236,6 @@ class LatentRun:
         state: Mapping[str, Tensor],
         table: Mapping[str, Mapping[str, Summary]] | None = None,
     ) -> None:
-        if not if_main_process():
-            return
         card = describe_run(self.parts.model, self.hparams, table or {})
         write_release(self.parts.model, target, card=card, training_state=state, overwrite=True)
 

@@ -15,12 +15,14 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from wavcube.brains.base import GuardedBrain, unwrap
+from wavcube.brains.collectives import same_everywhere
 from wavcube.brains.journal import Journal
 from wavcube.brains.settings import TrainingSettings
 from wavcube.data.corruption import Corruption
 from wavcube.lobes.cluster_targets import ClusterTargets
 from wavcube.lobes.lengths import ceil_division, length_mask, to_absolute
 from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.losses.masking import masked_mean
 
 
 def span_mask(num_frames: Tensor, size: int, probability: float, span: int) -> Tensor:
@@ -162,6 +164,7 @@ class PretrainingBrain(GuardedBrain):
             modules, opt_class, hparams, run_opts, checkpointer, settings=settings, journal=journal
         )
         self.targets = targets.to(self.device)
+        same_everywhere(self.targets)
         self.corruption, self.speed = corruption, speed
 
     def stateful(self) -> dict[str, Any]:
@@ -207,11 +210,12 @@ class PretrainingBrain(GuardedBrain):
             Training notes the terms, the rest scores each utterance.
         """
         del batch
+        logits = predictions.logits.float().transpose(1, 2)
+        entropies = F.cross_entropy(logits, predictions.classes, reduction="none")
         terms = {
-            name: F.cross_entropy(predictions.logits[frames].float(), predictions.classes[frames])
+            # an utterance of a few frames may be hidden as a whole, and this then be zero
+            name: masked_mean(entropies, frames)
             for name, frames in (("hidden", predictions.hidden), ("visible", predictions.visible))
-            # an utterance of a few frames may be hidden as a whole
-            if frames.any()
         }
         if stage == Stage.TRAIN:
             self.note(terms)

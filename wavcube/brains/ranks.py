@@ -46,6 +46,11 @@ class _Meeting:
     size: int
     waits: int = 0
 
+    def tell(self, key: str, value: str) -> None:
+        """Put down what the others wait for, if this is the main process."""
+        if self.rank == 0:
+            self.store.set(key, value)
+
 
 _meeting: _Meeting | None = None
 
@@ -183,15 +188,13 @@ def main_first() -> Iterator[None]:
     key = f"main {_meeting.waits}"
     if _meeting.rank != 0:
         _wait(_meeting.store, key)
-        yield
-        return
     try:
         with MainProcessContext():  # SpeechBrain's barriers would wait for those who wait here
             yield
     except BaseException:
-        _meeting.store.set(key, FAILED)
+        _meeting.tell(key, FAILED)
         raise
-    _meeting.store.set(key, DONE)
+    _meeting.tell(key, DONE)
 
 
 def on_main(work: Callable[[], None]) -> None:

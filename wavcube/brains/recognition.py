@@ -13,6 +13,7 @@ from speechbrain.utils.metric_stats import ErrorRateStats
 from torch import Tensor
 from torch.optim import Optimizer
 
+from wavcube.brains.collectives import gathered
 from wavcube.brains.journal import Journal
 from wavcube.brains.task import TaskBrain, TaskSettings
 from wavcube.ctc_search import CTCSearch
@@ -108,6 +109,14 @@ class RecognitionBrain(TaskBrain):
         """Begin to count."""
         super().on_stage_start(stage, epoch)
         self.errors = new_counts()
+
+    def gather_scores(self) -> None:
+        """Collect the counts of errors, too."""
+        super().gather_scores()
+        for stats in self.errors.values():
+            parts = gathered((stats.ids, stats.scores))
+            stats.ids = [name for names, _ in parts for name in names]
+            stats.scores = [counts for _, scores in parts for counts in scores]
 
     def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Add the error rates to the scores of a validation."""

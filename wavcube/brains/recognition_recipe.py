@@ -17,6 +17,7 @@ from tqdm import tqdm
 from wavcube.brains.latent_parts import spread
 from wavcube.brains.recognition import count_errors, new_counts
 from wavcube.brains.recognition_scores import error_rate
+from wavcube.brains.several import global_batch_size
 from wavcube.brains.task_recipe import AT_THE_START, TaskRecipe
 from wavcube.brains.usage import show
 from wavcube.ctc_search import CTCSearch
@@ -114,8 +115,9 @@ class RecognitionRecipe(TaskRecipe):
         valid = spread(self.rows["valid"], hparams["valid_utterances"])
         show(describe_split({"train": rows, "valid": valid, "test": self._test_rows()}))
         read = self._reader([*rows, *valid])
-        per_epoch = hparams["validate_every"] * hparams["batch_size"]
-        sizes = {"batch_size": hparams["batch_size"], "seed": hparams["seed"]}
+        together = global_batch_size(hparams["batch_size"])
+        per_epoch = hparams["validate_every"] * together
+        sizes = {"batch_size": together, "seed": hparams["seed"]}
         return (
             TranscribedDataset(rows, self.labels["train"], read, per_epoch, **sizes),
             TranscribedDataset(valid, self.labels["valid"], read),

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from wavcube.brains.enhancement_recipe import gains
 from wavcube.brains.latent_report import Resynthesis, write_samples
 from wavcube.brains.run_data import embedded_corpus
+from wavcube.brains.several import global_batch_size
 from wavcube.brains.task_recipe import TaskRecipe
 from wavcube.brains.usage import show
 from wavcube.data.further import further_speech
@@ -122,7 +123,8 @@ class SeparationRecipe(TaskRecipe):
             self._train: Dataset = RemixedDataset(
                 self.rows["train"],
                 rate,
-                crops_per_epoch=hparams["validate_every"] * hparams["batch_size"],
+                crops_per_epoch=hparams["validate_every"]
+                * global_batch_size(hparams["batch_size"]),
                 gain_db=hparams["remix_gain_db"],
                 speed=hparams["remix_speed"],
                 **crops,

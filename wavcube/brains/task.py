@@ -15,11 +15,11 @@ from speechbrain.utils.checkpoints import (
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from speechbrain.utils.distributed import is_distributed_initialized
 from torch import Tensor
 from torch.optim import Optimizer
 
 from wavcube.brains.base import GuardedBrain, unwrap
+from wavcube.brains.collectives import gathered
 from wavcube.brains.journal import Journal
 from wavcube.brains.settings import TrainingSettings
 from wavcube.lobes.heads.task_model import TaskModel
@@ -66,8 +66,7 @@ class TaskBrain(GuardedBrain):
     Raises
     ------
     ValueError
-        If the best metric is none of ``SCORES``; or fine-tuning is to begin later in a run of
-        several processes.
+        If the best metric is none of ``SCORES``.
     """
 
     # names of the validation's scores, and whether more of each is better
@@ -91,12 +90,6 @@ class TaskBrain(GuardedBrain):
                 f"measures: {sorted(self.SCORES)}"
             )
         settings = replace(settings, best_is_highest=self.SCORES[settings.best_metric])
-        if is_distributed_initialized() and model.representation.unfreeze_at:
-            # what was frozen when the model was wrapped is not shared between processes
-            raise ValueError(
-                f"unfreeze_at {model.representation.unfreeze_at} needs a single process: take 0 "
-                "with several"
-            )
         super().__init__(
             {"model": model},
             opt_class,
@@ -138,6 +131,12 @@ class TaskBrain(GuardedBrain):
         """Record that an item of the validation has no score, and why."""
         self._unscored[item] = reason
 
+    def gather_scores(self) -> None:
+        """Collect what could not be scored, too."""
+        super().gather_scores()
+        for part in gathered(self._unscored):
+            self._unscored |= part
+
     def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Take the means over a validation; a metric that no item has is not a number."""
         super().on_stage_end(stage, stage_loss, epoch)
@@ -159,6 +158,7 @@ class TaskBrain(GuardedBrain):
         """Freeze or unfreeze the representation for the update that begins."""
         super().on_fit_batch_start(batch, should_step)
         self.model.representation.set_update(self.optimizer_step)
+        self.wrap_what_trains()
 
 
 @register_checkpoint_hooks

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.utils.distributed import ddp_init_group, if_main_process
 from speechbrain.utils.seed import seed_everything
 from torch.utils.data import Dataset
 
@@ -22,6 +21,7 @@ from wavcube.brains.checkpoints import AtomicCheckpointer
 from wavcube.brains.command_line import parse_arguments
 from wavcube.brains.journal import Journal
 from wavcube.brains.latent_report import write_metrics
+from wavcube.brains.ranks import is_main, join_group, leave_group, main_first, on_main
 from wavcube.brains.schedules import ResumeError
 from wavcube.brains.task import TaskBrain
 from wavcube.brains.task_card import describe_task
@@ -182,7 +182,6 @@ class TaskRecipe:
         """
         with interruptible(self.program), self.refuse():
             hparams_file, self.run_opts, overrides = parse_arguments(arguments, self.usage)
-            ddp_init_group(self.run_opts)
             with open(hparams_file, encoding="utf-8") as file:
                 self.hparams = load_hyperpyyaml(file, overrides)
             self.folder = Path(self.hparams["output_folder"])
@@ -193,29 +192,36 @@ class TaskRecipe:
         started = time.monotonic()
         with self.refuse():
             with nothing_left_of(self.folder):
-                self.rows = self.prepare()
-                self.model = self._first_model()
-                self.check()
+                with main_first():
+                    self.rows = self.prepare()
+                    self.model = self._first_model()
+                    self.check()
+                join_group(self.run_opts)
                 brain = self._brain()
             sb.create_experiment_directory(self.folder, hparams_file, overrides)
-            if if_main_process():  # SpeechBrain copies the file that calls it
-                shutil.copy(inspect.getfile(type(self)), self.folder)
-            table = self.references()
-            self.device = brain.device
-            first = AT_THE_START if self.hparams["pretrained"] is None else AS_RELEASED
-            table[first] = self.evaluate(first)
-            self._card(table)  # what it would refuse, it refuses before the training
-            train, valid = self.datasets()
+            self.device, table = brain.device, {}
+            on_main(lambda: self._begin(table))
+            with main_first():  # it fills the caches
+                train, valid = self.datasets()
         seed_everything(self.hparams["seed"])
         with self.refuse(kinds=(ResumeError,)):
             loaders = self.loader_options(train), self.loader_options(valid)
             brain.fit(brain.epochs, train, valid, None, *loaders)
         with self.refuse():
             brain.load_best()
-            self._release(table)  # it is there whatever becomes of the evaluation
-            table[brain.settings.name] = self.evaluate(brain.settings.name)
-            if if_main_process():
+            leave_group()
+            if is_main():
+                self._release(table)  # it is there whatever becomes of the evaluation
+                table[brain.settings.name] = self.evaluate(brain.settings.name)
                 self._finish(table, brain, time.monotonic() - started)
+
+    def _begin(self, table: dict[str, dict[str, Summary]]) -> None:
+        """Score what needs no training; what a card would refuse, it refuses before that."""
+        shutil.copy(inspect.getfile(type(self)), self.folder)  # SpeechBrain copies who calls it
+        table.update(self.references())
+        first = AT_THE_START if self.hparams["pretrained"] is None else AS_RELEASED
+        table[first] = self.evaluate(first)
+        self._card(table)
 
     def _first_model(self) -> TaskModel:
         source = self.hparams["pretrained"]
@@ -270,7 +276,5 @@ class TaskRecipe:
         return describe_task(self.model, self.hparams, table, self.card_entries())
 
     def _release(self, table: Mapping[str, Mapping[str, Summary]]) -> None:
-        if not if_main_process():
-            return
         card, extra, target = self._card(table), self.extra_files(), self.folder / "release"
         write_release(self.model, target, card=card, overwrite=True, extra_files=extra)

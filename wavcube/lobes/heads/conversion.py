@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from wavcube.lobes.lengths import length_mask
 from wavcube.lobes.voice import Voice, instance_normalize, masked_moments
+from wavcube.losses.masking import masked_mean
 
 # ends of the scale of F0 that a head sees, in Hz
 LOWEST_HZ, HIGHEST_HZ = 60.0, 500.0
@@ -181,7 +182,7 @@ class ConversionHead(nn.Module):
         mean, std = masked_moments(voice.latents.float(), voice.frames)
         scaled = (target - mean[:, None]) / std[:, None].clamp(min=SMALLEST_STD)
         errors = self.errors(latents, frames, log_f0, voiced, voice, scaled)
-        return errors[length_mask(frames, errors.shape[1])].mean()
+        return masked_mean(errors.mean(dim=-1), length_mask(frames, errors.shape[1]))
 
     def check(self, latents: Tensor, voice: Voice) -> None:
         """Refuse latents, moments or embeddings of other widths with a ValueError."""
