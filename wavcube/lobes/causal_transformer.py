@@ -139,6 +139,11 @@ class CausalTransformerBackbone(nn.Module):
         """Hidden frames per latent frame."""
         return self.upsampler.stride
 
+    @property
+    def context(self) -> None:
+        """None: a frame depends on all that came before, and through the GroupNorm on all."""
+        return None
+
     def config(self) -> dict[str, Any]:
         """Give the constructor's arguments as plain data.
 

@@ -140,6 +140,12 @@ class ConvNeXtBackbone(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
+    @property
+    def context(self) -> tuple[int, int]:
+        """Hidden frames before and after a hidden frame that it depends on."""
+        side = self.kernel_size // 2 * (len(self.blocks) + 1)
+        return side, side
+
     def config(self) -> dict[str, Any]:
         """Give the constructor's arguments as plain data.
 

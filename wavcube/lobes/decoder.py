@@ -57,6 +57,19 @@ class AcousticDecoder(nn.Module):
         """Width D of the latents."""
         return self.backbone.latent_dim
 
+    @property
+    def context(self) -> tuple[int, int] | None:
+        """Latent frames before and after one that its samples depend on; None without a bound."""
+        field = self.backbone.context
+        if field is None:
+            return None
+        before, after = field
+        frames = self.backbone.upsampling
+        return (
+            -(-(before + self.head.context) // frames),
+            -(-(after + self.head.context) // frames),
+        )
+
     def config(self) -> dict[str, Any]:
         """Give the constructor's arguments as plain data.
 

@@ -68,6 +68,11 @@ class ISTFTHead(nn.Module):
         """
         return {"dim": self.dim, "n_fft": self.n_fft, "hop": self.hop}
 
+    @property
+    def context(self) -> int:
+        """Frames to each side that the samples of a frame depend on."""
+        return self.n_fft // self.hop // 2
+
     def forward(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Synthesise the waveform.
 

@@ -56,6 +56,12 @@ class LocalVocoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
 
+    @property
+    def context(self) -> tuple[int, int]:
+        """Frames before and after a frame that it depends on: those of all layers' windows."""
+        back, ahead = self.window
+        return back * len(self.layers), ahead * len(self.layers)
+
     def config(self) -> dict[str, Any]:
         """Give the constructor's arguments as plain data.
 

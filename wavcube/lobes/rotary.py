@@ -11,7 +11,11 @@ from torch import Tensor
 
 
 def rotary_table(
-    length: int, head_dim: int, device: torch.device | None = None, theta: float = 1e4
+    length: int,
+    head_dim: int,
+    device: torch.device | None = None,
+    theta: float = 1e4,
+    start: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Give the cosines and sines of every position's rotation angles.
 
@@ -25,6 +29,8 @@ def rotary_table(
         Where the table lives.
     theta : float
         Base of the geometric series of wavelengths.
+    start : int
+        First position.
 
     Returns
     -------
@@ -45,9 +51,13 @@ def rotary_table(
     if head_dim % 2:
         raise ValueError(f"heads of width {head_dim} cannot be rotated: the width must be even")
     exponents = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
-    angles = torch.outer(
-        torch.arange(length, device=device, dtype=torch.float32), theta**-exponents
-    )
+    if start:
+        # far positions times a frequency lose the angle in float32, and some devices have no more
+        positions = torch.arange(start, start + length, dtype=torch.float64)
+        angles = torch.outer(positions, (theta**-exponents).cpu().double())
+        return angles.cos().float().to(device), angles.sin().float().to(device)
+    positions = torch.arange(length, device=device, dtype=torch.float32)
+    angles = torch.outer(positions, theta**-exponents)
     return angles.cos(), angles.sin()
 
 
