@@ -135,6 +135,8 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
     ------
     FileExistsError
         If the file exists and ``overwrite`` is false.
+    OSError
+        If the system fails, on a full disk for example; names the file.
 
     Examples
     --------
@@ -143,10 +145,15 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
     >>> path.read_bytes()
     b'text'
     """
-    with atomic_file(path, overwrite=overwrite) as draft, draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with atomic_file(path, overwrite=overwrite) as draft, draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names none
 
 
 def check_apart(source: str | Path, target: str | Path) -> None:

@@ -20,8 +20,11 @@ from wavcube import (
     cli_convert,
     cli_enhance,
     cli_evaluate,
+    cli_extract,
     cli_inspect,
+    cli_manifest,
     cli_separate,
+    cli_shard,
     cli_transcribe,
 )
 from wavcube.cli_files import check_writable
@@ -87,6 +90,9 @@ def _build_parser() -> argparse.ArgumentParser:
     info.add_argument("inputs", nargs="+", metavar="INPUT", help="releases, files, folders, globs")
     info.set_defaults(run=_info)
 
+    cli_extract.add_command(commands)
+    cli_manifest.add_command(commands)
+    cli_shard.add_command(commands)
     cli_inspect.add_command(commands)
     cli_evaluate.add_command(commands)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wavcube.atomic import write_atomically
 from wavcube.representations.base import Representation
-from wavcube.representations.clips import check_finite, states_of_clips
+from wavcube.representations.clips import states_of_clips
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,8 @@ class StateCache:
 
     def _compute(self, key: str, wav: Tensor) -> Tensor:
         (states,) = states_of_clips(self.representation, [wav])
-        check_finite(states, key)
+        if not bool(torch.isfinite(states).all()):
+            raise ValueError(f"{key}: the model gives NaN or infinite values for it")
         return states
 
     def _write(self, states: dict[str, Tensor]) -> None:

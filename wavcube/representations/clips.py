@@ -26,7 +26,7 @@ def states_of_clips(representation: Representation, wavs: Sequence[Tensor]) -> l
     Returns
     -------
     list of Tensor
-        `[S, N, C]` for each, on the CPU. They may hold NaN: see :func:`check_finite`.
+        `[S, N, C]` for each, on the CPU. They may hold NaN.
 
     Raises
     ------
@@ -49,22 +49,3 @@ def states_of_clips(representation: Representation, wavs: Sequence[Tensor]) -> l
     states = representation.states(batch.to(device), lens)[0].cpu()
     frames = [representation.num_frames(len(wav)) for wav in wavs]
     return [row[:, :count].contiguous() for row, count in zip(states, frames, strict=True)]
-
-
-def check_finite(states: Tensor, name: str) -> None:
-    """Refuse states that hold NaN or infinite values.
-
-    Parameters
-    ----------
-    states : Tensor
-        Any shape.
-    name : str
-        Of the clip, for the message.
-
-    Raises
-    ------
-    ValueError
-        If there are such values.
-    """
-    if not bool(torch.isfinite(states).all()):
-        raise ValueError(f"{name}: the model gives NaN or infinite values for it")

@@ -1,0 +1,123 @@
+"""The same bytes from every engine, also after processes were killed."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+from feature_models import Fatal
+from processes import run_code
+from releases import random_release
+
+from wavcube.cli import main
+from wavcube.data.audio import write_audio
+from wavcube.features import Form, Processes, extract
+from wavcube.testing import tone
+
+SMALL = Form(shard_size=2)
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    """Eleven clips; the sixth is the one that `Fatal` may die of."""
+    folder = tmp_path_factory.mktemp("data") / "speech"
+    for number in range(11):
+        seconds = Fatal.FATAL / 16000 if number == 5 else 0.11 + 0.03 * number
+        write_audio(folder / f"{number:02d}.wav", tone(seconds, number), 16000)
+    return folder
+
+
+def hashes(folder):
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def written(folder):
+    shards = (Path(folder) / "shards").glob("*.safetensors")
+    return {path.name: path.stat().st_mtime_ns for path in shards}
+
+
+def test_a_killed_worker_loses_and_repeats_nothing(speech, tmp_path):
+    make, out = partial(Fatal, tmp_path), tmp_path / "out"
+    whole = extract(speech, tmp_path / "whole", make, form=SMALL).folder
+    (tmp_path / "kill-1").touch()
+    with pytest.raises(ChildProcessError, match="died"):
+        extract(speech, out, make, form=SMALL, engine=Processes(2))
+    kept = written(out)
+    assert "000002.safetensors" not in kept
+    assert len(kept) < 6
+    extract(speech, out, make, form=SMALL, engine=Processes(2))
+    assert {name: time for name, time in written(out).items() if name in kept} == kept
+    assert hashes(out) == hashes(whole)
+
+
+def test_a_killed_job_loses_and_repeats_nothing(speech, tmp_path, repository):
+    make, out = partial(Fatal, tmp_path), tmp_path / "out"
+    (tmp_path / "kill-1").touch()
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from functools import partial\n"
+        "from feature_models import Fatal\n"
+        "from wavcube.features import Form, extract\n"
+        "extract(sys.argv[2], 'out', partial(Fatal, '.'), form=Form(shard_size=2))\n"
+    )
+    ended = run_code(code, tmp_path, [str(repository / "tests"), str(speech)])
+    assert ended.returncode == -9
+    kept = written(out)
+    assert sorted(kept) == ["000000.safetensors", "000001.safetensors"]
+    (out / "shards" / ".000002.partial-1.safetensors").write_bytes(b"half a shard")
+    extract(speech, out, make, form=SMALL)
+    assert {name: time for name, time in written(out).items() if name in kept} == kept
+    assert not list((out / "shards").glob(".*"))
+    assert hashes(out) == hashes(extract(speech, tmp_path / "whole", make, form=SMALL).folder)
+
+
+def test_ray_writes_the_same_bytes_through_the_death_of_a_worker(speech, tmp_path, repository):
+    pytest.importorskip("ray", reason="the extra [cluster] is not installed")
+    markers = tmp_path / "markers"
+    markers.mkdir()
+    make = partial(Fatal, markers)
+    whole = extract(speech, tmp_path / "whole", make, form=SMALL).folder
+    (markers / "kill-1").touch()
+    code = (
+        "import sys\n"
+        "from functools import partial\n"
+        "from feature_models import Fatal\n"
+        "from wavcube.features import Form, RayData, extract\n"
+        "source, out, markers = sys.argv[1:]\n"
+        "make = partial(Fatal, markers)\n"
+        "extract(source, out, make, form=Form(shard_size=2), engine=RayData(2))\n"
+    )
+    paths = os.pathsep.join([str(repository / "tests"), str(repository)])
+    # its sockets need a short name
+    with tempfile.TemporaryDirectory(prefix="ray") as short:
+        environment = {**os.environ, "PYTHONPATH": paths, "RAY_TMPDIR": short}
+        arguments = [str(speech), str(tmp_path / "out"), str(markers)]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert not list(markers.iterdir()), "no worker was killed"
+    assert hashes(tmp_path / "out") == hashes(whole)
+
+
+def test_the_command_writes_the_same_bytes_by_two_processes(speech, tmp_path, capsys):
+    release = str(random_release(tmp_path / "release"))
+    options = ["--source", release, "--shard-size", "4", "--half", "--device", "cpu"]
+    assert main(["extract", str(speech), str(tmp_path / "one"), *options]) == 0
+    assert "11 segments" in capsys.readouterr().out
+    assert main(["extract", str(speech), str(tmp_path / "two"), *options, "--processes", "2"]) == 0
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+    assert len(written(tmp_path / "one")) == 3

@@ -1,0 +1,257 @@
+"""Extraction of features from a manifest, as a job that goes on where it stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from wavcube.data.segments import Segments
+from wavcube.features.engines import Engine, Processes
+from wavcube.features.folder import FeatureFolder
+from wavcube.features.index import write_index
+from wavcube.features.layout import INDEX, JOB, LOCK, SHARDS, Description, Form, shard_path
+from wavcube.features.shards import Bad, ShardRecord
+from wavcube.features.sources import hash_segments, open_source
+from wavcube.features.worker import Task
+from wavcube.representations import LatentRepresentation, Representation
+
+logger = logging.getLogger(__name__)
+
+_LISTED = 10
+
+
+def extract(
+    source: str | Path,
+    folder: str | Path,
+    make: Callable[[], Representation] = LatentRepresentation.from_release,
+    *,
+    form: Form | None = None,
+    engine: Engine | None = None,
+    device: str = "cpu",
+    data_root: str | Path | None = None,
+    max_bad_fraction: float = 0.01,
+    retry_bad: bool = False,
+    progress: bool = False,
+) -> FeatureFolder:
+    """Extract the features of all segments of a manifest.
+
+    The bytes of a shard depend on manifest, model and form alone (on one kind of device, with one
+    version of torch): not on the engine, the number of processes, or how often the job was killed.
+    Shards that are complete are kept; the same call made again writes those that are not.
+
+    Parameters
+    ----------
+    source : str or Path
+        A CSV manifest, JSON lines, a folder of tar shards or of audio.
+    folder : str or Path
+        Where features go: a new or empty folder, or that of this very job.
+    make : Callable
+        Loads a frozen representation; of a module, for other processes find it by its name. By
+        default the latent of the model of the package; of another release it is
+        ``functools.partial(LatentRepresentation.from_release, release)``.
+    form : Form, optional
+        Size of shards and batches, precision and file format.
+    engine : Engine, optional
+        Gives out the shards: :class:`~wavcube.features.engines.Processes`, by default a single
+        one, or :class:`~wavcube.features.cluster.RayData`.
+    device : str
+        As torch names it; with "cuda" several processes share the GPUs of a machine.
+    data_root : str or Path, optional
+        Relative paths in the manifest are relative to it.
+    max_bad_fraction : float
+        How many of the segments may be bad before the job stops; bad ones are logged, listed and
+        left out.
+    retry_bad : bool
+        Write shards that lack bad segments again, because their audio was repaired.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    FeatureFolder
+        What was written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such manifest.
+    ValueError
+        If the manifest is broken, too many segments are bad, the representation is fine-tuned, or
+        the folder holds features of another job, or something else.
+    BlockingIOError
+        If another process writes to the folder.
+    ChildProcessError
+        If a worker dies; what it had written stays.
+    OSError
+        If a file cannot be written, on a full disk for example; nothing is left half-written.
+
+    Examples
+    --------
+    >>> from wavcube.data.audio import write_audio
+    >>> from wavcube.representations import MelRepresentation
+    >>> from wavcube.testing import tone
+    >>> tmp = getfixture("tmp_path")
+    >>> write_audio(tmp / "speech" / "a.wav", tone(0.1), 16000)
+    >>> features = extract(tmp / "speech", tmp / "features", partial(MelRepresentation, 4))
+    >>> features["a"].shape
+    torch.Size([5, 8])
+    """
+    open_it = partial(open_source, source, data_root)
+    folder = Path(folder)
+    description = _describe(open_it, make, form or Form(), progress)
+    with _claimed(folder, description):
+        task = Task(open_it, make, folder, description, device)
+        tally = _Tally(folder, description, max_bad_fraction)
+        missing = tally.find_missing(retry_bad)
+        if missing:
+            tally.forget(missing)
+            _write_shards(engine or Processes(), task, missing, tally, progress)
+        write_index(folder, tally.records())
+    return FeatureFolder(folder)
+
+
+def _describe(
+    open_it: Callable[..., Segments],
+    make: Callable[[], Representation],
+    form: Form,
+    progress: bool,
+) -> Description:
+    segments = open_it(progress=progress)
+    representation = make()
+    if not representation.is_frozen:
+        raise ValueError(
+            f"a model that is fine-tuned from update {representation.unfreeze_at} on has no "
+            "features to store: leave unfreeze_at out"
+        )
+    states, dim = representation.num_states, representation.dim
+    return Description(
+        model_hash=representation.model_hash,
+        representation=type(representation).__name__,
+        sample_rate=representation.sample_rate,
+        hop=representation.hop,
+        shape=(dim,) if states == 1 else (states, dim),
+        manifest_hash=hash_segments(segments, progress),
+        num_segments=len(segments),
+        form=form,
+    )
+
+
+@contextmanager
+def _claimed(folder: Path, description: Description) -> Iterator[None]:
+    """Let one job alone write to a folder, and none of another kind."""
+    _check_free(folder, description)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BlockingIOError(f"another process writes to {folder}: wait until it ends") from error
+    try:
+        _check_free(folder, description)  # a job that was faster may be over by now
+        if not (folder / JOB).is_file():
+            description.save(folder)
+        for draft in (folder / SHARDS).glob(".*.partial-*"):
+            draft.unlink()  # of a killed job: its workers have ended with it
+        yield
+    finally:
+        lock.release()
+
+
+def _check_free(folder: Path, description: Description) -> None:
+    content = sorted(folder.iterdir()) if folder.is_dir() else []
+    content = [path.name for path in content if not path.name.startswith(".")]
+    if not content:
+        return
+    if JOB not in content:
+        raise ValueError(f"{folder} holds something else ({content[0]}): choose a new folder")
+    if differences := description.differences(Description.load(folder)):
+        raise ValueError(
+            f"{folder} holds features of another job ({'; '.join(differences)}): choose another "
+            "folder, or remove it"
+        )
+
+
+class _Tally:
+    """What is there of a job, and how much of it is bad."""
+
+    def __init__(self, folder: Path, description: Description, max_bad_fraction: float) -> None:
+        self.folder, self.description = folder, description
+        self.max_bad_fraction = max_bad_fraction
+        self.bad: list[Bad] = []
+
+    def path(self, number: int) -> Path:
+        return shard_path(self.folder, number, self.description.form.file_format)
+
+    def find_missing(self, retry_bad: bool) -> list[int]:
+        """List the shards to write, and count the bad segments of the others."""
+        missing = []
+        for number in range(self.description.num_shards):
+            record = self._load(number)
+            if record is None or (record.bad and retry_bad):
+                missing.append(number)
+            else:
+                self._count(record)
+        return missing
+
+    def forget(self, numbers: list[int]) -> None:
+        """Make shards count as not written; the index goes first, for it would tell of them."""
+        (self.folder / INDEX).unlink(missing_ok=True)
+        for number in numbers:
+            self.path(number).with_suffix(".json").unlink(missing_ok=True)
+
+    def add(self, number: int) -> int:
+        """Count a shard that was written now; gives its segments."""
+        record = ShardRecord.load(self.path(number))
+        for bad in record.bad:
+            logger.warning("left out: %s: %s", bad.id, bad.reason)
+        self._count(record)
+        return len(self.description.members(number))
+
+    def records(self) -> Iterator[ShardRecord]:
+        """Read all records, in order."""
+        return (
+            ShardRecord.load(self.path(number)) for number in range(self.description.num_shards)
+        )
+
+    def _load(self, number: int) -> ShardRecord | None:
+        try:
+            return ShardRecord.load(self.path(number))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            logger.warning("%s: it is written again", error)
+            return None
+
+    def _count(self, record: ShardRecord) -> None:
+        self.bad += record.bad
+        total = self.description.num_segments
+        if len(self.bad) > self.max_bad_fraction * total:
+            shown = "\n  ".join(f"{bad.id}: {bad.reason}" for bad in self.bad[:_LISTED])
+            more = f"\n  and {len(self.bad) - _LISTED} more" if len(self.bad) > _LISTED else ""
+            raise ValueError(
+                f"{len(self.bad)} of {total} segments are bad so far, and at most "
+                f"{self.max_bad_fraction:.2%} may be; repair them and try them again (retry_bad), "
+                f"or raise the limit (max_bad_fraction):\n  {shown}{more}"
+            )
+
+
+def _write_shards(
+    engine: Engine, task: Task, missing: list[int], tally: _Tally, progress: bool
+) -> None:
+    total = sum(len(task.description.members(number)) for number in missing)
+    done = task.description.num_shards - len(missing)
+    if done:
+        logger.info("%d of %d shards are there already", done, task.description.num_shards)
+    with tqdm(
+        desc="extracting", total=total, unit="segment", disable=None if progress else True
+    ) as bar:
+        # closed at once when something goes wrong, so that no worker goes on writing
+        with closing(engine(task, missing)) as numbers:
+            for number in numbers:
+                bar.update(tally.add(number))

@@ -1,0 +1,231 @@
+"""One shard after the other: read, computed, written. Every engine runs this and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wavcube.data.segments import Segments
+from wavcube.features.layout import Description, Precision, shard_path
+from wavcube.features.shards import Bad, Computed, ShardRecord, write_shard
+from wavcube.messages import one_line
+from wavcube.representations import Representation
+from wavcube.representations.clips import states_of_clips
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker has to know; it travels to other processes and machines.
+
+    Attributes
+    ----------
+    open_source : Callable
+        Opens the segments.
+    make : Callable
+        Loads the representation.
+    folder : Path
+        Where features go.
+    description : Description
+        Of the folder.
+    device : str
+        As torch names it. "cuda" without a number lets several processes of a machine share its
+        GPUs evenly.
+    """
+
+    open_source: Callable[[], Segments]
+    make: Callable[[], Representation]
+    folder: Path
+    description: Description
+    device: str
+
+
+class ShardWriter:
+    """Write shards whose bytes depend on the task alone.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    worker : int
+        Which of this machine's processes this is, from 0.
+
+    Raises
+    ------
+    ValueError
+        If the model is not the one of the task.
+    """
+
+    def __init__(self, task: Task, worker: int = 0) -> None:
+        self.task, self.segments = task, task.open_source()
+        self.representation = task.make().to(worker_device(task.device, worker)).eval()
+        found, wanted = self.representation.model_hash, task.description.model_hash
+        if found != wanted:
+            raise ValueError(f"this worker's model is {found[:12]}, the job's {wanted[:12]}")
+
+    def write(self, number: int) -> int:
+        """Write a shard, unless it is there.
+
+        Parameters
+        ----------
+        number : int
+            Of the shard.
+
+        Returns
+        -------
+        int
+            The same.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        description = self.task.description
+        path = shard_path(self.task.folder, number, description.form.file_format)
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            ShardRecord.load(path)
+            return number  # an engine that gives lost work out again
+        members = description.members(number)
+        computed: dict[int, Computed] = {}
+        bad: dict[int, Bad] = {}
+        durations = self.segments.durations[members.start : members.stop].tolist()
+        for batch in plan_batches(members, durations, description.form.batch_seconds):
+            self._compute(batch, computed, bad)
+        write_shard(
+            self.task.folder,
+            number,
+            description,
+            [computed[each] for each in members if each in computed],
+            [bad[each] for each in members if each in bad],
+        )
+        return number
+
+    def _compute(
+        self, batch: Sequence[int], computed: dict[int, Computed], bad: dict[int, Bad]
+    ) -> None:
+        """Read and compute a batch; each of its segments comes to one of the two."""
+        wavs: dict[int, Tensor] = {}
+        names = {number: self.segments[number].id for number in batch}
+        for number, name in names.items():
+            try:
+                wav = self.segments.read(number, self.representation.sample_rate)
+            except (ValueError, OSError) as error:
+                bad[number] = Bad(name, one_line(error))
+                continue
+            if len(wav):
+                wavs[number] = wav
+            else:
+                bad[number] = Bad(name, "it holds no samples")
+        if not wavs:
+            return
+        all_states = states_of_clips(self.representation, list(wavs.values()))
+        for (number, wav), states in zip(wavs.items(), all_states, strict=True):
+            try:
+                features = to_stored(states, self.task.description.form.precision)
+                computed[number] = Computed(names[number], features, len(wav))
+            except ValueError as error:
+                bad[number] = Bad(names[number], str(error))
+
+
+def to_stored(states: Tensor, precision: Precision) -> Tensor:
+    """Give the states of a clip the form in which they are stored.
+
+    Parameters
+    ----------
+    states : Tensor
+        `[S, N, C]`, float32.
+    precision : {"float32", "float16"}
+        Of the result.
+
+    Returns
+    -------
+    Tensor
+        `[N, C]` of one state, else `[N, S, C]`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, before or after.
+
+    Examples
+    --------
+    >>> to_stored(torch.zeros(1, 5, 2), "float16").shape
+    torch.Size([5, 2])
+    >>> to_stored(torch.full((1, 5, 2), 1e6), "float16")
+    Traceback (most recent call last):
+    ...
+    ValueError: values up to 1e+06 are beyond float16: store float32
+    """
+    if not bool(states.isfinite().all()):
+        raise ValueError("the model gives NaN or infinite values for it")
+    frames = states[0] if len(states) == 1 else states.transpose(0, 1)
+    stored = frames.to(getattr(torch, precision)).contiguous()
+    if not bool(stored.isfinite().all()):
+        most = float(frames.abs().max())
+        raise ValueError(f"values up to {most:.3g} are beyond {precision}: store float32")
+    return stored
+
+
+def plan_batches(
+    numbers: Sequence[int], durations: Sequence[float], seconds: float
+) -> list[list[int]]:
+    """Put segments of similar durations into batches.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        The segments.
+    durations : sequence of float
+        Of each, in seconds; one of 0, unknown, is a batch of its own.
+    seconds : float
+        Most that a batch of several holds, padding included.
+
+    Returns
+    -------
+    list of list of int
+        All of them, from short to long.
+
+    Examples
+    --------
+    >>> plan_batches([7, 8, 9], [2.0, 3.0, 1.0], 4.0)
+    [[9, 7], [8]]
+    >>> plan_batches([7, 8], [0.0, 0.0], 4.0)
+    [[7], [8]]
+    """
+    batches: list[list[int]] = []
+    for duration, number in sorted(zip(durations, numbers, strict=True)):
+        if batches and duration and (len(batches[-1]) + 1) * duration <= seconds:
+            batches[-1].append(number)
+        else:
+            batches.append([number])
+    return batches
+
+
+def worker_device(device: str, worker: int) -> str:
+    """Choose a worker's device.
+
+    Parameters
+    ----------
+    device : str
+        As torch names it.
+    worker : int
+        Which of this machine's processes it is, from 0.
+
+    Returns
+    -------
+    str
+        The same, but of several GPUs one in turn where none is named.
+
+    Examples
+    --------
+    >>> worker_device("cpu", 3)
+    'cpu'
+    """
+    if device == "cuda" and torch.cuda.device_count() > 1:
+        return f"cuda:{worker % torch.cuda.device_count()}"
+    return device
