@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+from pathlib import Path
+from types import TracebackType
 
-__all__ = ["BadReads"]
+from wavcube.atomic import atomic_file
+
+__all__ = ["BadList", "BadReads"]
 
 logger = logging.getLogger(__name__)
 
 # a share says little of fewer reads
 _AT_LEAST = 1000
+_LOGGED = 10
 
 
 class BadReads:
@@ -59,3 +65,84 @@ class BadReads:
                 f"the bad ones and writes a manifest without them; the last: {error}"
             ) from error
         logger.warning("left out: %s", error)
+
+
+class BadList:
+    r"""Lists what is bad in a CSV file, with the reasons; there is no file if nothing is.
+
+    Parameters
+    ----------
+    path : Path
+        The file, with the columns ID and reason. It appears when the `with` ends, also if it ends
+        by an exception.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "bad.csv"
+    >>> with BadList(path) as bad:
+    ...     bad.add("a", "a.wav is damaged")
+    >>> path.read_text()
+    'ID,reason\na,a.wav is damaged\n'
+    >>> bad.judge(50, 0.01)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: 1 of 50 rows are bad, and at most 1.00% may be; ...
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self._first: list[str] = []
+
+    def __enter__(self) -> BadList:
+        self._atomic = atomic_file(self.path, overwrite=True)
+        draft = self._atomic.__enter__()
+        self._file = draft.open("w", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow(["ID", "reason"])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._atomic.__exit__(None, None, None)
+        if not self.count:
+            self.path.unlink()
+        elif self.count > _LOGGED:
+            logger.warning("%d left out, listed in %s", self.count, self.path)
+
+    def add(self, name: str, reason: str) -> None:
+        """List one.
+
+        Parameters
+        ----------
+        name : str
+            Its id.
+        reason : str
+            What is wrong with it.
+        """
+        self.count += 1
+        if self.count <= _LOGGED:
+            self._first.append(reason)
+            logger.warning("left out: %s", reason)
+        self._writer.writerow([name, reason])
+
+    def judge(self, total: int, max_fraction: float) -> None:
+        """Raise a ValueError if there are too many.
+
+        Parameters
+        ----------
+        total : int
+            Good and bad ones.
+        max_fraction : float
+            How many of them may be bad.
+        """
+        if self.count > max_fraction * total:
+            raise ValueError(
+                f"{self.count} of {total} rows are bad, and at most {max_fraction:.2%} may be; "
+                f"{self.path} lists them: repair or remove them, or raise the limit "
+                f"(max_bad_fraction); the first: {self._first[0]}"
+            )

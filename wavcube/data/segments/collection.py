@@ -95,6 +95,15 @@ class Segments(Sequence[Segment]):
         """Of all of them together."""
         return float(self._ends[-1]) - float(self._durations[self._left_out].sum(dtype=np.float64))
 
+    def facts(self) -> dict[str, Any]:
+        """Give plain data that tell whether two are the same, as far as numbers can tell."""
+        return {
+            "rows": len(self),
+            "seconds": round(self.seconds, 3),
+            "first": self[0].id,
+            "last": self[-1].id,
+        }
+
     def read(self, number: int, sample_rate: int) -> Tensor:
         """Read a segment's audio, mono.
 

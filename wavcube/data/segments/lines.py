@@ -23,7 +23,7 @@ from wavcube.data.segments.names import UniqueNames
 from wavcube.data.segments.row import Segment, parse_row
 from wavcube.data.segments.tables import Index, one_at_a_time, open_index, write_index
 
-__all__ = ["LineRows", "iterate_rows"]
+__all__ = ["LineRows", "build_index", "group_of", "iterate_rows"]
 
 _COLUMNS = {"offsets": "Q", "durations": "f", "ends": "d", "groups": "I"}
 _COPY = "rows.jsonl.gz"
@@ -55,7 +55,7 @@ class LineRows:
             with one_at_a_time(folder):
                 index = open_index(folder)  # another process may have made it meanwhile
                 if index is None:
-                    _build(path, folder, progress)
+                    build_index(path, folder, progress)
                     index = open_index(folder)
         assert index is not None
         _check_source(path, index)
@@ -127,8 +127,24 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             offset += len(line)
 
 
-def _build(path: Path, folder: Path, progress: bool) -> None:
-    """Write the index of a manifest."""
+def build_index(path: Path, folder: Path, progress: bool = False) -> None:
+    """Write the index of a manifest, complete or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The manifest.
+    folder : Path
+        The index, made anew.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    ValueError
+        If a line is no row or has no duration, an id is there twice, there is no row, or a
+        compressed manifest is damaged.
+    """
     form = "plain"
     if path.suffix == ".gz":
         form = "blocks" if blocks.is_blocked(path) else "copy"

@@ -26,6 +26,8 @@ from wavcube.suffixes import AUDIO_SUFFIXES
 __all__ = ["TarRows", "find_shards"]
 
 INDEX = "segments.index"
+# of a folder that `wavcube shard` has not finished
+JOURNAL = "unfinished.jsonl"
 _COLUMNS = {
     "shards": "I",
     "headers": "Q",
@@ -48,6 +50,8 @@ class TarRows:
         Of tar files.
     progress : bool
         Show a bar while the index is made, which happens once.
+    unfinished : bool
+        Do not ask whether all shards are there.
 
     Raises
     ------
@@ -55,7 +59,11 @@ class TarRows:
         See :func:`~wavcube.data.segments.open_segments`.
     """
 
-    def __init__(self, folder: Path, progress: bool = False) -> None:
+    def __init__(self, folder: Path, progress: bool = False, unfinished: bool = False) -> None:
+        if not unfinished and (folder / JOURNAL).exists():
+            raise ValueError(
+                f"{folder} is not finished ({JOURNAL}): give the `wavcube shard` command again"
+            )
         self.folder, self.shards = folder, find_shards(folder)
         found = folder / INDEX
         index = open_index(found)
@@ -158,8 +166,8 @@ def _build(shards: list[Path], folder: Path, progress: bool) -> None:
 
 def _ids(shards: list[Path]) -> Iterator[tuple[str, str]]:
     for path in shards:
-        for sample in _group(path):
-            yield str(path), sample.key
+        for segment, _ in _read_samples(path):
+            yield str(path), segment.id
 
 
 def _read_samples(path: Path) -> Iterator[tuple[Segment, _Sample]]:
@@ -230,10 +238,10 @@ def _segment(
             raise ValueError(f"{place}: its json is damaged ({error})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{place}: its json is no object in braces")
-    known = {name: row[name] for name in ("duration", "speaker", "text") if name in row}
-    read = parse_row(json.dumps({**known, "id": key, "path": path.name}), place, path.parent)
+    known = {name: row[name] for name in ("id", "duration", "speaker", "text") if name in row}
+    read = parse_row(json.dumps({"id": key, **known, "path": path.name}), place, path.parent)
     return Segment(
-        key, read.duration or duration, read.path, 0.0, read.speaker, read.text, None, span
+        read.id, read.duration or duration, read.path, 0.0, read.speaker, read.text, None, span
     )
 
 

@@ -1,0 +1,201 @@
+"""Making a manifest: of folders of audio, and of manifests in other forms, every row checked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from wavcube.atomic import atomic_file
+from wavcube.data.audio import inspect_audio
+from wavcube.data.manifest import Utterance
+from wavcube.data.scan import CORPUS_SUFFIXES
+from wavcube.data.segments.ahead import map_ahead
+from wavcube.data.segments.audio import TOLERANCE
+from wavcube.data.segments.bad import BadList
+from wavcube.data.segments.blocks import BlockWriter
+from wavcube.data.segments.collection import LINE_SUFFIXES
+from wavcube.data.segments.csv_rows import iterate_csv
+from wavcube.data.segments.lines import build_index, iterate_rows
+from wavcube.data.segments.row import Segment, parse_row, write_row
+from wavcube.data.segments.tars import find_shards
+from wavcube.data.transcripts import read_transcripts_beside
+from wavcube.messages import one_line
+
+__all__ = ["Made", "make_manifest"]
+
+
+class Made(NamedTuple):
+    """What :func:`make_manifest` has written.
+
+    Attributes
+    ----------
+    rows : int
+        Of the manifest.
+    seconds : float
+        Of all of them together.
+    bad : int
+        How many were left out.
+    """
+
+    rows: int
+    seconds: float
+    bad: int
+
+
+def make_manifest(
+    sources: Sequence[str | Path],
+    out: str | Path,
+    *,
+    root: str | Path | None = None,
+    max_bad_fraction: float = 0.01,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Made:
+    """Write a manifest in JSON lines, with its index, and check every row against its recording.
+
+    A row whose recording is missing, damaged or too short is left out, and listed with the reason
+    in `<out>.bad.csv`. Rows are gone through one by one: the number of them costs no memory.
+
+    Parameters
+    ----------
+    sources : sequence of str or Path
+        Folders of wav and flac files (the speaker is the first subfolder; a text file of the same
+        name holds the transcript), CSVs, and JSON lines of ours or of Lhotse's cuts.
+    out : str or Path
+        Ends in .jsonl or, compressed, in .jsonl.gz.
+    root : str or Path, optional
+        Relative paths in manifests are relative to it; by default to each manifest's own folder.
+    max_bad_fraction : float
+        How many rows may be bad.
+    overwrite : bool
+        Replace an earlier manifest.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Made
+        Counts.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError
+        If `out` exists, a source does not.
+    ValueError
+        If a source is of no such kind or is damaged, an id is there twice, no row is good or too
+        many are bad. Nothing is left but the list of what is bad.
+    """
+    out = Path(out)
+    if not out.name.endswith(LINE_SUFFIXES):
+        raise ValueError(f"{out} must end in {' or '.join(LINE_SUFFIXES)}")
+    streams = [_stream(Path(source), root) for source in sources]
+    final, listed = (out.with_name(out.name + ending) for ending in (".index", ".bad.csv"))
+    with atomic_file(out, overwrite=overwrite) as draft:
+        made = _write(streams, draft, listed, max_bad_fraction, progress)
+        index = draft.with_name(f"{draft.name}.index")
+        try:
+            build_index(draft, index, progress)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(draft), str(out))) from error
+        # no index is ever beside another manifest; a missing one is made anew
+        shutil.rmtree(final, ignore_errors=True)
+    index.replace(final)
+    return made
+
+
+def _write(
+    streams: Sequence[Iterator[Segment]],
+    draft: Path,
+    listed: Path,
+    max_bad_fraction: float,
+    progress: bool,
+) -> Made:
+    """Write the good rows to the draft and list the bad ones."""
+    rows, seconds = 0, 0.0
+    with draft.open("wb") as file, BadList(listed) as bad:
+        packed = BlockWriter(file) if draft.suffix == ".gz" else None
+        write = file.write if packed is None else packed.write
+        everything = (segment for stream in streams for segment in stream)
+        checked = map_ahead(_check, everything)
+        for row in tqdm(checked, desc="checking rows", unit=" rows", disable=not progress):
+            if isinstance(row, Segment):
+                rows, seconds = rows + 1, seconds + row.duration
+                write(f"{write_row(row, listed.parent)}\n".encode())
+            else:
+                segment, reason = row
+                bad.add(segment.id, reason)
+        if packed is not None:
+            packed.close()
+        file.flush()
+        os.fsync(file.fileno())
+    bad.judge(rows + bad.count, max_bad_fraction)
+    return Made(rows, seconds, bad.count)
+
+
+def _check(segment: Segment) -> Segment | tuple[Segment, str]:
+    """Fill in the duration of a row, or tell what is wrong with it."""
+    lasts = _lasting(segment.path)
+    if isinstance(lasts, str):
+        return segment, lasts
+    end = segment.start + segment.duration
+    if segment.start >= lasts or end > lasts + TOLERANCE:
+        return segment, (
+            f"{segment.path}: the segment goes from {segment.start:.2f} to {end:.2f} s, its "
+            f"recording ends at {lasts:.2f} s"
+        )
+    return replace(segment, duration=segment.duration or lasts - segment.start)
+
+
+# the segments of a recording follow each other
+@lru_cache(maxsize=1024)
+def _lasting(path: str) -> float | str:
+    """Measure a recording; the reason if it is bad."""
+    try:
+        return inspect_audio(path).duration
+    except (ValueError, OSError) as error:
+        return one_line(error)
+
+
+def _stream(source: Path, root: str | Path | None) -> Iterator[Segment]:
+    """Go through the rows of a source; what it is is settled at once."""
+    if not source.exists():
+        raise FileNotFoundError(f"there is no folder or manifest {source}")
+    base = source.parent if root is None else Path(root)
+    if source.name.endswith(LINE_SUFFIXES):
+        return (parse_row(line, place, base) for _, place, line in iterate_rows(source))
+    if source.suffix == ".csv":
+        return (row for _, row in iterate_csv(source, base))
+    if not source.is_dir():
+        raise ValueError(
+            f"{source} is no folder of audio and no manifest ({', '.join(LINE_SUFFIXES)}, .csv)"
+        )
+    if find_shards(source):
+        raise ValueError(f"{source} holds shards, which need no manifest: give the folder itself")
+    return _walk(source)
+
+
+def _walk(folder: Path) -> Iterator[Segment]:
+    """Go through a folder's audio files, sorted within each folder."""
+    found = False
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(CORPUS_SUFFIXES) and not name.startswith("."):
+                found = True
+                yield _from_path(Path(parent, name), folder)
+    if not found:
+        raise ValueError(f"{folder} holds no audio: no {' or '.join(CORPUS_SUFFIXES)} file in it")
+
+
+def _from_path(path: Path, folder: Path) -> Segment:
+    inside = path.relative_to(folder).with_suffix("").parts
+    name, speaker = "-".join(inside), inside[0] if len(inside) > 1 else ""
+    (told,) = read_transcripts_beside([Utterance(name, 0.0, str(path), speaker)])
+    return Segment(name, 0.0, str(path), 0.0, speaker, told.wrd)
