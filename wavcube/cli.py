@@ -22,7 +22,9 @@ from wavcube import (
     cli_evaluate,
     cli_extract,
     cli_inspect,
+    cli_manifest,
     cli_separate,
+    cli_shard,
     cli_transcribe,
 )
 from wavcube.cli_files import check_writable
@@ -89,6 +91,8 @@ def _build_parser() -> argparse.ArgumentParser:
     info.set_defaults(run=_info)
 
     cli_extract.add_command(commands)
+    cli_manifest.add_command(commands)
+    cli_shard.add_command(commands)
     cli_inspect.add_command(commands)
     cli_evaluate.add_command(commands)
 
