@@ -9,6 +9,7 @@ from torch import Tensor
 from wavcube.lobes.acoustic_encoder import AcousticEncoder
 from wavcube.lobes.decoder import AcousticDecoder
 from wavcube.lobes.latent_codec import LatentCodec
+from wavcube.lobes.level import Level
 from wavcube.lobes.nested_config import nested_config
 
 
@@ -54,6 +55,9 @@ class AcousticCodec(LatentCodec):
         """Return the constructor arguments as plain data, parts included."""
         return {"encoder": nested_config(self.encoder), "decoder": nested_config(self.decoder)}
 
-    def latents_of(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
-        """Encode a batch whose lengths are counted; see the base class."""
+    def latents_of(
+        self, wavs: Tensor, samples: Tensor, frames: Tensor, level: Level | None = None
+    ) -> Tensor:
+        """Encode a batch whose lengths are counted; the level is not normalised here."""
+        del level
         return self.encoder(wavs, samples, frames)

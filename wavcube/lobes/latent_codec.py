@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavcube.lobes.lengths import length_mask, to_absolute
+from wavcube.lobes.level import Level
 
 
 @dataclass
@@ -108,7 +109,14 @@ class LatentCodec(nn.Module):
         frames = torch.tensor([self.num_frames(n) for n in samples.tolist()], device=wavs.device)
         return samples, frames
 
-    def latents_of(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
+    @property
+    def normalises(self) -> bool:
+        """Whether a waveform is normalised by its own level before it is encoded."""
+        return getattr(self.encoder, "do_normalize", False)
+
+    def latents_of(
+        self, wavs: Tensor, samples: Tensor, frames: Tensor, level: Level | None = None
+    ) -> Tensor:
         """Encode a batch whose lengths are counted.
 
         Parameters
@@ -117,6 +125,8 @@ class LatentCodec(nn.Module):
             `[B, T]`.
         samples, frames : Tensor
             Of :meth:`lengths_of`.
+        level : Level, optional
+            Normalise by this, for windows of one recording; by default each item by its own.
 
         Returns
         -------
@@ -152,22 +162,9 @@ class LatentCodec(nn.Module):
         # the batch's own padding counts too, where no item fills it
         return F.pad(latents, (0, 0, 0, size - latents.shape[1])), frames / size
 
-    def decode_frames(self, latents: Tensor, frames: Tensor) -> Tensor:
-        """Decode latents whose frames are counted.
-
-        Parameters
-        ----------
-        latents : Tensor
-            `[B, N, D]`.
-        frames : Tensor
-            Valid frames `[B]`.
-
-        Returns
-        -------
-        Tensor
-            `[B, N * hop]`.
-        """
-        return self.decoder(latents, frames)
+    def decoder_input(self, latents: Tensor) -> Tensor:
+        """Map latents `[B, N, D]` to the coordinates that the decoder takes."""
+        return latents
 
     def decode(
         self,
@@ -201,7 +198,7 @@ class LatentCodec(nn.Module):
                 f"latents must be [batch, frames, {self.latent_dim}], got {tuple(latents.shape)}"
             )
         frames = to_absolute(lens, latents.shape[1], len(latents), latents.device)
-        wavs = self.decode_frames(latents, frames)
+        wavs = self.decoder(self.decoder_input(latents), frames)
         if length is None:
             return wavs
         if isinstance(length, Integral):

@@ -15,11 +15,9 @@ from torch.nn import functional as F
 
 from wavcube.lobes.filterbank_wavlm import FilterBankWavLM
 from wavcube.lobes.lengths import ceil_division, length_mask
+from wavcube.lobes.level import Level, normalise
 from wavcube.lobes.ssl_front_end import run_front_end
 from wavcube.lobes.ssl_models import MODEL_TYPES, build_model, run_layers
-
-# the variance of a clip is normalised to one with this added, as transformers' feature extractor
-VARIANCE_FLOOR = 1e-7
 
 
 @dataclass
@@ -31,7 +29,7 @@ class SSLFeatures:
     feature : Tensor
         The chosen layer, `[B, N, C]`, zero in the padding.
     states : list of Tensor
-        Input embedding and every layer to the chosen one, `[B, N, C]` each; `feature` is the last.
+        Input embedding and every layer to the chosen one, `[B, N, C]` each, or the last alone.
     num_frames : Tensor
         Valid frames of each item, `[B]`.
     front : Tensor
@@ -171,10 +169,6 @@ class SSLEncoder(nn.Module):
     def _has_filter_bank(self) -> bool:
         return isinstance(self.model, FilterBankWavLM)
 
-    @property
-    def _runs_padded(self) -> bool:
-        return self.model.config.feat_extract_norm == "layer"
-
     def set_trainable(self, what: Literal["none", "transformer", "all"]) -> None:
         """Choose which parameters get gradients.
 
@@ -194,6 +188,8 @@ class SSLEncoder(nn.Module):
         num_samples: Tensor | None = None,
         num_frames: Tensor | None = None,
         span_mask: Tensor | None = None,
+        level: Level | None = None,
+        keep_states: bool = True,
     ) -> SSLFeatures:
         """Encode.
 
@@ -208,6 +204,10 @@ class SSLEncoder(nn.Module):
             is too short for them it is extended by silence.
         span_mask : Tensor, optional
             `[B, N]`, True where the input is replaced by the learned mask embedding (pretraining).
+        level : Level, optional
+            Normalise by this in place of each item's own, for windows of one recording.
+        keep_states : bool
+            Whether the layers below the chosen one are wanted; they take memory.
 
         Returns
         -------
@@ -218,12 +218,14 @@ class SSLEncoder(nn.Module):
             num_samples = torch.full((len(wavs),), wavs.shape[1], device=wavs.device)
         if num_frames is None:
             num_frames = ceil_division(num_samples, self.hop)
-        wavs = self.prepare(wavs, num_samples, num_frames)
-        if self._runs_padded:
-            return self._run(wavs, num_frames, span_mask)
+        wavs = self.prepare(wavs, num_samples, num_frames, level)
+        if self.model.config.feat_extract_norm == "layer":
+            return self._run(wavs, num_frames, span_mask, keep_states)
         return self._run_grouped(wavs, num_samples, num_frames, span_mask)
 
-    def prepare(self, wavs: Tensor, num_samples: Tensor, num_frames: Tensor) -> Tensor:
+    def prepare(
+        self, wavs: Tensor, num_samples: Tensor, num_frames: Tensor, level: Level | None = None
+    ) -> Tensor:
         """Normalise each item by its own length, silence its padding, and fit the front end.
 
         Returns
@@ -232,13 +234,9 @@ class SSLEncoder(nn.Module):
             `[B, T']`, T' the samples that the longest item has or its frames take.
         """
         wavs = wavs[:, : int(num_samples.max())]
-        valid = length_mask(num_samples, wavs.shape[1])
-        wavs = wavs.masked_fill(~valid, 0.0)
+        wavs = wavs.masked_fill(~length_mask(num_samples, wavs.shape[1]), 0.0)
         if self.do_normalize:
-            count = num_samples[:, None].to(wavs.dtype)
-            centred = (wavs - wavs.sum(1, keepdim=True) / count).masked_fill(~valid, 0.0)
-            variance = centred.square().sum(1, keepdim=True) / count
-            wavs = centred / torch.sqrt(variance + VARIANCE_FLOOR)
+            wavs = normalise(wavs, num_samples, level)
         wanted = self.num_samples_for(int(num_frames.max()))
         return F.pad(wavs, (0, max(0, wanted - wavs.shape[1])))
 
@@ -263,7 +261,9 @@ class SSLEncoder(nn.Module):
         front, *states = everything
         return SSLFeatures(states[-1], states, num_frames, front)
 
-    def _run(self, wavs: Tensor, num_frames: Tensor, span_mask: Tensor | None) -> SSLFeatures:
+    def _run(
+        self, wavs: Tensor, num_frames: Tensor, span_mask: Tensor | None, keep: bool = True
+    ) -> SSLFeatures:
         """Run a batch whose padding is silent already."""
         front = self._front_end(wavs)[:, : int(num_frames.max())]
         projected = self.model.feature_projection(front)
@@ -280,7 +280,8 @@ class SSLEncoder(nn.Module):
         if not pre_norm:
             x = encoder.layer_norm(x)
         # no mask where nothing is padded: fused attention is faster without one
-        states = run_layers(encoder.layers, x, mask if bool(padding.any()) else None)
+        keys = mask if bool(padding.any()) else None
+        states = run_layers(encoder.layers, x, keys, keep)
         if self.layer == -1:
             last = encoder.layer_norm(states[-1]) if pre_norm else states[-1]
         else:

@@ -68,8 +68,10 @@ def build_model(
     return model
 
 
-def run_layers(layers: nn.ModuleList, x: Tensor, mask: Tensor | None) -> list[Tensor]:
-    """Run a stack of layers and keep every state.
+def run_layers(
+    layers: nn.ModuleList, x: Tensor, mask: Tensor | None, keep_states: bool = True
+) -> list[Tensor]:
+    """Run a stack of layers.
 
     Parameters
     ----------
@@ -79,6 +81,8 @@ def run_layers(layers: nn.ModuleList, x: Tensor, mask: Tensor | None) -> list[Te
         `[B, N, C]`.
     mask : Tensor or None
         `[B, N]`, True where valid; None where nothing is padded.
+    keep_states : bool
+        Whether all states are wanted, or only the last.
 
     Returns
     -------
@@ -86,10 +90,12 @@ def run_layers(layers: nn.ModuleList, x: Tensor, mask: Tensor | None) -> list[Te
         The input and every layer's output, `[B, N, C]` each.
     """
     if isinstance(layers, RelativeTransformer):
-        return layers.hidden_states(x, mask)
+        return layers.hidden_states(x, mask, keep_states)
     states = [x]
     keys = None if mask is None else mask[:, None, None, :].expand(-1, 1, x.shape[1], -1)
     for layer in layers:
         out = layer(states[-1], attention_mask=keys)
         states.append(out[0] if isinstance(out, tuple) else out)
+        if not keep_states:
+            del states[0]
     return states

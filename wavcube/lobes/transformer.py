@@ -251,15 +251,19 @@ class RelativeTransformer(nn.ModuleList):
         )
         self.window = window
 
-    def hidden_states(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
-        """Input and output of every layer: a list of `[B, N, C]`, one longer than the stack."""
+    def hidden_states(
+        self, x: Tensor, mask: Tensor | None = None, keep_all: bool = True
+    ) -> list[Tensor]:
+        """Give the input and every layer's output, `[B, N, C]` each, or only the last."""
         states = [x]
         if len(self):
             attend = self[0].attention.plan(x.shape[1], mask, self.window)
             for layer in self:
                 states.append(layer(states[-1], attend))
+                if not keep_all:
+                    del states[0]
         return states
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Transform `[B, N, C]` under a key mask `[B, N]` (True is valid)."""
-        return self.hidden_states(x, mask)[-1]
+        return self.hidden_states(x, mask, keep_all=False)[-1]

@@ -18,6 +18,7 @@ from wavcube.lobes.latent_basis import LatentBasis
 from wavcube.lobes.latent_codec import CodecOutput, LatentCodec, fit_samples
 from wavcube.lobes.layer_mix import LayerMix
 from wavcube.lobes.lengths import length_mask, to_absolute
+from wavcube.lobes.level import Level
 from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder, SSLFeatures
 
@@ -151,9 +152,12 @@ class WavCube(LatentCodec):
     def _bottleneck_input(self, features: SSLFeatures) -> Tensor:
         return features.feature if self.layer_mix is None else self.layer_mix(features.states)
 
-    def latents_of(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
+    def latents_of(
+        self, wavs: Tensor, samples: Tensor, frames: Tensor, level: Level | None = None
+    ) -> Tensor:
         """Encode a batch whose lengths are counted; see the base class."""
-        features = self.encoder(wavs, samples, frames)
+        keep = self.layer_mix is not None
+        features = self.encoder(wavs, samples, frames, level=level, keep_states=keep)
         return self._to_basis(self.latents_before_basis(features), features.num_frames)
 
     def latents_before_basis(self, features: SSLFeatures) -> Tensor:
@@ -174,18 +178,15 @@ class WavCube(LatentCodec):
         valid = length_mask(frames, latents.shape[1])
         return self.latent_basis(latents).masked_fill(~valid[..., None], 0.0)
 
-    def _from_basis(self, latents: Tensor) -> Tensor:
+    def decoder_input(self, latents: Tensor) -> Tensor:
+        """Map latents to the bottleneck's own coordinates; see the base class."""
         return latents if self.latent_basis is None else self.latent_basis.invert(latents)
-
-    def decode_frames(self, latents: Tensor, frames: Tensor) -> Tensor:
-        """Decode latents of so many frames each; see the base class."""
-        return self.decoder(self._from_basis(latents), frames)
 
     def semantic(self, latents: Tensor, lens: Tensor | None = None) -> Tensor:
         """Restore the SSL feature `[B, N, C]` from latents `[B, N, D]`; training models only."""
         frames = to_absolute(lens, latents.shape[1], len(latents), latents.device)
         mask = _unless_full(length_mask(frames, latents.shape[1]))
-        return self.bottleneck.decode(self._from_basis(latents), mask)
+        return self.bottleneck.decode(self.decoder_input(latents), mask)
 
     def forward(
         self, wavs: Tensor, wav_lens: Tensor | None = None, detach_latent: bool = False
