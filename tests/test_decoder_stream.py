@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from wavcube.decode_pieces import decode_pieces
 from wavcube.lobes.causal_state import CausalState
-from wavcube.lobes.decoder_stream import DecoderStream, decode_pieces
+from wavcube.lobes.decoder_stream import DecoderStream
 from wavcube.lobes.rotary import rotary_table
 from wavcube.testing import tiny_decoder
 

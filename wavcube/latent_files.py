@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,12 @@ class Latents:
         FileExistsError
             If the file exists and may not be replaced.
         """
-        metadata = {
+        tensors = {TENSOR: self.latents.detach().cpu().contiguous()}
+        write_atomically(path, tensor_bytes(tensors, self.metadata()), overwrite=overwrite)
+
+    def metadata(self) -> dict[str, str]:
+        """Give what the file says of them."""
+        return {
             "format": FORMAT,
             "format_version": str(FORMAT_VERSION),
             "frame_rate": repr(float(self.frame_rate)),
@@ -89,8 +95,6 @@ class Latents:
             "num_samples": str(self.num_samples),
             "sample_rate": str(self.sample_rate),
         }
-        tensors = {TENSOR: self.latents.detach().cpu().contiguous()}
-        write_atomically(path, tensor_bytes(tensors, metadata), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Latents:
@@ -113,6 +117,69 @@ class Latents:
         ValueError
             If it is broken, holds something else, or its values are not finite.
         """
+        header = LatentHeader.read(path)
+        try:
+            return cls(
+                header.frames(0, header.num_frames),
+                header.num_samples,
+                header.sample_rate,
+                header.frame_rate,
+                header.latent_hash,
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class LatentHeader:
+    """What a file of latents says of itself; its frames are read when they are asked for.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    num_frames, width : int
+        Of the latents.
+    num_samples, sample_rate, frame_rate, latent_hash
+        See :class:`Latents`.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.safetensors"
+    >>> Latents(torch.zeros(5, 4), 1600, 16000, 50.0, "abc").save(path)
+    >>> LatentHeader.read(path).frames(1, 3).shape
+    torch.Size([2, 4])
+    """
+
+    path: Path
+    num_frames: int
+    width: int
+    num_samples: int
+    sample_rate: int
+    frame_rate: float
+    latent_hash: str
+
+    @classmethod
+    def read(cls, path: str | Path) -> LatentHeader:
+        """Read all but the latents.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        LatentHeader
+            Checked.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is broken or holds something else.
+        """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no latents at {path}")
@@ -121,23 +188,33 @@ class Latents:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
                     raise ValueError(f"{path} holds no latents: wavcube encode writes such files")
-                latents = file.get_tensor(TENSOR)
+                shape = file.get_slice(TENSOR).get_shape()
         except SafetensorError as error:
             raise ValueError(f"{path} is no complete file of latents: {error}") from error
+        if len(shape) != 2:
+            raise ValueError(f"{path}: latents of a recording must be [frames, width], got {shape}")
         try:
-            if int(metadata["format_version"]) != FORMAT_VERSION:
-                raise ValueError(
-                    f"format version {metadata['format_version']}, "
-                    f"this wavcube reads {FORMAT_VERSION}"
-                )
-            return cls(
-                latents,
-                int(metadata["num_samples"]),
-                int(metadata["sample_rate"]),
-                float(metadata["frame_rate"]),
-                metadata["latent_hash"],
-            )
+            return cls(path, *shape, *_facts(metadata))
         except KeyError as error:
             raise ValueError(f"{path}: metadata lacks {error}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    def frames(self, start: int, stop: int) -> Tensor:
+        """Read frames `[stop - start, D]`, as stored."""
+        # opened anew: what a mapping has read stays in memory as long as it is open
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_slice(TENSOR)[start:stop].clone()
+
+
+def _facts(metadata: Mapping[str, str]) -> tuple[int, int, float, str]:
+    if int(metadata["format_version"]) != FORMAT_VERSION:
+        raise ValueError(
+            f"format version {metadata['format_version']}, this wavcube reads {FORMAT_VERSION}"
+        )
+    return (
+        int(metadata["num_samples"]),
+        int(metadata["sample_rate"]),
+        float(metadata["frame_rate"]),
+        metadata["latent_hash"],
+    )

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _UNKNOWN_SIZE = 0x7FFFF000
 # libsndfile's SF_ERR_SYSTEM
 _SYSTEM_ERROR = 2
+# samples that are looked at together
+_BLOCK = 2**20
 
 
 def inspect_audio(path: str | Path) -> AudioInfo:
@@ -61,7 +63,7 @@ def inspect_audio(path: str | Path) -> AudioInfo:
         raise ValueError(f"{path} holds no samples")
     _check_complete(path, info)
     if info.subtype in ("FLOAT", "DOUBLE"):
-        _check_finite(str(path), audio_io.load(path, dtype=torch.float32)[0])
+        _check_all_finite(path)
     return info
 
 
@@ -209,6 +211,16 @@ def _check_complete(path: Path, info: AudioInfo) -> None:
 def _truncated(path: Path, promised: int, found: int | None) -> str:
     there = "the last is missing" if found is None else f"there are {found}"
     return f"{path} is truncated: its header promises {promised} samples, {there}"
+
+
+def _check_all_finite(path: Path) -> None:
+    """Look at every sample, a block of them in memory at a time."""
+    blocks = soundfile.blocks(path, _BLOCK, dtype="float32", always_2d=True)
+    bad = total = 0
+    for block in map(torch.from_numpy, blocks):
+        bad, total = bad + block.numel() - int(block.isfinite().sum()), total + block.numel()
+    if bad:
+        raise ValueError(f"{path}: {bad} of {total} samples are NaN or infinite")
 
 
 def _check_finite(name: str, wav: Tensor) -> None:
