@@ -36,6 +36,8 @@ RESYNTHESIS = "source, resynthesised"
 class ConversionRecipe(TaskRecipe):
     """Conversion from any voice to any other, or to the one that `target_speaker` names."""
 
+    validates_alone = True
+
     def begin(self, pretrained: Path | None) -> None:
         """Check the speakers, and choose what is judged.
 

@@ -41,6 +41,7 @@ class EnhancementRecipe(TaskRecipe):
     clean speech after :meth:`gather_noises`.
     """
 
+    validates_alone = True
     noises: dict[str, list[Utterance]]
     rooms: dict[str, list[Utterance]]
 

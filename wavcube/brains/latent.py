@@ -28,6 +28,7 @@ from wavcube.lobes.bottleneck import VariationalBottleneck
 from wavcube.lobes.latent_codec import CodecOutput, LatentCodec
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl_models import unused_parameters
 from wavcube.lobes.wavcube import WavCube
 from wavcube.losses import MelLoss, MultiScaleMelLoss, kl_divergence, semantic_loss, weighted_sum
 
@@ -245,9 +246,8 @@ def _choose_trained(model: LatentCodec, settings: LatentSettings) -> None:
     model.requires_grad_(not isinstance(settings, DecoderSettings))
     model.decoder.requires_grad_(True)
     model.encoder.set_trainable(settings.train_encoder)
-    for name, parameter in model.encoder.named_parameters():
-        if name.endswith("masked_spec_embed"):
-            # pretraining's; a parameter that never gets a gradient stops several processes
+    if isinstance(model.encoder, SSLEncoder):
+        for parameter in unused_parameters(model.encoder.model, model.encoder.layer):
             parameter.requires_grad_(False)
 
 

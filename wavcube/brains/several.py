@@ -8,6 +8,7 @@ processes with B items each end as one process with N * B does.
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -71,6 +72,8 @@ class SeveralProcesses:
             self._wrap()
 
     def _wrap(self) -> None:
+        # of convolutions over one channel, whose gradients have two orders that are the same
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         self._wrapped_flags = self._training_flags()
         on_gpu = self.device_type == "cuda"
         for name, module in self.modules.items():
@@ -121,9 +124,12 @@ class SeveralProcesses:
 
         Batch samplers and iterable datasets are left alone: they know their process themselves.
         """
+        if loader_kwargs.get("batch_sampler") is not None:
+            self.train_sampler = loader_kwargs["batch_sampler"]  # that it is told of epochs
+            return loader_kwargs
         if not is_distributed_initialized():
             return super()._train_loader_specifics(dataset, loader_kwargs)
-        if isinstance(dataset, IterableDataset) or loader_kwargs.get("batch_sampler") is not None:
+        if isinstance(dataset, IterableDataset):
             return loader_kwargs
         kwargs = dict(loader_kwargs)
         order = kwargs.pop("sampler", None)

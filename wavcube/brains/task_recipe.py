@@ -69,6 +69,8 @@ class TaskRecipe:
     """
 
     brain_class: ClassVar[type[TaskBrain]]
+    # a loss that is a mean over frames would depend on what is validated together
+    validates_alone: ClassVar[bool] = False
 
     def __init__(self, program: str, usage: str) -> None:
         self.program, self.usage = program, usage
@@ -206,6 +208,8 @@ class TaskRecipe:
         seed_everything(self.hparams["seed"])
         with self.refuse(kinds=(ResumeError,)):
             loaders = self.loader_options(train), self.loader_options(valid)
+            if self.validates_alone:
+                loaders[1]["batch_size"] = 1
             brain.fit(brain.epochs, train, valid, None, *loaders)
         with self.refuse():
             brain.load_best()

@@ -68,6 +68,31 @@ def build_model(
     return model
 
 
+def unused_parameters(model: PreTrainedModel, layer: int) -> list[nn.Parameter]:
+    """List the parameters that no feature depends on: of several processes none may train them.
+
+    Pretraining alone uses the first, the embedding of what is hidden.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Of :func:`build_model`.
+    layer : int
+        Of the feature; the last norm belongs to -1.
+
+    Examples
+    --------
+    >>> config = WavLMConfig(hidden_size=48, num_hidden_layers=1, do_stable_layer_norm=True)
+    >>> model = build_model(config, WavLMModel, 0)
+    >>> len(unused_parameters(model, -1)), len(unused_parameters(model, 0))
+    (1, 3)
+    """
+    unused = [model.masked_spec_embed]
+    if layer >= 0 and model.config.do_stable_layer_norm:
+        unused += model.encoder.layer_norm.parameters()
+    return unused
+
+
 def run_layers(
     layers: nn.ModuleList, x: Tensor, mask: Tensor | None, keep_states: bool = True
 ) -> list[Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl_models import unused_parameters
 from wavcube.representations.base import Representation
 
 
@@ -129,9 +130,14 @@ class LatentRepresentation(Representation):
             return []
         left_out = {id(parameter) for parameter in self.model.decoder.parameters()}
         if isinstance(self.model.encoder, SSLEncoder):
-            left_out |= {id(p) for p in self.model.encoder.model.feature_extractor.parameters()}
+            encoder = self.model.encoder
+            left_out |= {id(p) for p in encoder.model.feature_extractor.parameters()}
+            left_out |= {id(p) for p in unused_parameters(encoder.model, encoder.layer)}
         return [
             parameter
             for name, parameter in self.model.named_parameters()
-            if id(parameter) not in left_out and "semantic_decoder" not in name
+            # a latent is the mean of a posterior, whatever its variance
+            if id(parameter) not in left_out
+            and "semantic_decoder" not in name
+            and "log_variance" not in name
         ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl_models import unused_parameters
 from wavcube.release.ssl_folder import packaged_encoder
 from wavcube.representations.base import Representation
 
@@ -117,4 +118,5 @@ class SSLRepresentation(Representation):
         if self.is_frozen:
             return []
         left_out = {id(p) for p in self.model.model.feature_extractor.parameters()}
+        left_out |= {id(p) for p in unused_parameters(self.model.model, self.model.layer)}
         return [p for p in self.model.parameters() if id(p) not in left_out]
