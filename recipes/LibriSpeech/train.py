@@ -4,8 +4,9 @@
     python recipes/LibriSpeech/train.py hparams/acoustic_codec.yaml [--data_folder FOLDER_OR_CSV]
     python recipes/LibriSpeech/train.py hparams/wavcube.yaml --pretrained RELEASE --data_folder ...
 
-The data are LibriSpeech, any folder of wav and flac files, or a CSV with the column "wav"; without
-a data folder the package speaks a corpus itself. The same command again resumes a run that was
+The data are LibriSpeech, any folder of wav and flac files, a CSV with the column "wav", or a
+manifest of any size (JSON lines, a folder of tar shards); without a data folder the package speaks
+a corpus itself. The same command again resumes a run that was
 interrupted, and evaluates one that was finished. The acoustic codec has one stage; where there are
 several, each but the last leaves a folder that loads too.
 """
@@ -46,7 +47,7 @@ def train(hparams, run_opts, hparams_file, overrides):
     with refuse():
         parts = LatentParts.from_block(hparams["model"], release, hparams["reset_discriminators"])
         with nothing_left_of(hparams["output_folder"]), main_first():
-            run = LatentRun(parts, prepare_rows(hparams, prepare), hparams, run_opts)
+            run = LatentRun(parts, prepare_rows(hparams, prepare, large=True), hparams, run_opts)
         join_group(run_opts)
         sb.create_experiment_directory(hparams["output_folder"], hparams_file, overrides)
         run.begin()

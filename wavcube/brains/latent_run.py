@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from wavcube.brains.latent import LatentBrain
 from wavcube.brains.latent_card import describe_run
 from wavcube.brains.latent_coordinates import fit_latent_basis
 from wavcube.brains.latent_evaluation import check_evaluation, choose_rows, count_longer
-from wavcube.brains.latent_parts import LatentParts, spread
+from wavcube.brains.latent_parts import LatentParts
 from wavcube.brains.ranks import is_main, leave_group, on_main
+from wavcube.brains.run_segments import Speech, crops_of, sample_of
 from wavcube.brains.several import global_batch_size
 from wavcube.brains.usage import show
-from wavcube.data.crops import CropDataset
-from wavcube.data.manifest import Utterance
+from wavcube.data.crops import Crops
 from wavcube.data.splits import describe_split
 from wavcube.data.utterances import utterance_dataset
 from wavcube.export import write_release
@@ -45,8 +45,8 @@ class LatentRun:
     ----------
     parts : LatentParts
         What trains; each stage goes on with what the one before has left.
-    rows : Mapping of str to sequence of Utterance
-        "train", "valid" and "test".
+    rows : Mapping of str to Speech
+        "train", "valid" and "test"; the last two are lists of Utterance.
     hparams : Mapping
         Of the recipe.
     run_opts : Mapping
@@ -62,7 +62,7 @@ class LatentRun:
     def __init__(
         self,
         parts: LatentParts,
-        rows: Mapping[str, Sequence[Utterance]],
+        rows: Mapping[str, Speech],
         hparams: Mapping[str, Any],
         run_opts: Mapping[str, Any],
     ) -> None:
@@ -91,7 +91,7 @@ class LatentRun:
             device = self.run_opts["device"] or infer_device()
             on_main(lambda: self._resynthesize(AS_RELEASED, device))
 
-    def datasets(self, stage: str) -> tuple[CropDataset, DynamicItemDataset]:
+    def datasets(self, stage: str) -> tuple[Crops, DynamicItemDataset]:
         """Build what a stage trains on and is validated on; each stage draws its own crops.
 
         Parameters
@@ -105,12 +105,13 @@ class LatentRun:
             If there is no speech, or the sizes are out of range.
         """
         hparams, rate = self.hparams, self.parts.model.sample_rate
-        crops = CropDataset(
-            [row.as_dict() for row in self.rows["train"]],
+        crops = crops_of(
+            self.rows["train"],
             crop_seconds=hparams["crop_seconds"],
             crops_per_epoch=hparams["validate_every"] * global_batch_size(self.batch_size(stage)),
             sample_rate=rate,
             seed=hparams["seed"] + self.stages.index(stage),
+            max_bad_fraction=hparams["max_bad_fraction"],
         )
         return crops, utterance_dataset(self.valid_rows, rate)
 
@@ -145,14 +146,14 @@ class LatentRun:
         own = self.hparams[stage].batch_size
         return self.hparams["batch_size"] if own is None else own
 
-    def loader_options(self, stage: str, crops: CropDataset) -> dict[str, Any]:
+    def loader_options(self, stage: str, crops: Crops) -> dict[str, Any]:
         """Give the options of the loader that a stage trains from.
 
         Parameters
         ----------
         stage : str
             Of `stages`.
-        crops : CropDataset
+        crops : Crops
             Of `datasets`.
         """
         sizes = {"batch_size": self.batch_size(stage), "num_workers": self.hparams["num_workers"]}
@@ -216,8 +217,8 @@ class LatentRun:
         """Fit the latent's basis, once: who fine-tunes a release keeps its coordinates."""
         basis = getattr(self.parts.model, "latent_basis", None)
         if basis is not None and not basis.is_fitted:
-            chosen = spread(self.rows["train"], BASIS_UTTERANCES)
-            speech = utterance_dataset(chosen, self.parts.model.sample_rate)
+            rate, seed = self.parts.model.sample_rate, self.hparams["seed"]
+            speech = sample_of(self.rows["train"], BASIS_UTTERANCES, rate, seed)
             try:
                 fit_latent_basis(self.parts.model, speech, device, self._bars)
             except ValueError as error:  # of training speech that is all silence, say

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from wavcube.brains.run_segments import Speech, add_speech, split_segments
 from wavcube.brains.usage import show
 from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
 from wavcube.data.further import further_speech
-from wavcube.data.manifest import Utterance, read_manifest
+from wavcube.data.manifest import read_manifest
 from wavcube.data.prepare import check_same_data
+from wavcube.data.segments import is_segments
 
 __all__ = ["embedded_corpus", "prepare_rows"]
 
@@ -20,7 +23,9 @@ DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded_minute
 Prepare = Callable[[Path, Path, Mapping[str, Any]], Mapping[str, Path]]
 
 
-def prepare_rows(hparams: Mapping[str, Any], prepare: Prepare) -> dict[str, list[Utterance]]:
+def prepare_rows(
+    hparams: Mapping[str, Any], prepare: Prepare, large: bool = False
+) -> dict[str, Speech]:
     """Make the manifests of train, valid and test in the run's folder, and read them.
 
     Parameters
@@ -33,11 +38,14 @@ def prepare_rows(hparams: Mapping[str, Any], prepare: Prepare) -> dict[str, list
         The recipe's own, called with the source (a folder or a CSV file), the folder for the
         manifests and `hparams`; returns the manifest of "train", "valid" and "test". Paths in them
         that start with `$data_root` are relative to the source, or to the folder it is in.
+    large : bool
+        Whether the recipe can train from manifests of any size (JSON lines, folders of shards), as
+        `data_folder` and among `training_folders`; see :mod:`wavcube.brains.run_segments`.
 
     Returns
     -------
-    dict of str to list of Utterance
-        By manifest.
+    dict of str to Speech
+        By manifest: lists of Utterance; "train" is another sequence where a manifest is large.
 
     Raises
     ------
@@ -52,16 +60,31 @@ def prepare_rows(hparams: Mapping[str, Any], prepare: Prepare) -> dict[str, list
     if own is None:
         show("no --data_folder: training on speech that the package makes itself")
     source = embedded_corpus(hparams) if own is None else Path(own)
-    manifests = prepare(source, out_folder, hparams)
-    root = source if source.is_dir() else source.parent
-    rows = {name: read_manifest(path, root) for name, path in manifests.items()}
     further = list(hparams["training_folders"])
     if hparams["add_embedded"] and own is not None:
         further.append(embedded_corpus(hparams) / "train-clean-100")
-    apart = rows["valid"] + rows["test"]
-    bad = hparams["max_bad_fraction"]
-    rows["train"] += further_speech(further, apart, max_bad_fraction=bad)
-    return rows
+    manifests = [Path(path) for path in further if is_segments(path)]
+    if not large and (is_segments(source) or manifests):
+        raise ValueError(
+            f"{source if is_segments(source) else manifests[0]} is a manifest in JSON lines or a "
+            "folder of shards, from which this recipe does not train: give a folder or a CSV"
+        )
+    split = split_segments if is_segments(source) else partial(_prepared, prepare)
+    rows = split(source, out_folder, hparams)
+    more = further_speech(
+        [path for path in further if not is_segments(path)],
+        [*rows["valid"], *rows["test"]],
+        max_bad_fraction=hparams["max_bad_fraction"],
+    )
+    return add_speech(rows, more, manifests)
+
+
+def _prepared(
+    prepare: Prepare, source: Path, out_folder: Path, hparams: Mapping[str, Any]
+) -> dict[str, Speech]:
+    manifests = prepare(source, out_folder, hparams)
+    root = source if source.is_dir() else source.parent
+    return {name: read_manifest(path, root) for name, path in manifests.items()}
 
 
 def embedded_corpus(hparams: Mapping[str, Any]) -> Path:

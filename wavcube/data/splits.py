@@ -124,7 +124,8 @@ def describe_split(parts: Mapping[str, Sequence[Utterance]]) -> str:
     Parameters
     ----------
     parts : Mapping[str, Sequence[Utterance]]
-        By name, with known durations.
+        By name, with known durations; what has its `seconds`, as large manifests do, is not gone
+        through.
 
     Returns
     -------
@@ -138,7 +139,11 @@ def describe_split(parts: Mapping[str, Sequence[Utterance]]) -> str:
     'utterances: train 4 (3.0 minutes), test 1 (0.8 minutes)'
     """
     sizes = [
-        f"{name} {len(rows)} ({sum(row.duration for row in rows) / 60:.1f} minutes)"
-        for name, rows in parts.items()
+        f"{name} {len(rows)} ({_seconds(rows) / 60:.1f} minutes)" for name, rows in parts.items()
     ]
     return f"utterances: {', '.join(sizes)}"
+
+
+def _seconds(rows: Sequence[Utterance]) -> float:
+    known = getattr(rows, "seconds", None)
+    return sum(row.duration for row in rows) if known is None else known

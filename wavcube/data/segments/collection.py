@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavcube.data.segments.audio import read_segment
-from wavcube.data.segments.csv_rows import ListedRows
+from wavcube.data.segments.csv_rows import ListedRows, read_csv
 from wavcube.data.segments.lines import LineRows, group_of
 from wavcube.data.segments.row import Segment
 from wavcube.data.segments.tars import TarRows, find_shards
 
-__all__ = ["Segments", "is_segments", "open_segments"]
+__all__ = ["Segments", "is_segments", "listed_segments", "open_segments"]
 
 LINE_SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -242,7 +242,7 @@ def open_segments(
     if path.is_dir() and find_shards(path):
         return _indexed(TarRows(path, progress))
     if path.suffix == ".csv":
-        return _listed(ListedRows(path, base))
+        return listed_segments(read_csv(path, base))
     raise ValueError(
         f"{path} is no manifest: give JSON lines ({' or '.join(LINE_SUFFIXES)}), a CSV or a folder "
         "of .tar shards; `wavcube manifest` makes one of a folder of audio"
@@ -254,7 +254,26 @@ def _indexed(rows: LineRows | TarRows) -> Segments:
     return Segments(rows, columns["durations"], columns["ends"], columns["groups"])
 
 
-def _listed(rows: ListedRows) -> Segments:
-    durations = np.array([row.duration for row in rows.rows], np.float32)
-    groups = np.array([group_of(row) for row in rows.rows], np.uint32)
-    return Segments(rows, durations, np.cumsum(durations, dtype=np.float64), groups)
+def listed_segments(rows: Sequence[Segment]) -> Segments:
+    """Make the same of rows in memory.
+
+    Parameters
+    ----------
+    rows : sequence of Segment
+        With durations.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one has no duration.
+
+    Examples
+    --------
+    >>> listed_segments([Segment("a", 2.0, "a.wav"), Segment("b", 1.0, "b.wav")]).seconds
+    3.0
+    """
+    durations = np.array([row.duration for row in rows], np.float32)
+    if not len(rows) or not (durations > 0).all():
+        raise ValueError("there is no segment, or one whose duration is not above 0 s")
+    groups = np.array([group_of(row) for row in rows], np.uint32)
+    return Segments(ListedRows(rows), durations, np.cumsum(durations, dtype=np.float64), groups)

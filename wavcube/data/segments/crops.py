@@ -10,6 +10,7 @@ from wavcube.data.crops import Crops, gain_to
 from wavcube.data.segments.audio import open_segment
 from wavcube.data.segments.bad import BadReads
 from wavcube.data.segments.collection import Segments
+from wavcube.data.segments.joined import JoinedSegments
 from wavcube.data.segments.row import Segment
 
 __all__ = ["SegmentCrops"]
@@ -23,7 +24,7 @@ class SegmentCrops(Crops):
 
     Parameters
     ----------
-    segments : Segments
+    segments : Segments or JoinedSegments
         What to draw from, in proportion to the durations.
     crop_seconds, crops_per_epoch, sample_rate, seed, peak_db
         See there.
@@ -51,7 +52,7 @@ class SegmentCrops(Crops):
 
     def __init__(
         self,
-        segments: Segments,
+        segments: Segments | JoinedSegments,
         *,
         crop_seconds: float,
         crops_per_epoch: int,

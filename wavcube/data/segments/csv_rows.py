@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wavcube.data.manifest import parse_duration, parse_path
 from wavcube.data.segments.row import Segment
 
-__all__ = ["ListedRows", "iterate_csv"]
+__all__ = ["ListedRows", "iterate_csv", "read_csv"]
 
 
 class ListedRows:
-    """The rows of a CSV, in memory.
+    """Rows in memory.
+
+    Parameters
+    ----------
+    rows : sequence of Segment
+        The rows.
+    """
+
+    def __init__(self, rows: Sequence[Segment]) -> None:
+        self.rows = list(rows)
+
+    def row(self, number: int) -> Segment:
+        """Give a row.
+
+        Parameters
+        ----------
+        number : int
+            From 0.
+        """
+        return self.rows[number]
+
+
+def read_csv(path: Path, root: Path) -> list[Segment]:
+    """Read a CSV manifest.
 
     Parameters
     ----------
@@ -27,31 +50,20 @@ class ListedRows:
     ValueError
         If a row has no duration, an ID is there twice, or there is no row.
     """
-
-    def __init__(self, path: Path, root: Path) -> None:
-        self.rows: list[Segment] = []
-        first: dict[str, str] = {}
-        for place, row in iterate_csv(path, root):
-            if first.setdefault(row.id, place) != place:
-                raise ValueError(
-                    f"{place}, column 'ID': {row.id!r} is that of {first[row.id]} already; IDs "
-                    "must be unique"
-                )
-            if not row.duration:
-                raise ValueError(f"{place}: it has no duration; `wavcube manifest` measures them")
-            self.rows.append(row)
-        if not self.rows:
-            raise ValueError(f"{path} has a header and no rows")
-
-    def row(self, number: int) -> Segment:
-        """Give a row.
-
-        Parameters
-        ----------
-        number : int
-            From 0.
-        """
-        return self.rows[number]
+    rows: list[Segment] = []
+    first: dict[str, str] = {}
+    for place, row in iterate_csv(path, root):
+        if first.setdefault(row.id, place) != place:
+            raise ValueError(
+                f"{place}, column 'ID': {row.id!r} is that of {first[row.id]} already; IDs must be "
+                "unique"
+            )
+        if not row.duration:
+            raise ValueError(f"{place}: it has no duration; `wavcube manifest` measures them")
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} has a header and no rows")
+    return rows
 
 
 def iterate_csv(path: Path, root: Path) -> Iterator[tuple[str, Segment]]:
