@@ -1,20 +1,14 @@
 """The recogniser's recipe from its command line to text, and what it says to mistakes."""
 
 import csv
-import importlib
-import json
-import logging
 import re
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 from recognizers import TEXT, recognizer_release, spell
 from speechbrain.utils.run_opts import RunOptions
+from task_runs import TaskRun, scores
 
-from wavcube.brains.recognition import RecognitionBrain
 from wavcube.cli import main as cli
 from wavcube.data.audio import write_audio
 from wavcube.export import load_release, read_card
@@ -31,26 +25,8 @@ TINY = [
 @pytest.fixture
 def recipe(repository, tmp_path, monkeypatch):
     """Function that runs the recipe in a folder of its own and returns that folder."""
-    monkeypatch.syspath_prepend(str(repository / "recipes" / "LibriSpeech"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    train = importlib.import_module("train_asr")
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-
-    def run(*arguments, out="run", yaml="asr", tiny=TINY):
-        path = repository / "hparams" / f"{yaml}.yaml"
-        try:
-            made = train.Recipe("train_asr.py", train.__doc__)
-            made.main([str(path), f"--output_folder={tmp_path / out}", *tiny, *arguments])
-        finally:
-            for handler in set(root.handlers) - set(handlers):
-                handler.close()
-            root.handlers[:] = handlers
-            root.setLevel(level)
-        return tmp_path / out
-
-    return run
+    return TaskRun(repository, "LibriSpeech/train_asr.py", "asr", tmp_path, TINY)
 
 
 def write_speech(folder, copies=3):
@@ -79,20 +55,6 @@ def speech(tmp_path):
     return tmp_path / "speech" / "speech.csv"
 
 
-def scores(folder):
-    content = json.loads((folder / "metrics.json").read_text())
-    return {row: {k: v["mean"] for k, v in c.items()} for row, c in content["scores"].items()}
-
-
-def refused(recipe, capsys, *arguments, **options):
-    """The one line that a mistake ends with."""
-    with pytest.raises(SystemExit) as stop:
-        recipe(*arguments, **options)
-    assert stop.value.code == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    return line
-
-
 def test_a_run_leaves_table_alignments_and_a_release_that_says_the_same(
     recipe, speech, capsys, monkeypatch
 ):
@@ -107,7 +69,7 @@ def test_a_run_leaves_table_alignments_and_a_release_that_says_the_same(
     assert alignments.startswith(f"%WER {scores(out)['recognition']['WER [%] ↓']:.2f} ")
     check_same_text(out, alignments, capsys)
 
-    monkeypatch.setattr(RecognitionBrain, "fit_batch", tampered)
+    monkeypatch.setattr(recipe.brain, "fit_batch", tampered)
     before = scores(out)
     recipe(f"--data_folder={speech}")
     assert scores(out) == before
@@ -133,43 +95,9 @@ def check_same_text(out, alignments, capsys):
         assert " ".join(w for w in hypothesis if w not in ("<eps>", "")) == heard
 
 
-DYING = """
-import os, signal
-from wavcube.brains.recognition import RecognitionBrain
-
-forward, count = RecognitionBrain.fit_batch, iter(range(100))
-
-def dying(self, batch):
-    if next(count) == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return forward(self, batch)
-
-RecognitionBrain.fit_batch = dying
-"""
-RUN = """
-import sys
-sys.path.insert(0, {recipes!r})
-import train_asr
-train_asr.Recipe("train_asr.py", "").main({arguments!r})
-"""
-
-
-def test_a_killed_run_ends_as_one_that_was_not(speech, repository, tmp_path):
-    def run(out, before=""):
-        yaml = str(repository / "hparams" / "asr.yaml")
-        arguments = [yaml, f"--output_folder={out}", *TINY, f"--data_folder={speech}"]
-        code = RUN.format(recipes=str(repository / "recipes" / "LibriSpeech"), arguments=arguments)
-        command = [sys.executable, "-c", before + code]
-        return subprocess.run(command, cwd=tmp_path, check=False, timeout=300).returncode
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(whole) == 0
-    assert run(killed, DYING) == -signal.SIGKILL
-    assert not (killed / "release").exists()
-    assert run(killed) == 0
-    assert scores(killed) == scores(whole)
-    weights = [load_release(folder / "release").state_dict() for folder in (whole, killed)]
-    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+def test_a_killed_run_ends_as_one_that_was_not(recipe, speech, tmp_path):
+    options = f"--data_folder={speech}"
+    recipe.check_that_a_killed_run_ends_as_another(tmp_path, options, updates=5)
 
 
 def test_a_release_is_fine_tuned_on_a_folder_with_its_own_tokens(recipe, speech, tmp_path):
@@ -244,7 +172,7 @@ def test_mistakes_in_a_table_name_their_row(recipe, speech, capsys, tmp_path, ch
     text = tmp_path / "words.txt"
     text.write_text("\n".join(TEXT))
     own = [] if "transcript" in message else [f"--vocabulary={text}"]
-    line = refused(recipe, capsys, f"--data_folder={speech}", *own)
+    line = recipe.refusal(capsys, f"--data_folder={speech}", *own)
     assert re.search(message, line)
     assert not (tmp_path / "run").exists(), "a mistake leaves nothing behind"
 
@@ -263,7 +191,7 @@ def test_mistakes_in_a_table_name_their_row(recipe, speech, capsys, tmp_path, ch
     ],
 )
 def test_mistakes_end_with_one_line(recipe, speech, capsys, arguments, message):
-    assert re.search(message, refused(recipe, capsys, f"--data_folder={speech}", *arguments))
+    assert re.search(message, recipe.refusal(capsys, f"--data_folder={speech}", *arguments))
 
 
 def test_speech_too_short_for_its_text_is_counted_and_refused(recipe, speech, capsys):
@@ -273,7 +201,7 @@ def test_speech_too_short_for_its_text_is_counted_and_refused(recipe, speech, ca
         if row["ID"] < "04":
             row["wrd"] = f"{row['wrd']} " * 60
     write_csv(speech, rows)
-    line = refused(recipe, capsys, f"--data_folder={speech}")
+    line = recipe.refusal(capsys, f"--data_folder={speech}")
     assert re.search(r"\d of \d+ utterances have fewer frames than their labels need", line)
     assert not (speech.parents[1] / "run").exists(), "before anything is written"
     recipe(f"--data_folder={speech}", "--max_short_fraction=0.5")
@@ -296,7 +224,7 @@ def test_a_release_of_another_task_is_refused(recipe, speech, capsys, tmp_path):
     from releases import random_release
 
     latent = random_release(tmp_path / "latent")
-    line = refused(recipe, capsys, f"--data_folder={speech}", f"--pretrained={latent}")
+    line = recipe.refusal(capsys, f"--data_folder={speech}", f"--pretrained={latent}")
     assert "it is no recogniser's release" in line
 
 

@@ -1,20 +1,15 @@
 """The recipe of voice conversion from its command line to a folder that loads, on tones."""
 
-import importlib
-import json
-import logging
 import re
 import shutil
-import signal
-import sys
+from functools import partial
 
 import pytest
 import torch
 from converters import RATE, write_vctk
-from processes import run_code
 from releases import random_release
+from task_runs import TaskRun, scores
 
-from wavcube.brains.conversion import ConversionBrain
 from wavcube.cli import main as wavcube
 from wavcube.data.audio import read_audio
 from wavcube.export import load_release, read_card
@@ -48,52 +43,21 @@ def source(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train(repository):
-    """The recipe's module."""
-    recipes = str(repository / "recipes" / "VCTK")
-    before = list(sys.path)
-    sys.path.insert(0, recipes)
-    try:
-        yield importlib.import_module("train_voice_conversion")
-    finally:
-        sys.path[:] = before
-
-
-@pytest.fixture(scope="module")
-def recipe(repository, train, source, tmp_path_factory):
+def recipe(repository, source, tmp_path_factory):
     """Function that runs the recipe in a folder of its own and returns that folder."""
-    root = logging.getLogger()
-    handlers, level, hook = list(root.handlers), root.level, sys.excepthook
     folder = tmp_path_factory.mktemp("runs")
-
-    def run(*arguments, out="run", yaml="voice_conversion", small=SMALL):
-        path = repository / "hparams" / f"{yaml}.yaml"
-        try:
-            train.Recipe("train_voice_conversion.py", train.__doc__).main(
-                [str(path), f"--output_folder={folder / out}", source, *TINY, *small, *arguments]
-            )
-        finally:
-            for handler in set(root.handlers) - set(handlers):
-                handler.close()
-            root.handlers[:] = handlers
-            root.setLevel(level)
-            sys.excepthook = hook
-        return folder / out
-
-    return run
+    return TaskRun(
+        repository,
+        "VCTK/train_voice_conversion.py",
+        "voice_conversion",
+        folder,
+        [source, *TINY, *SMALL],
+    )
 
 
 @pytest.fixture(scope="module")
 def finished(recipe, vctk):
     return recipe(f"--data_folder={vctk}", *SPEAKERS)
-
-
-def scores(folder):
-    content = json.loads((folder / "metrics.json").read_text())
-    return {
-        row: {column: cell["mean"] for column, cell in cells.items()}
-        for row, cells in content["scores"].items()
-    }
 
 
 def test_a_run_leaves_table_log_samples_and_release(finished):
@@ -133,45 +97,13 @@ def test_the_best_checkpoint_is_released(finished, recipe, vctk, monkeypatch):
     def tampered(*_):
         raise AssertionError("a finished run must not train again")
 
-    monkeypatch.setattr(ConversionBrain, "fit_batch", tampered)
+    monkeypatch.setattr(recipe.brain, "fit_batch", tampered)
     recipe(f"--data_folder={vctk}", *SPEAKERS)
     assert scores(finished) == before
 
 
-DYING = """
-import os, signal
-from wavcube.brains.conversion import ConversionBrain
-
-step, count = ConversionBrain.fit_batch, iter(range(100))
-
-def dying(self, batch):
-    if next(count) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch)
-
-ConversionBrain.fit_batch = dying
-"""
-
-
-def test_a_killed_run_ends_as_one_that_was_not(vctk, source, repository, tmp_path):
-    def run(out, before=""):
-        """Run the recipe in a process of its own, whatever other tests left in this one."""
-        yaml = repository / "hparams" / "voice_conversion.yaml"
-        arguments = [str(yaml), f"--output_folder={out}", source, *TINY, *SMALL]
-        arguments += [f"--data_folder={vctk}", *SPEAKERS]
-        code = f"import sys; sys.path.insert(0, {str(repository / 'recipes' / 'VCTK')!r})\n"
-        code += f"{before}\nimport train_voice_conversion as train\n"
-        code += f"train.Recipe('train_voice_conversion.py', '').main({arguments!r})"
-        return run_code(code, tmp_path, timeout=500).returncode
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(whole) == 0
-    assert run(killed, DYING) == -signal.SIGKILL
-    assert not (killed / "release").exists()
-    assert run(killed) == 0
-    weights = [load_release(folder / "release").state_dict() for folder in (whole, killed)]
-    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
-    assert scores(killed) == scores(whole)
+def test_a_killed_run_ends_as_one_that_was_not(recipe, vctk, tmp_path):
+    recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={vctk}", *SPEAKERS)
 
 
 def test_a_release_is_tuned_on_a_csv(finished, recipe, vctk):
@@ -207,7 +139,7 @@ def test_any_to_one_needs_no_reference(recipe, vctk, tmp_path):
     target = ["--target_speaker=p1", "--valid_sentences=2", f"--data_folder={tmp_path / 'data'}"]
     out = recipe(
         *SPEAKERS, *target, "--updates=2", out="one", yaml="voice_conversion_any_to_one",
-        small=sizes,
+        options=[recipe.options[0], *TINY, *sizes],
     )  # fmt: skip
     user = WavCubeVoiceConverter.from_hparams(out / "release", run_opts={"device": "cpu"})
     converted = next((out / "samples").glob("*_converted.wav"))
@@ -218,16 +150,7 @@ def test_any_to_one_needs_no_reference(recipe, vctk, tmp_path):
 @pytest.fixture
 def mistaken(recipe, capsys, tmp_path):
     """Function that runs the recipe, which must refuse, and returns its one line."""
-
-    def run(*arguments, **settings):
-        with pytest.raises(SystemExit) as stop:
-            recipe(*arguments, out=tmp_path / "mistaken", **settings)
-        assert stop.value.code == 2
-        errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-        assert len(errors) == 1
-        return errors[0]
-
-    return run
+    return partial(recipe.refusal, capsys, out=tmp_path / "mistaken")
 
 
 @pytest.mark.parametrize(

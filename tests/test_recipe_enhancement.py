@@ -1,21 +1,17 @@
 """The recipe of enhancement from its command line to a folder that loads, on noisy tones."""
 
-import importlib
 import json
-import logging
 import re
-import signal
-import sys
+from functools import partial
 
 import pytest
 import torch
 from enhancers import RATE, noisy_tone, write_pairs_folder
 from mos_models import write_onnx
-from processes import run_code
 from speechbrain.utils.run_opts import RunOptions
+from task_runs import TaskRun, scores
 
 from wavcube.brains import enhancement_recipe
-from wavcube.brains.enhancement import EnhancementBrain
 from wavcube.cli import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.export import load_release, read_card
@@ -39,52 +35,15 @@ def pairs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train(repository):
-    """The recipe's module."""
-    recipes = str(repository / "recipes" / "VCTK")
-    before = list(sys.path)
-    sys.path.insert(0, recipes)
-    try:
-        yield importlib.import_module("train_enhancement")
-    finally:
-        sys.path[:] = before
-
-
-@pytest.fixture(scope="module")
-def recipe(repository, train, tmp_path_factory):
+def recipe(repository, tmp_path_factory):
     """Function that runs the recipe in a folder of its own and returns that folder."""
-    root = logging.getLogger()
-    handlers, level, hook = list(root.handlers), root.level, sys.excepthook
     folder = tmp_path_factory.mktemp("runs")
-
-    def run(*arguments, out="run", yaml="enhancement", tiny=(MEL, *TINY)):
-        path = repository / "hparams" / f"{yaml}.yaml"
-        try:
-            train.Recipe("train_enhancement.py", train.__doc__).main(
-                [str(path), f"--output_folder={folder / out}", *tiny, *arguments]
-            )
-        finally:
-            for handler in set(root.handlers) - set(handlers):
-                handler.close()
-            root.handlers[:] = handlers
-            root.setLevel(level)
-            sys.excepthook = hook
-        return folder / out
-
-    return run
+    return TaskRun(repository, "VCTK/train_enhancement.py", "enhancement", folder, [MEL, *TINY])
 
 
 @pytest.fixture(scope="module")
 def finished(recipe, pairs):
     return recipe(f"--data_folder={pairs}", *SPEAKERS)
-
-
-def scores(folder):
-    content = json.loads((folder / "metrics.json").read_text())
-    return {
-        row: {column: cell["mean"] for column, cell in cells.items()}
-        for row, cells in content["scores"].items()
-    }
 
 
 def samples(folder):
@@ -166,46 +125,13 @@ def test_the_best_checkpoint_is_released(finished, recipe, pairs, monkeypatch):
     def tampered(*_):
         raise AssertionError("a finished run must not train again")
 
-    monkeypatch.setattr(EnhancementBrain, "fit_batch", tampered)
+    monkeypatch.setattr(recipe.brain, "fit_batch", tampered)
     recipe(f"--data_folder={pairs}", *SPEAKERS)
     assert scores(finished) == before
 
 
-DYING = """
-import os, signal
-from wavcube.brains import enhancement_recipe
-from wavcube.brains.enhancement import EnhancementBrain
-
-step, count = EnhancementBrain.fit_batch, iter(range(100))
-
-def dying(self, batch):
-    if next(count) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch)
-
-EnhancementBrain.fit_batch = dying
-"""
-
-
-def test_a_killed_run_ends_as_one_that_was_not(pairs, repository, tmp_path):
-    def run(out, before=""):
-        """Run the recipe in a process of its own, whatever other tests left in this one."""
-        yaml = repository / "hparams" / "enhancement.yaml"
-        arguments = [str(yaml), f"--output_folder={out}", MEL, *TINY]
-        arguments += [f"--data_folder={pairs}", *SPEAKERS]
-        code = f"import sys; sys.path.insert(0, {str(repository / 'recipes' / 'VCTK')!r})\n"
-        code += f"{before}\nimport train_enhancement as train\n"
-        code += f"train.Recipe('train_enhancement.py', '').main({arguments!r})"
-        return run_code(code, tmp_path, timeout=500).returncode
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(whole) == 0
-    assert run(killed, DYING) == -signal.SIGKILL
-    assert not (killed / "release").exists()
-    assert run(killed) == 0
-    weights = [load_release(folder / "release").state_dict() for folder in (whole, killed)]
-    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
-    assert scores(killed) == scores(whole)
+def test_a_killed_run_ends_as_one_that_was_not(recipe, pairs, tmp_path):
+    recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={pairs}", *SPEAKERS)
 
 
 def test_a_release_is_tuned_on_a_csv_of_pairs_and_rated(finished, recipe, pairs, tmp_path):
@@ -249,16 +175,7 @@ def test_clean_speech_is_mixed_with_a_folder_of_noise(recipe, tmp_path):
 @pytest.fixture
 def mistaken(recipe, capsys):
     """Function that runs the recipe, which must refuse, and returns its one line."""
-
-    def run(*arguments, **settings):
-        with pytest.raises(SystemExit) as stop:
-            recipe(*arguments, out="mistaken", **settings)
-        assert stop.value.code == 2
-        errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-        assert len(errors) == 1
-        return errors[0]
-
-    return run
+    return partial(recipe.refusal, capsys)
 
 
 def test_mistakes_end_with_one_line_and_code_2(mistaken, pairs, tmp_path):

@@ -1,21 +1,16 @@
 """The recipe of separation from its command line to a folder that loads, on mixtures of tones."""
 
 import csv
-import importlib
-import json
-import logging
 import re
-import signal
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from processes import run_code
 from separators import RATE, two_tones, write_speech
 from speechbrain.utils.run_opts import RunOptions
+from task_runs import TaskRun, scores
 
-from wavcube.brains.separation import SeparationBrain
 from wavcube.cli import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.mixtures import MixtureDataset, read_mixtures
@@ -41,51 +36,17 @@ def speech(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train(repository):
-    """The recipe's module."""
-    before = list(sys.path)
-    sys.path.insert(0, str(repository / "recipes" / "Libri2Mix"))
-    try:
-        yield importlib.import_module("train_separation")
-    finally:
-        sys.path[:] = before
-
-
-@pytest.fixture(scope="module")
-def recipe(repository, train, tmp_path_factory):
+def recipe(repository, tmp_path_factory):
     """Function that runs the recipe in a folder of its own and returns that folder."""
-    root = logging.getLogger()
-    handlers, level, hook = list(root.handlers), root.level, sys.excepthook
     folder = tmp_path_factory.mktemp("runs")
-
-    def run(*arguments, out="run", yaml="separation", sizes=(MEL, *SMALL_MASK)):
-        path = repository / "hparams" / f"{yaml}.yaml"
-        try:
-            train.Recipe("train_separation.py", train.__doc__).main(
-                [str(path), f"--output_folder={folder / out}", *TINY, *sizes, *arguments]
-            )
-        finally:
-            for handler in set(root.handlers) - set(handlers):
-                handler.close()
-            root.handlers[:] = handlers
-            root.setLevel(level)
-            sys.excepthook = hook
-        return folder / out
-
-    return run
+    return TaskRun(
+        repository, "Libri2Mix/train_separation.py", "separation", folder, [MEL, *TINY, *SMALL_MASK]
+    )
 
 
 @pytest.fixture(scope="module")
 def finished(recipe, speech):
     return recipe(f"--data_folder={speech}")
-
-
-def scores(folder):
-    content = json.loads((folder / "metrics.json").read_text())
-    return {
-        row: {column: cell["mean"] for column, cell in cells.items()}
-        for row, cells in content["scores"].items()
-    }
 
 
 def test_a_run_leaves_table_log_samples_and_release(finished):
@@ -143,47 +104,13 @@ def test_the_best_checkpoint_is_released(finished, recipe, speech, monkeypatch):
     def tampered(*_):
         raise AssertionError("a finished run must not train again")
 
-    monkeypatch.setattr(SeparationBrain, "fit_batch", tampered)
+    monkeypatch.setattr(recipe.brain, "fit_batch", tampered)
     recipe(f"--data_folder={speech}")
     assert scores(finished) == before
 
 
-DYING = """
-import os, signal
-from wavcube.brains.separation import SeparationBrain
-
-step, count = SeparationBrain.fit_batch, iter(range(100))
-
-def dying(self, batch):
-    if next(count) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch)
-
-SeparationBrain.fit_batch = dying
-"""
-
-
-def test_a_killed_run_ends_as_one_that_was_not(speech, repository, tmp_path):
-    recipes = repository / "recipes" / "Libri2Mix"
-
-    def run(out, before=""):
-        """Run the recipe in a process of its own, whatever other tests left in this one."""
-        yaml = repository / "hparams" / "separation.yaml"
-        arguments = [str(yaml), f"--output_folder={out}", MEL, *TINY, *SMALL_MASK]
-        arguments += [f"--data_folder={speech}"]
-        code = f"import sys; sys.path.insert(0, {str(recipes)!r})\n{before}\n"
-        code += "import train_separation as train\n"
-        code += f"train.Recipe('train_separation.py', '').main({arguments!r})"
-        return run_code(code, tmp_path, timeout=500).returncode
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(whole) == 0
-    assert run(killed, DYING) == -signal.SIGKILL
-    assert not (killed / "release").exists()
-    assert run(killed) == 0
-    weights = [load_release(folder / "release").state_dict() for folder in (whole, killed)]
-    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
-    assert scores(killed) == scores(whole)
+def test_a_killed_run_ends_as_one_that_was_not(recipe, speech, tmp_path):
+    recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={speech}")
 
 
 def write_own(folder):
@@ -216,7 +143,7 @@ def test_a_release_is_tuned_on_mixtures_of_the_users_own(finished, recipe, tmp_p
 
 def test_conv_tasnet_is_trained_by_the_same_recipe(recipe, speech):
     data = [f"--data_folder={speech}", "--updates=2", "--sample_rate=8000"]
-    out = recipe(*data, out="conv", yaml="separation_convtasnet", sizes=SMALL_CONV)
+    out = recipe(*data, out="conv", yaml="separation_convtasnet", options=[*TINY, *SMALL_CONV])
     assert list(scores(out)) == ["mixture", "at the start", "Conv-TasNet"]
     model = WavCubeSeparator.from_hparams(out / "release", run_opts={"device": "cpu"})
     assert model.sample_rate == 8000
@@ -226,16 +153,7 @@ def test_conv_tasnet_is_trained_by_the_same_recipe(recipe, speech):
 @pytest.fixture
 def mistaken(recipe, capsys):
     """Function that runs the recipe, which must refuse, and returns its one line."""
-
-    def run(*arguments, **settings):
-        with pytest.raises(SystemExit) as stop:
-            recipe(*arguments, out="mistaken", **settings)
-        assert stop.value.code == 2
-        errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-        assert len(errors) == 1
-        return errors[0]
-
-    return run
+    return partial(recipe.refusal, capsys)
 
 
 def test_mistakes_end_with_one_line_and_code_2(mistaken, speech, tmp_path, finished):
@@ -246,7 +164,7 @@ def test_mistakes_end_with_one_line_and_code_2(mistaken, speech, tmp_path, finis
     assert "libri2mix_train-clean-100.csv" in mistaken(data, f"--metadata_folder={tmp_path}")
     assert "'softmin' for 2 sources" in mistaken(data, "--activation=softmin")
     release = f"--pretrained={finished / 'release'}"
-    message = mistaken(data, release, yaml="separation_convtasnet", sizes=SMALL_CONV)
+    message = mistaken(data, release, yaml="separation_convtasnet", options=[*TINY, *SMALL_CONV])
     assert "holds a MaskSeparator, the configuration trains a WaveformSeparator" in message
     source = write_own(tmp_path)
     own = f"--data_folder={source}"

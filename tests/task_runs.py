@@ -1,0 +1,111 @@
+"""A task's recipe as tests run it: in this process, in one of its own, killed, and refusing."""
+
+import importlib
+import json
+import logging
+import signal
+import sys
+
+import pytest
+from processes import run_code
+
+from wavcube.export import load_release
+
+DYING = """
+import os, signal
+from {module} import {name} as Brain
+
+step, count = Brain.fit_batch, iter(range(100))
+
+def dying(self, batch):
+    if next(count) == {updates}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch)
+
+Brain.fit_batch = dying
+"""
+OWN_PROCESS = """
+import sys
+sys.path.insert(0, {folder!r})
+{before}
+import {module}
+{module}.Recipe({module!r} + ".py", "").main({arguments!r})
+"""
+
+
+class TaskRun:
+    """Runs a recipe, with the options that make it tiny; called, it gives the run's folder."""
+
+    def __init__(self, repository, script, yaml, folder, options):
+        self.hparams, self.folder, self.yaml = repository / "hparams", folder, yaml
+        self.options = list(options)
+        path = repository / "recipes" / script
+        self.recipes, self.module = str(path.parent), path.stem
+        before = list(sys.path)
+        sys.path.insert(0, self.recipes)
+        try:
+            self.train = importlib.import_module(self.module)
+        finally:
+            sys.path[:] = before
+
+    @property
+    def brain(self):
+        """The Brain's class."""
+        return self.train.Recipe.brain_class
+
+    def __call__(self, *arguments, out="run", yaml=None, options=None):
+        root = logging.getLogger()
+        handlers, level, hook = list(root.handlers), root.level, sys.excepthook
+        try:
+            made = self.train.Recipe(f"{self.module}.py", self.train.__doc__)
+            made.main(self._arguments(self.folder / out, arguments, yaml, options))
+        finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            sys.excepthook = hook
+        return self.folder / out
+
+    def refusal(self, capsys, *arguments, out="mistaken", **settings):
+        """The one line that a mistake ends with."""
+        with pytest.raises(SystemExit) as stop:
+            self(*arguments, out=out, **settings)
+        assert stop.value.code == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+        return line
+
+    def check_that_a_killed_run_ends_as_another(self, folder, *arguments, updates=3):
+        """Kill a run before an update, let it go on, and compare it with one never killed."""
+        dying = DYING.format(
+            module=self.brain.__module__, name=self.brain.__name__, updates=updates
+        )
+        whole, killed = folder / "whole", folder / "killed"
+        assert self._in_its_own_process(whole, arguments) == 0
+        assert self._in_its_own_process(killed, arguments, dying) == -signal.SIGKILL
+        assert not (killed / "release").exists()
+        assert self._in_its_own_process(killed, arguments) == 0
+        weights = [load_release(run / "release").state_dict() for run in (whole, killed)]
+        assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+        assert scores(killed) == scores(whole)
+
+    def _in_its_own_process(self, out, arguments, before=""):
+        """Run whatever other tests left in this process."""
+        code = OWN_PROCESS.format(
+            folder=self.recipes,
+            before=before,
+            module=self.module,
+            arguments=self._arguments(out, arguments),
+        )
+        return run_code(code, out.parent, timeout=500).returncode
+
+    def _arguments(self, out, arguments, yaml=None, options=None):
+        path = self.hparams / f"{yaml or self.yaml}.yaml"
+        options = self.options if options is None else options
+        return [str(path), f"--output_folder={out}", *options, *arguments]
+
+
+def scores(folder):
+    """Means of a run's table, by row and column."""
+    content = json.loads((folder / "metrics.json").read_text())
+    return {row: {k: v["mean"] for k, v in c.items()} for row, c in content["scores"].items()}
