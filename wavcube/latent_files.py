@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,6 +199,24 @@ class LatentHeader:
             raise ValueError(f"{path}: metadata lacks {error}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    def pieces(self, size: int = 3000) -> Iterator[Tensor]:
+        """Read all frames in order, `[n, D]` with at most `size` at once.
+
+        Raises
+        ------
+        ValueError
+            At a value that is not finite.
+        """
+        for start in range(0, self.num_frames, size):
+            piece = self.frames(start, min(start + size, self.num_frames))
+            bad = ~torch.isfinite(piece).all(dim=1)
+            if bool(bad.any()):
+                frame = start + int(bad.nonzero()[0])
+                raise ValueError(
+                    f"{self.path} holds NaN or infinite values, first in frame {frame}"
+                )
+            yield piece
 
     def frames(self, start: int, stop: int) -> Tensor:
         """Read frames `[stop - start, D]`, as stored."""

@@ -11,12 +11,13 @@ from torch import Tensor
 from wavcube.batch_checks import check_finite, relative_lengths, whole_lengths
 from wavcube.file_methods import FileMethods
 from wavcube.inference.base import ReleasedModel, check_computed
+from wavcube.inference.long_form import LongForm
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.lengths import to_absolute
 from wavcube.release.described import latent_hash, release_hash
 
 
-class WavCube(FileMethods, ReleasedModel):
+class WavCube(FileMethods, LongForm, ReleasedModel):
     """A trained WavCube: speech to latents and back.
 
     An offline model: its latents depend on what comes later, too. Each attention layer of the

@@ -1,0 +1,234 @@
+"""What the inference class does with recordings of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from wavcube.batch_checks import check_finite
+from wavcube.data.long_audio import LongAudio, WaveformInMemory, windows_of
+from wavcube.decode_pieces import decode_pieces, fit_pieces
+from wavcube.encode_pieces import encode_pieces, plan_windows, sample_bounds
+from wavcube.inference.base import check_computed
+from wavcube.lobes.decoder_stream import DecoderStream
+
+if TYPE_CHECKING:
+    from wavcube.lobes.latent_codec import LatentCodec
+
+# seconds of a window that are kept, and those around them that the encoder hears too
+CHUNK, CONTEXT = 40.0, 5.0
+# seconds that are decoded at once
+DECODED = 10.0
+
+
+class LongForm:
+    """Methods for long recordings, mixed into the inference class.
+
+    Memory does not grow with the recording, beyond what is given and taken.
+    """
+
+    def encode_long(
+        self,
+        wav: Tensor,
+        sample_rate: int | None = None,
+        *,
+        chunk_seconds: float = CHUNK,
+        context_seconds: float = CONTEXT,
+    ) -> Tensor:
+        """Encode one recording window by window.
+
+        The encoder attends over the whole recording, so that the latents differ from those of
+        :meth:`encode_batch`; README.md says by how much. The level is that of the whole recording.
+
+        Parameters
+        ----------
+        wav : Tensor
+            `[T]` or `[1, T]`, floating point in about -1 to 1.
+        sample_rate : int, optional
+            Of ``wav``, in Hz; another rate than the model's is resampled.
+        chunk_seconds, context_seconds : float
+            What is kept of a window, and what is heard around it. A recording of no more than a
+            window is encoded whole.
+
+        Returns
+        -------
+        Tensor
+            `[1, N, D]` with N = ceil(T / hop), on the model's device.
+
+        Raises
+        ------
+        ValueError
+            If it is no recording, or a sample is not finite; if the chunk is shorter than a frame
+            or the context negative.
+        """
+        wavs, _ = self.checked(wav, None, sample_rate)
+        if len(wavs) != 1:
+            raise ValueError(f"encode_long takes one recording, not {len(wavs)}")
+        audio = WaveformInMemory(wavs[0])
+        pieces = self._encoded(audio, chunk_seconds, context_seconds)
+        return self._joined(pieces, self._lobe.num_frames(audio.num_samples))
+
+    def decode_long(
+        self, latents: Tensor, length: int | None = None, *, chunk_seconds: float = DECODED
+    ) -> Tensor:
+        """Decode the latents of one recording chunk by chunk; the same as :meth:`decode_batch`.
+
+        Each chunk is decoded with the frames around it that its samples depend on. The paper's
+        causal transformer depends on all that came before: it remembers 60 s.
+
+        Parameters
+        ----------
+        latents : Tensor
+            `[N, D]` or `[1, N, D]`.
+        length : int, optional
+            Samples wanted; by default frames times hop.
+        chunk_seconds : float
+            What is decoded at once.
+
+        Returns
+        -------
+        Tensor
+            `[1, length]`, on the model's device.
+
+        Raises
+        ------
+        ValueError
+            If they are no latents of this model, or cannot give so many samples.
+        """
+        latents = torch.as_tensor(latents)
+        latents = latents[None] if latents.dim() == 2 else latents
+        width = self._lobe.latent_dim
+        if latents.dim() != 3 or latents.shape[2] != width or len(latents) != 1:
+            raise ValueError(
+                f"latents of one recording must be [1, frames, {width}], got {list(latents.shape)}"
+            )
+        frames = latents.shape[1]
+        check_finite(latents, torch.tensor([frames], device=latents.device), "latents", "frame")
+        length = frames * self._lobe.hop if length is None else length
+        step = self._frames_in(chunk_seconds)
+        made = self._decoded(latents.split(step, dim=1), frames, length, chunk_seconds)
+        return self._joined(made, length)
+
+    def decoder_stream(self, step_seconds: float = 0.5) -> LatentStream:
+        """Decode latents while they come.
+
+        Parameters
+        ----------
+        step_seconds : float
+            What is decoded at once.
+
+        Returns
+        -------
+        LatentStream
+            With a state of its own; a model may have several.
+        """
+        return LatentStream(self, self._frames_in(step_seconds))
+
+    @property
+    def _lobe(self) -> LatentCodec:
+        return self.mods.wavcube
+
+    def _frames_in(self, seconds: float) -> int:
+        return round(seconds * self._lobe.frame_rate)
+
+    def _encoded(
+        self,
+        audio: LongAudio | WaveformInMemory,
+        chunk_seconds: float = CHUNK,
+        context_seconds: float = CONTEXT,
+    ) -> Iterator[Tensor]:
+        """Encode a recording to pieces `[1, n, D]`."""
+        lobe, device = self._lobe, self._where
+        chunk, context = self._frames_in(chunk_seconds), self._frames_in(context_seconds)
+        windows = plan_windows(lobe.num_frames(audio.num_samples), chunk, context)
+        bounds = sample_bounds(lobe, windows, audio.num_samples)
+        level = audio.level() if lobe.normalises else None
+        waveforms = (wav.to(device) for wav in windows_of(audio.blocks(), bounds))
+        for piece in self._inferring(encode_pieces(lobe, waveforms, windows, level)):
+            check_computed(piece, "encoding this recording", piece)
+            yield piece.float()
+
+    def _decoded(
+        self,
+        pieces: Iterable[Tensor],
+        frames: int,
+        length: int,
+        chunk_seconds: float = DECODED,
+    ) -> Iterator[Tensor]:
+        """Decode pieces `[1, n, D]` to samples `[1, m]`, `length` of them in all."""
+        lobe, device = self._lobe, self._where
+        if lobe.num_frames(length) != frames:
+            raise ValueError(
+                f"{length} samples make {lobe.num_frames(length)} frames, not {frames}"
+            )
+        given = (lobe.decoder_input(piece.to(device).float()) for piece in pieces)
+        made = decode_pieces(lobe.decoder, given, self._frames_in(chunk_seconds))
+        for piece in fit_pieces(self._inferring(made), length):
+            check_computed(piece, "decoding these latents", piece)
+            yield piece
+
+    def _inferring(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Compute each piece as a batch is computed; nothing of that lasts between them."""
+        pieces = iter(pieces)
+        while True:
+            with torch.no_grad(), self.inference_ctx:
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def _joined(self, pieces: Iterable[Tensor], size: int) -> Tensor:
+        """Put pieces along time in one tensor, without holding them twice."""
+        whole, done = None, 0
+        for piece in pieces:
+            if whole is None:
+                whole = piece.new_empty(1, size, *piece.shape[2:])
+            whole[:, done : done + piece.shape[1]] = piece
+            done += piece.shape[1]
+        return whole
+
+
+class LatentStream:
+    """Latents in, samples out; see :class:`~wavcube.lobes.decoder_stream.DecoderStream`.
+
+    Parameters
+    ----------
+    model : LongForm
+        Whose decoder is used.
+    step : int
+        Latent frames that are decoded at once.
+
+    Examples
+    --------
+    >>> from wavcube.inference import WavCube
+    >>> from wavcube.testing import tiny_wavcube
+    >>> model = WavCube({"wavcube": tiny_wavcube()}, run_opts={"device": "cpu"})
+    >>> stream = model.decoder_stream()
+    >>> first, rest = stream.push(torch.randn(1, 40, 8)), stream.flush()
+    >>> stream.delay_seconds, first.shape[1] + rest.shape[1]
+    (0.62, 12800)
+    """
+
+    def __init__(self, model: LongForm, step: int) -> None:
+        self.model = model
+        self.state = DecoderStream(model._lobe.decoder, step)
+
+    @property
+    def delay_seconds(self) -> float:
+        """Seconds of latents that must have come before the first sample does."""
+        return self.state.delay / self.model._lobe.frame_rate
+
+    def push(self, latents: Tensor) -> Tensor:
+        """Take the next latents `[B, n, D]` and give the samples that are complete, `[B, m]`."""
+        model = self.model
+        with torch.no_grad(), model.inference_ctx:
+            given = model._lobe.decoder_input(latents.to(model._where).float())
+            return self.state.push(given)
+
+    def flush(self) -> Tensor:
+        """End the utterance: give its last samples `[B, m]`, and forget it."""
+        with torch.no_grad(), self.model.inference_ctx:
+            return self.state.flush()
