@@ -18,6 +18,7 @@ EVALUATION = [
     "pocketsphinx",
 ]
 MOS = ["onnxruntime"]
+ONNX = ["onnx", "onnxruntime"]
 LANGUAGE_MODEL = ["kenlm", "pygtrie"]
 RECIPES = [*EVALUATION, "matplotlib", "scikit-learn", "tensorboard"]
 
@@ -49,13 +50,14 @@ setup(
     extras_require={
         "eval": EVALUATION,
         "mos": MOS,
+        "onnx": ONNX,
         "lm": LANGUAGE_MODEL,
         "recipes": RECIPES,
         "test": [
             *RECIPES,
             *MOS,
             *LANGUAGE_MODEL,
-            "onnx",
+            *ONNX,
             "pytest",
             "pytest-socket",
             "pytest-timeout",

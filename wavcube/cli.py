@@ -23,6 +23,7 @@ from wavcube import (
     cli_extract,
     cli_inspect,
     cli_manifest,
+    cli_onnx,
     cli_separate,
     cli_shard,
     cli_transcribe,
@@ -103,6 +104,7 @@ def _build_parser() -> argparse.ArgumentParser:
     export.add_argument("--half", action="store_true", help="store float16")
     export.add_argument("--overwrite", action="store_true", help="replace an earlier release")
     export.set_defaults(run=_export)
+    cli_onnx.add_command(commands)
 
     text = "make a loadable folder of the authors' research checkpoint"
     convert = commands.add_parser("convert-official", help=text, description=text)
