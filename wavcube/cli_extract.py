@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def _extract(options: argparse.Namespace) -> int:
     check_writable(Path(options.out))
     make = _choose(options.representation, options.source)
-    import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from wavcube.features import Form, extract
@@ -88,12 +88,11 @@ def _extract(options: argparse.Namespace) -> int:
             options.out,
             make,
             form=form,
-            engine=_engine(options.engine, options.processes),
-            device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            engine=_engine(options),
             data_root=options.data_root,
             max_bad_fraction=options.max_bad,
             retry_bad=options.retry_bad,
-            progress=True,
+            progress=sys.stderr.isatty(),
         )
     say(_summary(features))
     return 0
@@ -115,10 +114,14 @@ def _choose(kind: str, source: str | None) -> Callable[[], Representation]:
     return loaders[kind]
 
 
-def _engine(name: str, count: int) -> Engine:
+def _engine(options: argparse.Namespace) -> Engine:
+    import torch
+
     from wavcube.features import Processes, RayData
 
-    return RayData(count) if name == "ray" else Processes(count)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = RayData if options.engine == "ray" else Processes
+    return kind(options.processes, device)
 
 
 def _summary(features: FeatureFolder) -> str:

@@ -30,26 +30,29 @@ class RayData:
     """Write shards by actors of Ray Data, of one thread each.
 
     With the environment variable ``RAY_ADDRESS`` (or after the user's own ``ray.init``) they run on
-    that cluster, each with a GPU of its own where the device is one; manifest, audio, release and
-    output must be found there under the same paths, and wavcube be installed. Otherwise Ray is
-    started on this machine and stopped again.
+    that cluster; manifest, audio, release and output must be found there under the same paths, and
+    wavcube be installed. Otherwise Ray is started on this machine and stopped again.
 
     Parameters
     ----------
     count : int
         How many actors.
+    device : str
+        Where they compute, as torch names it; with "cuda" each has a GPU of its own.
 
     Raises
     ------
     ValueError
-        If it is below 1.
+        If the number is below 1, or Ray is not installed.
     """
 
     count: int = 1
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"{self.count} processes: at least 1 is needed")
+        _import_ray()
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> Generator[int, None, None]:
         """Write shards; see :class:`wavcube.features.engines.Processes`.
@@ -68,24 +71,22 @@ class RayData:
 
         Raises
         ------
-        ValueError
-            If Ray is not installed.
         OSError
             If a shard cannot be written.
         """
         ray = _import_ray()
         with _connected(ray, self.count):
             ray.data.DataContext.get_current().enable_progress_bars = False
-            logging.getLogger("ray.data").setLevel(logging.WARNING)
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
             rows = ray.data.from_items(
                 [{"shard": number} for number in numbers],
                 override_num_blocks=min(len(numbers), _MOST_BLOCKS),
             ).map(
                 _Actor,
-                fn_constructor_args=(task,),
+                fn_constructor_args=(task, self.device),
                 compute=ray.data.ActorPoolStrategy(size=min(self.count, len(numbers))),
                 num_cpus=1,
-                num_gpus=1 if task.device.startswith("cuda") else 0,
+                num_gpus=1 if self.device.startswith("cuda") else 0,
             )
             for row in rows.iter_rows():
                 if row["failure"]:
@@ -96,12 +97,12 @@ class RayData:
 class _Actor:
     """What Ray keeps in each of its processes."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, device: str) -> None:
+        self._task, self._device = task, device
 
     @cached_property
     def _writer(self) -> ShardWriter:
-        return ShardWriter(self._task)
+        return ShardWriter(self._task, self._device)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         # handed back, not raised: Ray would try again what cannot go better

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.sharedctypes import Synchronized
 
+import torch
+
 from wavcube.batch_checks import device_name
 from wavcube.features.worker import ShardWriter, Task
 from wavcube.processes import one_thread, spread
 
 Engine = Callable[[Task, Sequence[int]], Generator[int, None, None]]
 
-# in a process that Processes has started: its task, and which of them it is
-_given: list[tuple[Task, int]] = []
+# in a process that Processes has started: its task and its device
+_given: list[tuple[Task, str]] = []
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,22 @@ class Processes:
     ----------
     count : int
         How many.
+    device : str
+        Where they compute, as torch names it; of several GPUs "cuda" gives them one in turn.
 
     Raises
     ------
     ValueError
-        If it is below 1.
+        If the number is below 1, or this machine lacks the device.
     """
 
     count: int = 1
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"{self.count} processes: at least 1 is needed")
+        device_name(self.device)
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> Generator[int, None, None]:
         """Write shards.
@@ -59,25 +65,48 @@ class Processes:
 
         Raises
         ------
-        ValueError
-            If this machine lacks the device.
         OSError
             If one cannot be written.
         ChildProcessError
             If a process dies.
         """
-        device_name(task.device)
         if self.count == 1:
             with one_thread():
-                yield from map(ShardWriter(task).write, numbers)
+                yield from map(ShardWriter(task, self.device).write, numbers)
             return
         started: Synchronized[int] = multiprocessing.get_context("spawn").Value("i", 0)
-        yield from spread(_write, numbers, min(self.count, len(numbers)), _set_up, (task, started))
+        count = min(self.count, len(numbers))
+        yield from spread(_write, numbers, count, _set_up, (task, self.device, started))
 
 
-def _set_up(task: Task, started: Synchronized[int]) -> None:
+def worker_device(device: str, worker: int) -> str:
+    """Choose the device of a process.
+
+    Parameters
+    ----------
+    device : str
+        As torch names it.
+    worker : int
+        Which of this machine's processes it is, from 0.
+
+    Returns
+    -------
+    str
+        The same, but of several GPUs one in turn where none is named.
+
+    Examples
+    --------
+    >>> worker_device("cpu", 3)
+    'cpu'
+    """
+    if device == "cuda" and torch.cuda.device_count() > 1:
+        return f"cuda:{worker % torch.cuda.device_count()}"
+    return device
+
+
+def _set_up(task: Task, device: str, started: Synchronized[int]) -> None:
     with started.get_lock():
-        _given.append((task, started.value))
+        _given.append((task, worker_device(device, started.value)))
         started.value += 1
 
 

@@ -33,7 +33,6 @@ def extract(
     *,
     form: Form | None = None,
     engine: Engine | None = None,
-    device: str = "cpu",
     data_root: str | Path | None = None,
     max_bad_fraction: float = 0.01,
     retry_bad: bool = False,
@@ -58,10 +57,8 @@ def extract(
     form : Form, optional
         Size of shards and batches, precision and file format.
     engine : Engine, optional
-        Gives out the shards: :class:`~wavcube.features.engines.Processes`, by default a single
-        one, or :class:`~wavcube.features.cluster.RayData`.
-    device : str
-        As torch names it; with "cuda" several processes share the GPUs of a machine.
+        Computes the shards: :class:`~wavcube.features.engines.Processes`, by default a single one
+        on the CPU, or :class:`~wavcube.features.cluster.RayData`.
     data_root : str or Path, optional
         Relative paths in the manifest are relative to it.
     max_bad_fraction : float
@@ -82,8 +79,8 @@ def extract(
     FileNotFoundError
         If there is no such manifest.
     ValueError
-        If the manifest is broken, too many segments are bad, the representation is fine-tuned, or
-        the folder holds features of another job, or something else.
+        If the manifest is broken, too many segments are bad, the representation is fine-tuned, a
+        fraction is out of range, or the folder holds features of another job, or something else.
     BlockingIOError
         If another process writes to the folder.
     ChildProcessError
@@ -102,11 +99,13 @@ def extract(
     >>> features["a"].shape
     torch.Size([5, 8])
     """
+    if not 0 <= max_bad_fraction <= 1:
+        raise ValueError(f"max_bad_fraction {max_bad_fraction} must lie in [0, 1]")
     open_it = partial(open_source, source, data_root)
     folder = Path(folder)
     description = _describe(open_it, make, form or Form(), progress)
     with _claimed(folder, description):
-        task = Task(open_it, make, folder, description, device)
+        task = Task(open_it, make, folder, description)
         tally = _Tally(folder, description, max_bad_fraction)
         missing = tally.find_missing(retry_bad)
         if missing:
@@ -236,8 +235,8 @@ class _Tally:
             more = f"\n  and {len(self.bad) - _LISTED} more" if len(self.bad) > _LISTED else ""
             raise ValueError(
                 f"{len(self.bad)} of {total} segments are bad so far, and at most "
-                f"{self.max_bad_fraction:.2%} may be; repair them and try them again (retry_bad), "
-                f"or raise the limit (max_bad_fraction):\n  {shown}{more}"
+                f"{self.max_bad_fraction:.2%} may be; repair them and try them again (retry_bad, "
+                f"--retry-bad), or raise the limit (max_bad_fraction, --max-bad):\n  {shown}{more}"
             )
 
 
@@ -248,9 +247,7 @@ def _write_shards(
     done = task.description.num_shards - len(missing)
     if done:
         logger.info("%d of %d shards are there already", done, task.description.num_shards)
-    with tqdm(
-        desc="extracting", total=total, unit="segment", disable=None if progress else True
-    ) as bar:
+    with tqdm(desc="extracting", total=total, unit="segment", disable=not progress) as bar:
         # closed at once when something goes wrong, so that no worker goes on writing
         with closing(engine(task, missing)) as numbers:
             for number in numbers:

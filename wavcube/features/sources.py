@@ -112,8 +112,8 @@ def hash_segments(segments: Segments, progress: bool = False) -> str:
         SHA-256 of ids, places within the recordings, channels and durations, in their order.
     """
     digest = hashlib.sha256()
-    quiet = None if progress else True  # None: where there is no terminal
-    for number in tqdm(range(len(segments)), "reading the manifest", unit="row", disable=quiet):
+    numbers = range(len(segments))
+    for number in tqdm(numbers, "reading the manifest", unit="row", disable=not progress):
         row = segments[number]
         digest.update(repr((row.id, row.start, row.duration, row.channel)).encode())
     return digest.hexdigest()

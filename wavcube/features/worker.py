@@ -32,16 +32,12 @@ class Task:
         Where features go.
     description : Description
         Of the folder.
-    device : str
-        As torch names it. "cuda" without a number lets several processes of a machine share its
-        GPUs evenly.
     """
 
     open_source: Callable[[], Segments]
     make: Callable[[], Representation]
     folder: Path
     description: Description
-    device: str
 
 
 class ShardWriter:
@@ -51,8 +47,8 @@ class ShardWriter:
     ----------
     task : Task
         What to do.
-    worker : int
-        Which of this machine's processes this is, from 0.
+    device : str
+        Where to compute, as torch names it.
 
     Raises
     ------
@@ -60,9 +56,9 @@ class ShardWriter:
         If the model is not the one of the task.
     """
 
-    def __init__(self, task: Task, worker: int = 0) -> None:
+    def __init__(self, task: Task, device: str) -> None:
         self.task, self.segments = task, task.open_source()
-        self.representation = task.make().to(worker_device(task.device, worker)).eval()
+        self.representation = task.make().to(device).eval()
         found, wanted = self.representation.model_hash, task.description.model_hash
         if found != wanted:
             raise ValueError(f"this worker's model is {found[:12]}, the job's {wanted[:12]}")
@@ -204,28 +200,3 @@ def plan_batches(
         else:
             batches.append([number])
     return batches
-
-
-def worker_device(device: str, worker: int) -> str:
-    """Choose a worker's device.
-
-    Parameters
-    ----------
-    device : str
-        As torch names it.
-    worker : int
-        Which of this machine's processes it is, from 0.
-
-    Returns
-    -------
-    str
-        The same, but of several GPUs one in turn where none is named.
-
-    Examples
-    --------
-    >>> worker_device("cpu", 3)
-    'cpu'
-    """
-    if device == "cuda" and torch.cuda.device_count() > 1:
-        return f"cuda:{worker % torch.cuda.device_count()}"
-    return device
