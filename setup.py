@@ -17,6 +17,7 @@ EVALUATION = [
     "librosa",
     "pocketsphinx",
 ]
+CLUSTER = ["ray[data]>=2.51"]
 MOS = ["onnxruntime"]
 ONNX = ["onnx", "onnxruntime"]
 LANGUAGE_MODEL = ["kenlm", "pygtrie"]
@@ -49,12 +50,14 @@ setup(
     ],
     extras_require={
         "eval": EVALUATION,
+        "cluster": CLUSTER,
         "mos": MOS,
         "onnx": ONNX,
         "lm": LANGUAGE_MODEL,
         "recipes": RECIPES,
         "test": [
             *RECIPES,
+            *CLUSTER,
             *MOS,
             *LANGUAGE_MODEL,
             *ONNX,
