@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,8 @@ from speechbrain.utils.fetching import FetchConfig
 from torch import Tensor, nn
 
 from wavcube.batch_checks import check_waveforms, device_name, resample_batch
+from wavcube.inference.run_options import HALF, check_options, compile_layers
+from wavcube.lobes.quantized import quantize_linears
 from wavcube.release.config_file import CONFIG_FILE, check_agreement
 from wavcube.release.described import release_config
 from wavcube.release.hyperparams_yaml import YAML_FILE
@@ -23,6 +26,7 @@ from wavcube.release.source import (
     packaged_release,
     resolve_source,
 )
+from wavcube.release.without_storage import settle_types, without_storage
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,6 +41,11 @@ class ReleasedModel(Pretrained):
     ``device`` in ``run_opts`` SpeechBrain takes an accelerator when there is one, else the CPU. On
     a GPU SpeechBrain switches TensorFloat32 on, which rounds more than batches change; the
     environment variable `SB_DISABLE_QUIRKS=allow_tf32` keeps full float32.
+
+    ``run_opts`` also takes SpeechBrain's `precision` ("bf16", "fp16": matrices are multiplied in
+    it, on a GPU or CPU) and `compile` (with `compile_mode` and its like: the repeated layers, at
+    the first call), and `quantize` ("int8": on a CPU, see
+    :class:`~wavcube.lobes.quantized.QuantizedLinear`).
 
     A subclass names its one module in ``MODULES_NEEDED`` and says by ``PACKAGED`` what there is
     without a source.
@@ -60,6 +69,8 @@ class ReleasedModel(Pretrained):
 
     # folder of the small model among those of the package
     PACKAGED: ClassVar[str]
+    # whether weights are mapped from the file, and read when they are first used
+    LAZY: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -69,10 +80,27 @@ class ReleasedModel(Pretrained):
         freeze_params: bool = True,
     ) -> None:
         run_opts = dict(run_opts or {})
+        quantize = check_options(run_opts)
         if run_opts.get("device") is not None:
             run_opts["device"] = device_name(run_opts["device"])
         super().__init__(modules, dict(hparams or {}), run_opts, freeze_params)
         self.mods.eval()
+        if quantize:
+            self.before_weights_change()
+            quantize_linears(self.mods, self._where)
+
+    def before_weights_change(self) -> None:
+        """Do what needs the weights as they were stored."""
+
+    def _compile(self) -> None:
+        """Compile the layers that are repeated, in place: names and methods stay as they are."""
+        if self.compile:
+            compile_layers(
+                self.mods,
+                mode=self.compile_mode,
+                fullgraph=self.compile_using_fullgraph,
+                dynamic=self.compile_using_dynamic_shape_tracing or None,
+            )
 
     @classmethod
     def from_hparams(
@@ -131,12 +159,15 @@ class ReleasedModel(Pretrained):
         source = resolve_source(packaged_release(cls.PACKAGED) if source is None else source)
         config = fetch_config or FetchConfig()
         path = fetch_file(hparams_file, source, savedir, config)
-        hparams = load_hyperparams(path, overrides, trust_yaml)
+        lazily = cls.LAZY and not trust_yaml and not overrides
+        with without_storage() if lazily else nullcontext():
+            hparams = load_hyperparams(path, overrides, trust_yaml)
         (name,) = cls.MODULES_NEEDED
         cls.check_modules(hparams["modules"], str(path))
         if not overrides and not trust_yaml and (Path(source) / CONFIG_FILE).is_file():
             check_agreement(source, release_config(hparams["modules"][name]), hparams_file)
         load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
+        settle_types(hparams["modules"][name], (run_opts or {}).get("precision") in HALF)
         files = [str(file) for file in hparams.get("files") or []]
         hparams["files"] = {file: fetch_file(file, source, savedir, config) for file in files}
         return cls(hparams["modules"], hparams, run_opts, freeze_params)

@@ -57,6 +57,7 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
 
     MODULES_NEEDED = ["wavcube"]  # noqa: RUF012 - SpeechBrain's convention
     PACKAGED: ClassVar[str] = "wavcube_tiny"
+    LAZY: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -65,8 +66,10 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
         run_opts: Mapping[str, Any] | None = None,
         freeze_params: bool = True,
     ) -> None:
-        super().__init__(modules, hparams, run_opts, freeze_params)
+        # dicts are no modules: they may be set before nn.Module is
         self._hashes: dict[str, tuple[list[tuple[int, int]], str]] = {}
+        self._stored_hashes: dict[str, str] = {}
+        super().__init__(modules, hparams, run_opts, freeze_params)
 
     @property
     def frame_rate(self) -> float:
@@ -93,7 +96,13 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
         """SHA-256 of all but the decoder: latents belong to models that make the same ones."""
         return self._hash("latent", latent_hash)
 
+    def before_weights_change(self) -> None:
+        """Remember the hashes: quantised latents are those of the release, but for rounding."""
+        self._stored_hashes = {"model": self.model_hash, "latent": self.latent_hash}
+
     def _hash(self, what: str, function: Callable[[LatentCodec], str]) -> str:
+        if what in self._stored_hashes:
+            return self._stored_hashes[what]
         # hashing a large model takes seconds: once, unless a weight is changed in place
         lobe = self.mods.wavcube
         state = [(v.data_ptr(), v._version) for v in lobe.state_dict(keep_vars=True).values()]
@@ -136,7 +145,7 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
         with torch.no_grad(), self.inference_ctx:
             latents, lens = self.mods.wavcube.encode(wavs, wav_lens)
         check_computed(latents, "encoding these waveforms", wavs)
-        return latents, lens
+        return latents.float(), lens
 
     def decode_batch(
         self,

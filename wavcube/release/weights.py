@@ -11,6 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from wavcube.release.without_storage import has_no_storage
+
 # an error names so many keys of a kind, and counts the rest
 NAMED_KEYS = 6
 # weight normalisation's parts: the hook of older torch and its parametrisation
@@ -149,7 +151,14 @@ def load_release_weights(module: nn.Module, path: str | Path) -> None:
     ValueError
         If it is no safetensors file, or a key or size differs.
     """
-    load_strictly(module, read_weights(path), str(path))
+    tensors = read_weights(path)
+    if not has_no_storage(module):
+        load_strictly(module, tensors, str(path))
+        return
+    parameters = dict(module.named_parameters())
+    types = {k: v.dtype for k, v in module.state_dict().items() if k not in parameters}
+    tensors = {k: v.to(types.get(k, v.dtype)) for k, v in tensors.items()}
+    load_strictly(module, tensors, str(path), assign=True)
 
 
 def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

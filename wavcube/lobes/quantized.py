@@ -1,0 +1,81 @@
+"""Linears in int8 on a CPU: weights by output, activations by frame, at each call."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from wavcube.lobes.linear import Linear
+
+LARGEST = 127
+
+
+class QuantizedLinear(nn.Module):
+    """A Linear that multiplies 8-bit integers; for inference on a CPU.
+
+    Each output's weights and each frame's activations are scaled by their own largest value, so
+    that nothing needs to be calibrated, and the result of a frame does not depend on others.
+
+    Parameters
+    ----------
+    linear : nn.Linear
+        Whose weights to take.
+
+    Examples
+    --------
+    >>> linear, x = nn.Linear(64, 32), torch.randn(2, 20, 64)
+    >>> made = QuantizedLinear(linear)(x)
+    >>> bool((made - linear(x)).norm() < 0.02 * linear(x).norm())
+    True
+    """
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight, scale = _to_integers(linear.weight.detach().float())
+        self.register_buffer("weight", weight.t().contiguous())
+        self.register_buffer("scale", scale.squeeze(1))
+        bias = None if linear.bias is None else linear.bias.detach().float().clone()
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[..., in_features]` to `[..., out_features]`."""
+        rows, scale = _to_integers(x.reshape(-1, self.in_features))
+        made = torch._int_mm(rows, self.weight).float()
+        made = made.mul_(self.scale).mul_(scale)
+        if self.bias is not None:
+            made += self.bias
+        return made.view(*x.shape[:-1], self.out_features)
+
+
+def _to_integers(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale rows `[N, C]` to -127..127; give them and the factors `[N, 1]` back."""
+    scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / LARGEST
+    return (rows / scale).round_().to(torch.int8), scale
+
+
+def quantize_linears(module: nn.Module, device: torch.device) -> None:
+    """Replace the large Linears of a module in place: those of its transformers and blocks.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In eval mode.
+    device : torch.device
+        Where it is.
+
+    Raises
+    ------
+    ValueError
+        If that is no CPU.
+    """
+    if device.type != "cpu":
+        raise ValueError(f"int8 runs on a CPU, not on {device}: take precision 'bf16' there")
+    for part in list(module.modules()):
+        for name, child in list(part.named_children()):
+            if isinstance(child, Linear):
+                setattr(part, name, QuantizedLinear(child))
