@@ -135,7 +135,10 @@ def convert_official(
 def _read_state(path: Path) -> dict[str, Tensor]:
     """Map a checkpoint into memory, refusing anything but tensors and plain data."""
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: give the file; one of a hub is downloaded first "
+            "(hf download OWNER/NAME --local-dir FOLDER)"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except PermissionError:
