@@ -89,19 +89,20 @@ def hold_back(
     (2, 5)
     """
     rng = np.random.default_rng(seed)
-    limit = share * segments.seconds
+    each, used, known = share * segments.seconds / len(counts), 0.0, set[int]()
     chosen: dict[str, list[int]] = {}
     held: list[NDArray[np.int64]] = []
-    for role, count in counts.items():
+    for number, (role, count) in enumerate(counts.items(), start=1):
         fitting: list[NDArray[np.int64]] = []
         for rows in _draw_groups(segments, rng):
             fit = rows[_lasting(segments, rows, shortest, longest)]
-            more, used = (_seconds(segments, part) for part in ([rows], held))
-            known = any(rows[0] == other[0] for other in held)
+            more = float(segments.durations[rows].sum(dtype=np.float64))
             # the first speaker of a role may be more than the share, but no large part of all
-            room = limit - used if fitting else segments.seconds / 3
-            if known or not len(fit) or more > room:
+            room = number * each - used if fitting else segments.seconds / 3
+            if int(rows[0]) in known or not len(fit) or more > room:
                 continue
+            used += more
+            known.add(int(rows[0]))
             held.append(rows)
             fitting.append(rng.permutation(fit))
             if len(fitting) >= min(count, _FEWEST_GROUPS) and sum(map(len, fitting)) >= count:
@@ -198,10 +199,6 @@ def _lasting(
 ) -> NDArray[np.bool_]:
     durations = segments.durations[rows]
     return (durations >= shortest) & (durations <= longest)
-
-
-def _seconds(segments: Segments, parts: Sequence[NDArray[np.int64]]) -> float:
-    return sum(float(segments.durations[rows].sum(dtype=np.float64)) for rows in parts)
 
 
 def _in_turn(parts: Sequence[NDArray[np.int64]], count: int) -> list[int]:
