@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -320,3 +321,12 @@ def test_an_index_that_cannot_be_written(tmp_path):
             open_segments(tmp_path / "a.jsonl")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_processes_that_open_one_manifest_make_one_index(tmp_path, recording):
+    path = make("gzip", tmp_path, recording)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: len(open_segments(path)), range(8)))
+    assert found == [4] * 8
+    names = sorted(each.name for each in tmp_path.glob("a.jsonl.gz*"))
+    assert names == ["a.jsonl.gz", "a.jsonl.gz.index"]
