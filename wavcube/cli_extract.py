@@ -37,7 +37,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "manifest", metavar="MANIFEST", help="CSV, JSON lines, folder of tar shards or of audio"
     )
     parser.add_argument("out", metavar="OUT", help="new folder, or that of the same job")
-    add_model_options(parser)
+    add_model_options(parser, precision=False)
     parser.add_argument(
         "--representation", choices=KINDS, default=KINDS[0], help="(default: %(default)s)"
     )

@@ -10,24 +10,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+# spelt here again: a command that needs no model is not to wait for torch
+PRECISIONS, QUANTIZED = ("fp32", "bf16", "fp16"), ("int8",)
+
 if TYPE_CHECKING:
     from wavcube.inference.base import ReleasedModel
 
     Loaded = TypeVar("Loaded", bound=ReleasedModel)
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--source` and `--device`.
+def add_model_options(parser: argparse.ArgumentParser, precision: bool = True) -> None:
+    """Add `--source`, `--device` and `--precision`.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser
         Of a command.
+    precision : bool
+        Whether the command has `--precision`.
     """
     parser.add_argument(
         "--source", help="release folder or hub id; by default the model of the package"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1; by default SpeechBrain's choice")
+    parser.set_defaults(precision="fp32")
+    if precision:
+        parser.add_argument(
+            "--precision",
+            choices=(*PRECISIONS, *QUANTIZED),
+            help="what matrices are multiplied in (fp32); int8 on a CPU only",
+        )
 
 
 def load_model(options: argparse.Namespace, kind: type[Loaded] | None = None) -> Loaded:
@@ -65,7 +77,7 @@ def load_model(options: argparse.Namespace, kind: type[Loaded] | None = None) ->
     try:
         return kind.from_hparams(
             options.source,
-            run_opts={"device": options.device},
+            run_opts={"device": options.device, **_precision_options(options.precision)},
             fetch_config=FetchConfig(allow_network=not offline),
         )
     except FileNotFoundError as error:
@@ -75,6 +87,11 @@ def load_model(options: argparse.Namespace, kind: type[Loaded] | None = None) ->
             f"{source} is no folder here and not in the cache, and there is no network to reach "
             f"{constants.ENDPOINT}"
         ) from error
+
+
+def _precision_options(precision: str) -> dict[str, str]:
+    key = "quantize" if precision in QUANTIZED else "precision"
+    return {key: precision}
 
 
 def _can_reach(address: str) -> bool:

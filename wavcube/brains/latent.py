@@ -27,6 +27,7 @@ from wavcube.brains.latent_settings import AcousticSettings, DecoderSettings, La
 from wavcube.lobes.bottleneck import VariationalBottleneck
 from wavcube.lobes.latent_codec import CodecOutput, LatentCodec
 from wavcube.lobes.lengths import length_mask, to_absolute
+from wavcube.lobes.recompute import recompute_activations
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.ssl_models import unused_parameters
 from wavcube.lobes.wavcube import WavCube
@@ -91,6 +92,7 @@ class LatentBrain(GuardedBrain):
     ) -> None:
         _check(settings, model, discriminators, teacher)
         _choose_trained(model, settings)
+        recompute_activations(model, settings.recompute_activations)
         modules: dict[str, nn.Module] = {"wavcube": model}
         if settings.is_adversarial:
             modules["discriminators"] = discriminators

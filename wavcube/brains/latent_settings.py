@@ -40,6 +40,8 @@ class LatentSettings(TrainingSettings):
         Updates before the discriminators are first used; until then they cost nothing.
     batch_size : int, optional
         Crops of an update, in each process; by default as many as the recipe says of all stages.
+    recompute_activations : bool
+        Compute the layers' activations again for their gradients: less memory, a third more time.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class LatentSettings(TrainingSettings):
     discriminator_weight: float = 1.0
     adversarial_start: int = 0
     batch_size: int | None = None
+    recompute_activations: bool = False
 
     def __post_init__(self) -> None:
         names, where = set(self.weights), f"stage {self.name!r}"
@@ -149,7 +152,7 @@ class AcousticSettings(LatentSettings):
         Nothing else teaches the encoder.
     detach_latent : bool
         False, for the same reason.
-    discriminator_weight, adversarial_start, batch_size
+    discriminator_weight, adversarial_start, batch_size, recompute_activations
         See :class:`LatentSettings`.
 
     Raises
@@ -201,7 +204,7 @@ class DecoderSettings(LatentSettings):
         Nothing but the decoder trains.
     detach_latent : bool
         True, for the same reason.
-    discriminator_weight, adversarial_start, batch_size
+    discriminator_weight, adversarial_start, batch_size, recompute_activations
         See :class:`LatentSettings`.
 
     Raises

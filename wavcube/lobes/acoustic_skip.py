@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -24,7 +25,6 @@ class AcousticSkip(nn.Module):
 
     Examples
     --------
-    >>> import torch
     >>> AcousticSkip(8, 4)(torch.randn(2, 5, 8)).abs().max().item()
     0.0
     """
@@ -40,5 +40,6 @@ class AcousticSkip(nn.Module):
         return {"front_dim": self.linear.in_features, "latent_dim": self.linear.out_features}
 
     def forward(self, front: Tensor) -> Tensor:
-        """Map `[B, N, F]` to `[B, N, D]`."""
-        return self.linear(front)
+        """Map `[B, N, F]` to `[B, N, D]`, in float32 also under autocast."""
+        with torch.autocast(front.device.type, enabled=False):
+            return self.linear(front.float())

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from wavcube.lobes.lengths import length_mask
 from wavcube.lobes.linear import Linear
+from wavcube.lobes.recompute import RecomputableLayer
 
 
 def _conv_over_time(conv: nn.Conv1d, x: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ def _conv_over_time(conv: nn.Conv1d, x: Tensor) -> Tensor:
     return image.squeeze(2).transpose(1, 2)
 
 
-class ConvNeXtBlock(nn.Module):
+class ConvNeXtBlock(RecomputableLayer):
     """Depthwise convolution, LayerNorm, two pointwise layers and a scaled residual.
 
     Parameters

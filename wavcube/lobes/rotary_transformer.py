@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavcube.lobes.linear import Linear
+from wavcube.lobes.recompute import RecomputableLayer
 from wavcube.lobes.rotary import rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -94,7 +95,7 @@ class RotarySelfAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
-class RotaryTransformerLayer(nn.Module):
+class RotaryTransformerLayer(RecomputableLayer):
     """Pre-norm transformer layer: rotary attention, then two Linears with an exact GELU between.
 
     Parameters

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavcube.lobes.linear import Linear
+from wavcube.lobes.recompute import RecomputableLayer
 from wavcube.lobes.relative_attention import Attend, GlobalAttention, RelativeLocalAttention
 
 
@@ -154,7 +155,7 @@ class FeedForward(nn.Module):
         return self.output_dense(F.gelu(self.intermediate_dense(x)))
 
 
-class RelativeTransformerLayer(nn.Module):
+class RelativeTransformerLayer(RecomputableLayer):
     """One layer of a WavLM encoder.
 
     Parameters

@@ -1,0 +1,164 @@
+"""What makes a model faster or smaller changes what it computes by no more than is said."""
+
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from wavcube.export import build, load_release, read_config
+from wavcube.inference import WavCube, run_options
+from wavcube.lobes.linear import Linear
+from wavcube.lobes.quantized import QuantizedLinear
+from wavcube.lobes.recompute import recompute_activations
+from wavcube.lobes.relative_attention import GlobalAttention
+from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.release.source import packaged_model
+from wavcube.release.weights import load_release_weights
+from wavcube.release.without_storage import has_no_storage, settle_types, without_storage
+from wavcube.testing import tiny_ssl_config, tiny_wavcube, tone
+
+
+def relative(made, expected):
+    return float((made - expected).norm() / expected.norm())
+
+
+def load(**options):
+    return WavCube.from_hparams(run_opts={"device": "cpu", **options})
+
+
+@pytest.fixture(scope="module")
+def packaged():
+    model = load()
+    wav = tone(2.0)
+    return model, wav, model.encode_batch(wav)[0]
+
+
+def test_onednn_s_linear_equals_torch_s():
+    linear, x = Linear(48, 32), torch.randn(3, 20, 48)
+    expected = nn.functional.linear(x, linear.weight, linear.bias)
+    assert linear(x).requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(linear(x), expected, atol=1e-5, rtol=1e-5)
+        unbiased = Linear(48, 32, bias=False)
+        torch.testing.assert_close(unbiased(x), x @ unbiased.weight.t(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_blocks_of_queries_equal_the_full_matrix(monkeypatch, padded):
+    biases, gate = torch.randn(2, 199), torch.rand(2, 2, 100, 1)
+    mask = torch.arange(100)[None] < torch.tensor([[100], [60]]) if padded else None
+    heads = torch.randn(3, 2, 2, 100, 8)
+    full = GlobalAttention(biases, mask)
+    assert full.bias is not None
+    expected = full(*heads, gate)
+    monkeypatch.setattr("wavcube.lobes.relative_attention.MOST_BIASES_CPU", 1)
+    with torch.no_grad():
+        blocked = GlobalAttention(biases, mask)
+        assert blocked.bias is None
+        torch.testing.assert_close(blocked(*heads, gate), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_front_end_in_pieces_equals_the_whole():
+    encoder, wav = SSLEncoder(tiny_ssl_config()).eval(), tone(4.6)[None]
+    whole = encoder._front_end(wav)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder._front_end(wav), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_layers_that_are_not_wanted_are_not_kept():
+    encoder, wav = SSLEncoder(tiny_ssl_config()).eval(), tone(0.5)[None]
+    everything, last = encoder(wav), encoder(wav, keep_states=False)
+    assert len(everything.states) == 3
+    assert len(last.states) == 1
+    assert torch.equal(last.feature, everything.feature)
+
+
+def test_bf16_is_near_float32(packaged):
+    _, wav, expected = packaged
+    model = load(precision="bf16")
+    latents, lens = model.encode_batch(wav)
+    assert latents.dtype == torch.float32
+    assert 1e-4 < relative(latents, expected) < 0.02
+    audio = model.decode_batch(latents, lens)
+    assert audio.dtype == torch.float32
+    assert relative(audio, packaged[0].decode_batch(expected)) < 0.1
+
+
+def test_int8_is_near_float32_and_of_the_same_kind(packaged):
+    float32, wav, expected = packaged
+    model = load(quantize="int8")
+    replaced = [m for m in model.modules() if isinstance(m, QuantizedLinear)]
+    assert len(replaced) > 20
+    assert 1e-4 < relative(model.encode_batch(wav)[0], expected) < 0.05
+    assert model.latent_hash == float32.latent_hash
+    assert model.model_hash == float32.model_hash
+
+
+def test_options_are_checked_before_anything_is_built():
+    for options, message in (
+        ({"precision": "half"}, "precision 'half' is none of"),
+        ({"quantize": "int4"}, "quantize 'int4' is none of"),
+        ({"quantize": "int8", "precision": "bf16"}, "quantize goes with precision 'fp32'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            WavCube({"wavcube": tiny_wavcube()}, run_opts={"device": "cpu", **options})
+
+
+def test_repeated_layers_are_compiled_in_place(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **kw: compiled.append((self, kw)))
+    lobe = tiny_wavcube()
+    names = list(lobe.state_dict())
+    model = WavCube(
+        {"wavcube": lobe},
+        run_opts={"device": "cpu", "compile": True, "compile_mode": "max-autotune"},
+    )
+    assert {type(part) for part, _ in compiled} <= set(run_options.REPEATED)
+    assert len(compiled) == 6
+    assert all(options["mode"] == "max-autotune" for _, options in compiled)
+    assert list(model.mods.wavcube.state_dict()) == names
+
+
+def test_weights_are_those_of_the_file():
+    folder = packaged_model()
+    eager = load_release(folder)
+    config = read_config(folder)
+    with without_storage():
+        lazy = build(config)
+    assert has_no_storage(lazy)
+    load_release_weights(lazy, folder / "model.safetensors")
+    assert not has_no_storage(lazy)
+    settle_types(lazy, keep_half=True)
+    types = {p.dtype for p in lazy.parameters()}
+    assert types <= {torch.float32, torch.float16}
+    settle_types(lazy, keep_half=False)
+    for name, value in eager.state_dict().items():
+        assert torch.equal(lazy.state_dict()[name], value), name
+    assert all(p.requires_grad for p in lazy.parameters())
+
+
+def test_a_missing_weight_is_an_error_for_mapped_ones_too(tmp_path):
+    tensors = dict(load_file(packaged_model() / "model.safetensors"))
+    tensors.pop("decoder.head.out.bias")
+    save_file(tensors, tmp_path / "model.safetensors")
+    with without_storage():
+        lazy = build(read_config(packaged_model()))
+    with pytest.raises(ValueError, match=r"missing decoder\.head\.out\.bias"):
+        load_release_weights(lazy, tmp_path / "model.safetensors")
+
+
+def test_recomputed_activations_give_the_same_gradients():
+    torch.manual_seed(0)
+    model = tiny_wavcube("transformer").train()
+    other, wav = copy.deepcopy(model), tone(0.3)[None]
+    assert recompute_activations(other) > 0
+    results = []
+    for lobe in (model, other):
+        out = lobe(wav)
+        (out.audio.square().mean() + out.feature_hat.square().mean()).backward()
+        results.append({n: p.grad for n, p in lobe.named_parameters() if p.grad is not None})
+    assert results[0].keys() == results[1].keys()
+    for name, gradient in results[0].items():
+        torch.testing.assert_close(results[1][name], gradient, atol=1e-6, rtol=1e-4)
