@@ -21,7 +21,11 @@ def conformer(**how):
     return ConformerHead(DIM, TOKENS, 16, 2, 2, 32, kernel_size=7, **how)
 
 
-HEADS = {"blstm": blstm, "conformer": conformer}
+def centred(**how):
+    return blstm(mean_norm=True, **how)
+
+
+HEADS = {"blstm": blstm, "conformer": conformer, "centred": centred}
 
 
 @pytest.mark.parametrize("make", HEADS.values(), ids=HEADS)
@@ -47,6 +51,14 @@ def test_nan_in_the_padding_reaches_nothing(make):
     assert out.isfinite().all()
     out.sum().backward()
     assert all(p.grad.isfinite().all() for p in head.parameters() if p.grad is not None)
+
+
+def test_what_an_utterance_has_in_all_its_frames_can_be_taken_away():
+    features, lens, offset = torch.randn(2, 9, DIM), torch.tensor([1.0, 5 / 9]), torch.randn(DIM)
+    for make, same in ((centred, True), (blstm, False)):
+        head = make().eval()
+        out = head(features, lens)
+        assert torch.allclose(head(features + offset, lens), out, atol=1e-5) is same
 
 
 def test_the_blstm_is_superb_s():

@@ -17,7 +17,7 @@ from wavcube.lobes.spec_augment import SpecAugment
 
 
 class RecognitionHead(nn.Module):
-    """Augment, project, run a body over the frames, and classify each.
+    """Centre, augment, project, run a body over the frames, and classify each.
 
     What an item gets does not depend on its batch, and its padding is zero. A subclass gives
     :meth:`run`.
@@ -30,13 +30,21 @@ class RecognitionHead(nn.Module):
         To the tokens, the blank among them.
     augment : SpecAugment, optional
         For training; by default none.
+    mean_norm : bool
+        Take each item's mean over its frames away from the features: much of a voice and of a
+        room, as in cepstral mean normalisation.
     """
 
     def __init__(
-        self, projection: nn.Linear, output: nn.Linear, augment: SpecAugment | None
+        self,
+        projection: nn.Linear,
+        output: nn.Linear,
+        augment: SpecAugment | None,
+        mean_norm: bool,
     ) -> None:
         super().__init__()
-        self.projection, self.output, self.augment = projection, output, augment
+        self.projection, self.output = projection, output
+        self.augment, self.mean_norm = augment, mean_norm
 
     @property
     def dim(self) -> int:
@@ -92,6 +100,9 @@ class RecognitionHead(nn.Module):
         frames = to_absolute(lens, features.shape[1], len(features), features.device)
         padding = ~length_mask(frames, features.shape[1])[..., None]
         features = features.masked_fill(padding, 0.0)
+        if self.mean_norm:
+            mean = features.sum(1, keepdim=True) / frames.clamp(min=1)[:, None, None]
+            features = (features - mean).masked_fill(padding, 0.0)
         if self.augment is not None:
             features = self.augment(features, frames)
         logits = self.output(self.run(self.projection(features), frames))
@@ -119,6 +130,8 @@ class BLSTMHead(RecognitionHead):
         Behind every LSTM.
     augment : SpecAugment, optional
         On the features in training.
+    mean_norm : bool
+        Take each item's mean away from its features.
 
     Examples
     --------
@@ -137,9 +150,11 @@ class BLSTMHead(RecognitionHead):
         num_layers: int = 2,
         dropout: float = 0.2,
         augment: SpecAugment | None = None,
+        mean_norm: bool = False,
     ) -> None:
         width = 2 * hidden_dim
-        super().__init__(nn.Linear(dim, projected_dim), nn.Linear(width, num_tokens), augment)
+        projection, output = nn.Linear(dim, projected_dim), nn.Linear(width, num_tokens)
+        super().__init__(projection, output, augment, mean_norm)
         self._config = {
             "dim": dim,
             "num_tokens": num_tokens,
@@ -147,6 +162,7 @@ class BLSTMHead(RecognitionHead):
             "hidden_dim": hidden_dim,
             "num_layers": num_layers,
             "dropout": dropout,
+            "mean_norm": mean_norm,
         }
         sizes: Sequence[int] = [projected_dim, *[width] * (num_layers - 1)]
         self.layers = nn.ModuleList(BidirectionalLSTM(size, hidden_dim) for size in sizes)
@@ -178,6 +194,8 @@ class LinearHead(RecognitionHead):
         Width between the maps.
     augment : SpecAugment, optional
         On the features in training.
+    mean_norm : bool
+        Take each item's mean away from its features.
 
     Examples
     --------
@@ -192,9 +210,10 @@ class LinearHead(RecognitionHead):
         num_tokens: int,
         projected_dim: int = 256,
         augment: SpecAugment | None = None,
+        mean_norm: bool = False,
     ) -> None:
         projection, output = nn.Linear(dim, projected_dim), nn.Linear(projected_dim, num_tokens)
-        super().__init__(projection, output, augment)
+        super().__init__(projection, output, augment, mean_norm)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data; augmentation is training's."""
@@ -202,6 +221,7 @@ class LinearHead(RecognitionHead):
             "dim": self.dim,
             "num_tokens": self.num_tokens,
             "projected_dim": self.projection.out_features,
+            "mean_norm": self.mean_norm,
         }
 
     def run(self, x: Tensor, frames: Tensor) -> Tensor:
@@ -233,6 +253,8 @@ class ConformerHead(RecognitionHead):
         In every block.
     augment : SpecAugment, optional
         On the features in training.
+    mean_norm : bool
+        Take each item's mean away from its features.
 
     Raises
     ------
@@ -258,8 +280,10 @@ class ConformerHead(RecognitionHead):
         kernel_size: int = 31,
         dropout: float = 0.1,
         augment: SpecAugment | None = None,
+        mean_norm: bool = False,
     ) -> None:
-        super().__init__(nn.Linear(dim, model_dim), nn.Linear(model_dim, num_tokens), augment)
+        projection, output = nn.Linear(dim, model_dim), nn.Linear(model_dim, num_tokens)
+        super().__init__(projection, output, augment, mean_norm)
         self._config = {
             "dim": dim,
             "num_tokens": num_tokens,
@@ -269,6 +293,7 @@ class ConformerHead(RecognitionHead):
             "ffn_dim": ffn_dim,
             "kernel_size": kernel_size,
             "dropout": dropout,
+            "mean_norm": mean_norm,
         }
         self.body = MaskedConformer(model_dim, num_layers, num_heads, ffn_dim, kernel_size, dropout)
 
