@@ -32,8 +32,10 @@ class EnhancementSettings(TaskSettings):
 
     Parameters
     ----------
-    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every, lr
+    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.task.TaskSettings`.
+    shard_optimizer, lr
+        See there.
     weights : Mapping of str to float
         Weight of each loss term that is on: "phase_sensitive" for a MaskEnhancer, "latent" for a
         LatentEnhancer, and for either "mel", the log-mel distance of what it gives.

@@ -20,6 +20,8 @@ class LatentSettings(TrainingSettings):
     ----------
     updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.settings.TrainingSettings`.
+    shard_optimizer
+        See there.
     weights : Mapping of str to float
         Weight of each loss term that is on: "mel" and "semantic" always; "linear", the semantic
         loss of the bottleneck's linear map, for one that has it; "anchoring" of the encoder to its
@@ -142,6 +144,8 @@ class AcousticSettings(LatentSettings):
     ----------
     updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.settings.TrainingSettings`.
+    shard_optimizer
+        See there.
     weights, lr
         See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones exist.
     encoder_lr : float
@@ -192,6 +196,8 @@ class DecoderSettings(LatentSettings):
     ----------
     updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.settings.TrainingSettings`.
+    shard_optimizer
+        See there.
     weights
         See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones.
     lr : float

@@ -65,6 +65,8 @@ class PretrainingSettings(TrainingSettings):
     ----------
     updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.settings.TrainingSettings`.
+    shard_optimizer
+        See there.
     clusters : int
         Classes to predict.
     layer : int

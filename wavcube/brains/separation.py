@@ -44,8 +44,10 @@ class SeparationSettings(TaskSettings):
 
     Parameters
     ----------
-    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every, lr
+    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.task.TaskSettings`.
+    shard_optimizer, lr
+        See there.
     weights : Mapping of str to float
         Weight of each loss term that is on: "phase_sensitive" (SUPERB-SG's) and "si_sdr" for a
         MaskSeparator, "si_sdr" for a WaveformSeparator, "latent" for a LatentSeparator. Terms are

@@ -36,6 +36,8 @@ class TaskSettings(TrainingSettings):
     ----------
     updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
         See :class:`~wavcube.brains.settings.TrainingSettings`.
+    shard_optimizer
+        See there.
     lr : float
         Of the head; a representation that is fine-tuned has its own.
 
