@@ -5,17 +5,23 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from feature_models import Fatal
 from processes import run_code
-from releases import random_release
+from releases import full_disk, random_release
 
 from wavcube.cli import main
 from wavcube.data.audio import write_audio
 from wavcube.features import Form, Processes, extract
+from wavcube.features.cluster import _Actor
+from wavcube.features.layout import Description
+from wavcube.features.sources import open_source
+from wavcube.features.worker import ShardWriter, Task
+from wavcube.representations import MelRepresentation
 from wavcube.testing import tone
 
 SMALL = Form(shard_size=2)
@@ -40,8 +46,9 @@ def hashes(folder):
 
 
 def written(folder):
-    shards = (Path(folder) / "shards").glob("*.safetensors")
-    return {path.name: path.stat().st_mtime_ns for path in shards}
+    """Give the shards that count as written, which have a record, and when they were."""
+    records = sorted(Path(folder).glob("shards/*.json"))
+    return {path.stem: path.with_suffix(".safetensors").stat().st_mtime_ns for path in records}
 
 
 def test_a_killed_worker_loses_and_repeats_nothing(speech, tmp_path):
@@ -51,9 +58,9 @@ def test_a_killed_worker_loses_and_repeats_nothing(speech, tmp_path):
     with pytest.raises(ChildProcessError, match="died"):
         extract(speech, out, make, form=SMALL, engine=Processes(2))
     kept = written(out)
-    assert "000002.safetensors" not in kept
+    assert "000002" not in kept
     assert len(kept) < 6
-    extract(speech, out, make, form=SMALL, engine=Processes(2))
+    extract(speech, out, make, form=SMALL)
     assert {name: time for name, time in written(out).items() if name in kept} == kept
     assert hashes(out) == hashes(whole)
 
@@ -71,7 +78,7 @@ def test_a_killed_job_loses_and_repeats_nothing(speech, tmp_path, repository):
     ended = run_code(code, tmp_path, [str(repository / "tests"), str(speech)])
     assert ended.returncode == -9
     kept = written(out)
-    assert sorted(kept) == ["000000.safetensors", "000001.safetensors"]
+    assert sorted(kept) == ["000000", "000001"]
     (out / "shards" / ".000002.partial-1.safetensors").write_bytes(b"half a shard")
     extract(speech, out, make, form=SMALL)
     assert {name: time for name, time in written(out).items() if name in kept} == kept
@@ -110,6 +117,32 @@ def test_ray_writes_the_same_bytes_through_the_death_of_a_worker(speech, tmp_pat
     assert done.returncode == 0, done.stderr
     assert not list(markers.iterdir()), "no worker was killed"
     assert hashes(tmp_path / "out") == hashes(whole)
+
+
+@pytest.fixture
+def task(speech, tmp_path):
+    """What a worker is given."""
+    source, make = partial(open_source, speech), partial(Fatal, tmp_path)
+    extract(speech, tmp_path / "out", make, form=SMALL)
+    for shard in (tmp_path / "out" / "shards").iterdir():
+        shard.unlink()
+    return Task(source, make, tmp_path / "out", Description.load(tmp_path / "out"))
+
+
+def test_a_worker_of_ray_hands_a_full_disk_back(task):
+    actor = _Actor(task, "cpu")
+    with full_disk(500):
+        row = actor({"shard": 1})
+    assert "000001.safetensors: " in row["failure"]
+    assert not list((task.folder / "shards").iterdir())
+    assert actor({"shard": 1}) == {"shard": 1, "failure": ""}
+    assert len(written(task.folder)) == 1
+
+
+def test_a_worker_with_another_model_writes_nothing(task):
+    other = replace(task, make=partial(MelRepresentation, 5))
+    with pytest.raises(ValueError, match="this worker's model"):
+        ShardWriter(other, "cpu")
 
 
 def test_the_command_writes_the_same_bytes_by_two_processes(speech, tmp_path, capsys):

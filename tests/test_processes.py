@@ -34,6 +34,12 @@ def report_and_sleep(folder):
     time.sleep(600)
 
 
+def report_or_sleep(folder):
+    if list(Path(folder).iterdir()):
+        report_and_sleep(folder)
+    (Path(folder) / "first").touch()
+
+
 def wait_for(condition, seconds=60):
     stop = time.monotonic() + seconds
     while not condition():
@@ -67,6 +73,17 @@ def test_one_thread_is_for_a_while():
 def test_a_dead_process_is_an_error():
     with pytest.raises(ChildProcessError, match="died"):
         list(spread(die, range(4), 1))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_work_ends_when_no_result_is_wanted_any_more(tmp_path):
+    results = spread(report_or_sleep, [str(tmp_path)] * 2, 1)
+    next(results)
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+    (worker,) = (int(path.name) for path in tmp_path.iterdir() if path.name != "first")
+    assert is_running(worker)
+    results.close()
+    assert not is_running(worker)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
