@@ -26,6 +26,7 @@ from wavcube.data.pairs import NoisyPair
 from wavcube.data.scan import scan_audio_folder
 from wavcube.data.splits import describe_split
 from wavcube.data.utterances import utterance_dataset
+from wavcube.inspection import require_matplotlib
 from wavcube.lobes.heads.enhancer import Enhancer, MaskEnhancer
 from wavcube.metrics import PairScores, SignalPair, Summary, aggregate, dnsmos_metrics, score_many
 from wavcube.metrics.base import Measurement
@@ -71,6 +72,11 @@ class EnhancementRecipe(TaskRecipe):
         """Build the YAML's enhancer of its representation and head."""
         hparams = self.hparams
         return hparams["enhancer"](hparams["representation"]["module"], hparams["head"])
+
+    def check(self) -> None:
+        """Refuse bad counts, and to draw samples without matplotlib."""
+        super().check()
+        require_matplotlib()
 
     def datasets(self) -> tuple[Dataset, Dataset]:
         """Give crops to train on, and whole utterances that choose the best."""

@@ -33,11 +33,34 @@ def check_evaluation(hparams: Mapping[str, Any], model: nn.Module) -> None:
         draws the samples, is not installed.
     """
     select_metrics(hparams["metrics"])
-    for key in COUNTS:
-        if hparams[key] < 1:
-            raise ValueError(f"{key} is {hparams[key]}: give 1 or more")
+    check_counts(hparams)
     describe_run(model, hparams, {})
     require_matplotlib()
+
+
+def check_counts(hparams: Mapping[str, Any]) -> None:
+    """Refuse a count of an evaluation, of those that a recipe has, which is below 1.
+
+    Parameters
+    ----------
+    hparams : Mapping
+        Of the recipe.
+
+    Raises
+    ------
+    ValueError
+        If there is one; it names the count.
+
+    Examples
+    --------
+    >>> check_counts({"sample_clips": 0})
+    Traceback (most recent call last):
+    ...
+    ValueError: sample_clips is 0: give 1 or more
+    """
+    for key in COUNTS:
+        if hparams.get(key, 1) < 1:
+            raise ValueError(f"{key} is {hparams[key]}: give 1 or more")
 
 
 def choose_rows(

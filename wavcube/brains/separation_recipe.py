@@ -24,6 +24,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.mixtures import MixtureDataset, MixtureRow
 from wavcube.data.prepare import check_same_data
 from wavcube.data.remixing import RemixedDataset
+from wavcube.inspection import require_matplotlib
 from wavcube.lobes.heads.separator import LatentSeparator, MaskSeparator, Separator
 from wavcube.metrics import PairScores, SignalPair, Summary, aggregate, best_permutation, score_many
 
@@ -108,6 +109,11 @@ class SeparationRecipe(TaskRecipe):
         """Build the YAML's separator of its representation and head."""
         hparams = self.hparams
         return hparams["separator"](hparams["representation"]["module"], hparams["head"])
+
+    def check(self) -> None:
+        """Refuse bad counts, and to draw samples without matplotlib."""
+        super().check()
+        require_matplotlib()
 
     def datasets(self) -> tuple[Dataset, Dataset]:
         """Give crops to train on, and whole mixtures that choose the best."""

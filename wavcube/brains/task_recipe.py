@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from wavcube.brains.checkpoints import AtomicCheckpointer
 from wavcube.brains.command_line import parse_arguments
 from wavcube.brains.journal import Journal
+from wavcube.brains.latent_evaluation import check_counts
 from wavcube.brains.latent_report import write_metrics
 from wavcube.brains.ranks import is_main, join_group, leave_group, main_first, on_main
 from wavcube.brains.schedules import ResumeError
@@ -109,13 +110,14 @@ class TaskRecipe:
         return released
 
     def check(self) -> None:
-        """Refuse data that the model cannot train on, before anything is written; by default none.
+        """Refuse what would end the run later, before anything is written; by default bad counts.
 
         Raises
         ------
         ValueError
-            If there is too much of it.
+            If there is something.
         """
+        check_counts(self.hparams)
 
     def datasets(self) -> tuple[Dataset, Dataset]:
         """Give what is trained on, an epoch as long as it is, and what chooses the best."""
