@@ -6,9 +6,11 @@ import logging
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from torch import nn
 from transformers import WavLMConfig, WavLMModel
 
+from wavcube.cli import main
 from wavcube.export import load_for_training, load_release, read_config
 from wavcube.lobes.bottleneck import SemanticBottleneck
 from wavcube.lobes.causal_transformer import CausalTransformerBackbone
@@ -371,6 +373,40 @@ def test_no_encoder_is_fetched_unasked(research):
     research.settings["feature_extractor"]["model_id"] = "microsoft/wavlm-large"
     with pytest.raises(FileNotFoundError, match="microsoft/wavlm-large beside"):
         research.convert()
+
+
+def test_a_hub_id_without_a_network_is_one_clear_error(research):
+    with pytest.raises(FileNotFoundError, match=r"'nobody/wavlm' is neither a folder nor a hub"):
+        research.convert(encoder="nobody/wavlm")
+    assert not (research.folder / "out").exists()
+
+
+def test_the_command_names_what_it_leaves_out(research, capsys):
+    research.write()
+    files = [str(research.folder / name) for name in ("model.ckpt", "out", "config.yaml")]
+    assert main(["convert-official", *files[:2], "--config", files[2], "--half"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"wrote {files[1]}: ")
+    assert "left out sim_model. (1 keys)" in said.err
+    with safe_open(research.folder / "out" / "model.safetensors", framework="pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}
+
+
+def test_a_checkpoint_on_the_hub_is_to_be_downloaded_first(research):
+    research.write()
+    with pytest.raises(FileNotFoundError, match="hf download"):
+        convert_official("yhaha/WavCube", research.folder / "config.yaml", research.folder / "out")
+
+
+def test_optimizer_states_are_left_out_and_a_second_conversion_is_the_same(research):
+    first = research.convert(dtype=torch.float16).folder
+    files = {path.name: path.read_bytes() for path in first.iterdir()}
+    state = {"state_dict": research.state, "optimizer_states": [{"state": {0: torch.ones(99)}}]}
+    torch.save(state, research.folder / "model.ckpt")
+    options = {"encoder": "wavlm_tiny", "dtype": torch.float16, "overwrite": True}
+    names = [research.folder / name for name in ("model.ckpt", "config.yaml", "out")]
+    convert_official(*names, **options)
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == files
 
 
 def test_an_encoder_may_be_named_beside_the_configuration(research):
