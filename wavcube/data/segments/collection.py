@@ -62,6 +62,13 @@ class Segments(Sequence[Segment]):
         self._rows, self._durations, self._ends, self._groups = rows, durations, ends, groups
         self._left_out = np.zeros(0, np.int64) if left_out is None else left_out
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the columns of an index."""
+        if isinstance(self._rows, (LineRows, TarRows)):
+            return _indexed, (self._rows, self._left_out)
+        columns = (self._durations, self._ends, self._groups)
+        return Segments, (self._rows, *columns, self._left_out)
+
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._durations) - len(self._left_out)
@@ -249,9 +256,9 @@ def open_segments(
     )
 
 
-def _indexed(rows: LineRows | TarRows) -> Segments:
+def _indexed(rows: LineRows | TarRows, left_out: NDArray[np.int64] | None = None) -> Segments:
     columns: dict[str, Any] = rows.index.columns
-    return Segments(rows, columns["durations"], columns["ends"], columns["groups"])
+    return Segments(rows, columns["durations"], columns["ends"], columns["groups"], left_out)
 
 
 def listed_segments(rows: Sequence[Segment]) -> Segments:

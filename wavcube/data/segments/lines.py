@@ -149,7 +149,7 @@ def build_index(path: Path, folder: Path, progress: bool = False) -> None:
     if path.suffix == ".gz":
         form = "blocks" if blocks.is_blocked(path) else "copy"
     with (
-        tqdm(desc=f"indexing {path.name}", unit=" rows", disable=not progress) as bar,
+        tqdm(desc="making the index", unit=" rows", disable=not progress) as bar,
         write_index(folder, _describe(path), _COLUMNS) as (table, draft, more),
         UniqueNames(draft / "names.bin", lambda: _ids(path)) as names,
         (draft / _COPY).open("wb") if form == "copy" else nullcontext() as copy,

@@ -98,6 +98,10 @@ class Index:
                 )
             self.columns[name] = np.memmap(path, dtype, "r", shape=(self.rows,))
 
+    def __reduce__(self) -> tuple[type[Index], tuple[Path, Mapping[str, Any]]]:
+        """Pickle where it is: other processes map the files, nothing of them is sent."""
+        return Index, (self.folder, self.note)
+
 
 @contextmanager
 def write_index(

@@ -138,7 +138,7 @@ def find_shards(folder: Path) -> list[Path]:
 def _build(shards: list[Path], folder: Path, progress: bool) -> None:
     source = {"shards": [[path.name, path.stat().st_size] for path in shards]}
     with (
-        tqdm(desc="indexing shards", unit=" samples", disable=not progress) as bar,
+        tqdm(desc="making the index", unit=" samples", disable=not progress) as bar,
         write_index(folder, source, _COLUMNS) as (table, draft, more),
         UniqueNames(draft / "names.bin", lambda: _ids(shards)) as names,
     ):
