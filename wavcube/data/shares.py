@@ -13,8 +13,8 @@ class BatchShare(Sampler[int]):
     """A process's part of every batch that all processes make up together.
 
     With B items for each of P processes, a global batch is what one process alone would take with
-    batches of P * B: the same items in the same order. A last batch that is not full is left out,
-    as there would not be the same number for every process.
+    batches of P * B. A last batch that is not full is left out, as there would not be the same
+    number for every process.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class BatchShare(Sampler[int]):
     Examples
     --------
     >>> [list(BatchShare(range(9), batch_size=2, rank=rank, size=2)) for rank in (0, 1)]
-    [[0, 1, 4, 5], [2, 3, 6, 7]]
+    [[0, 2, 4, 6], [1, 3, 5, 7]]
     """
 
     def __init__(self, order: Collection[int], batch_size: int, rank: int, size: int) -> None:
@@ -57,6 +57,6 @@ class BatchShare(Sampler[int]):
         for index in self.order:
             together.append(index)
             if len(together) == self.batch_size * self.size:
-                start = self.rank * self.batch_size
-                yield from together[start : start + self.batch_size]
+                # of a batch sorted by length each process gets short and long items
+                yield from together[self.rank :: self.size]
                 together = []
