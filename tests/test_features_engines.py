@@ -1,9 +1,6 @@
 """The same bytes from every engine, also after processes were killed."""
 
 import hashlib
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -89,32 +86,24 @@ def test_a_killed_job_loses_and_repeats_nothing(speech, tmp_path, repository):
 def test_ray_writes_the_same_bytes_through_the_death_of_a_worker(speech, tmp_path, repository):
     markers = tmp_path / "markers"
     markers.mkdir()
-    make = partial(Fatal, markers)
-    whole = extract(speech, tmp_path / "whole", make, form=SMALL).folder
+    whole = extract(speech, tmp_path / "whole", partial(Fatal, markers), form=SMALL).folder
     (markers / "kill-1").touch()
     code = (
-        "import sys\n"
+        "import os, sys\n"
+        "tests, source, markers, short = sys.argv[1:]\n"
+        "os.environ.update(PYTHONPATH=tests, RAY_TMPDIR=short)\n"  # Ray's workers read them
+        "sys.path.insert(0, tests)\n"
         "from functools import partial\n"
         "from feature_models import Fatal\n"
         "from wavcube.features import Form, RayData, extract\n"
-        "source, out, markers = sys.argv[1:]\n"
-        "make = partial(Fatal, markers)\n"
-        "extract(source, out, make, form=Form(shard_size=2), engine=RayData(2))\n"
+        "make, form = partial(Fatal, markers), Form(shard_size=2)\n"
+        "extract(source, 'out', make, form=form, engine=RayData(2))\n"
     )
-    paths = os.pathsep.join([str(repository / "tests"), str(repository)])
     # its sockets need a short name
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short:
-        environment = {**os.environ, "PYTHONPATH": paths, "RAY_TMPDIR": short}
-        arguments = [str(speech), str(tmp_path / "out"), str(markers)]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
+        arguments = [str(repository / "tests"), str(speech), str(markers), short]
+        ended = run_code(code, tmp_path, arguments, timeout=500)
+    assert ended.returncode == 0, ended.stderr
     assert not list(markers.iterdir()), "no worker was killed"
     assert hashes(tmp_path / "out") == hashes(whole)
 
