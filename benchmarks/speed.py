@@ -1,76 +1,101 @@
-"""Speed of encoding and decoding, as a multiple of real time.
+"""Speed and memory: ours beside what a user would otherwise run, in one process, in turns.
 
-    python -m benchmarks.speed [--source RELEASE] [--threads 2] [--json OUT]
+    python -m benchmarks.speed [--rows encode decode ...] [--threads 2] [--repeats 5] [--json OUT]
 
-Without a release it is the model of the package. Medians; ratios are of one run.
+Paper size with random weights unless a row says otherwise; medians, and medians of the ratios
+within a round. Rows of memory are measured in processes of their own. `--size tiny` tries that it
+runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import transformers
 
-from wavcube.export import load_release
-from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.release.source import packaged_model
+from benchmarks.speed_memory import hour, hour_packaged, load_and_encode
+from benchmarks.speed_rows import (
+    Row,
+    against,
+    decode,
+    encode,
+    encode_rounded,
+    packaged,
+)
+from benchmarks.speed_training import update
 
-SECONDS = (10, 40)
-REPEATS = 7
+ROWS: dict[str, Callable[..., list[Row]]] = {
+    "encode": encode,
+    "encode_rounded": encode_rounded,
+    "decode": decode,
+    "memory": load_and_encode,
+    "hour_packaged": hour_packaged,
+    "hour": hour,
+    "update": update,
+    "packaged": packaged,
+    "against": against,
+}
 
 
-def median_seconds(call: Callable[[], object]) -> float:
-    """Median wall-clock time of a call, after one that does not count."""
-    call()
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+def table_of(rows: list[Row]) -> str:
+    """Write rows as a table in Markdown.
+
+    Examples
+    --------
+    >>> print(table_of([Row("a", {"ours": 0.5}, 0.4, 0.6)]))
+    | | measured | ratio or value | limit | holds |
+    |---|---|---|---|---|
+    | a | ours 0.500 | 0.400 | at most 0.6 | yes |
+    """
+    lines = ["| | measured | ratio or value | limit | holds |", "|---|---|---|---|---|"]
+    for row in rows:
+        measured = ", ".join(f"{name} {value:.3f}" for name, value in row.values.items())
+        limit = f"{'at least' if row.at_least else 'at most'} {row.limit:g}"
+        holds = "yes" if row.holds else "no"
+        lines.append(f"| {row.name} | {measured} | {row.ratio:.3f} | {limit} | {holds} |")
+    return "\n".join(lines)
 
 
-@torch.inference_mode()
-def measure(model: LatentCodec) -> dict[str, dict[str, float]]:
-    """Time both directions at both durations."""
-    result: dict[str, dict[str, float]] = {"encode": {}, "decode": {}}
-    for seconds in SECONDS:
-        wavs = 0.1 * torch.randn(1, seconds * model.sample_rate)
-        latents, lens = model.encode(wavs)
-        calls = {
-            "encode": lambda wavs=wavs: model.encode(wavs),
-            "decode": lambda latents=latents, lens=lens: model.decode(latents, lens),
-        }
-        for name, call in calls.items():
-            result[name][f"{seconds} s"] = median_seconds(call)
-    return result
+def processor() -> str:
+    """Name the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure the rows and print them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--source", type=Path, default=packaged_model())
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--size", choices=("paper", "tiny"), default="paper")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    model = load_release(arguments.source)
-    measured = measure(model)
-    print(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, "
-        f"{arguments.threads} threads, float32, torch {torch.__version__}"
-    )
-    print("| | 10 s takes | times real time | 40 s takes | 40 s / 10 s |\n|---|---|---|---|---|")
-    for name, times in measured.items():
-        short, long = times["10 s"], times["40 s"]
-        print(f"| {name} | {short:.3f} s | {10 / short:.0f} | {long:.3f} s | {long / short:.2f} |")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    facts = {
+        "processor": processor(),
+        "threads": options.threads,
+        "size": options.size,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    rows = []
+    for name in options.rows:
+        rows += ROWS[name](options.size, options.repeats)
+        print(table_of(rows[-1:]).splitlines()[-1], flush=True)
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    print(table_of(rows))
+    if options.json:
+        content = {**facts, "rows": [{**vars(row), "holds": row.holds} for row in rows]}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

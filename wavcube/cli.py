@@ -121,7 +121,9 @@ def _build_parser() -> argparse.ArgumentParser:
 def _encode(options: argparse.Namespace) -> int:
     jobs = plan(options, AUDIO_SUFFIXES, LATENT_SUFFIXES)
     model = load_model(options)
-    return run_jobs(jobs, lambda j: model.encode_file(j.source, j.target, overwrite=True))
+    return run_jobs(
+        jobs, lambda j: model.encode_file(j.source, j.target, overwrite=True, keep=False)
+    )
 
 
 def _decode(options: argparse.Namespace) -> int:
@@ -130,13 +132,17 @@ def _decode(options: argparse.Namespace) -> int:
             raise ValueError(f"{path} is audio: encode it first")
     jobs = plan(options, LATENT_SUFFIXES, WRITTEN_SUFFIXES)
     model = load_model(options)
-    return run_jobs(jobs, lambda j: model.decode_file(j.source, j.target, overwrite=True))
+    return run_jobs(
+        jobs, lambda j: model.decode_file(j.source, j.target, overwrite=True, keep=False)
+    )
 
 
 def _resynth(options: argparse.Namespace) -> int:
     jobs = plan(options, AUDIO_SUFFIXES, WRITTEN_SUFFIXES)
     model = load_model(options)
-    return run_jobs(jobs, lambda j: model.resynthesize_file(j.source, j.target, overwrite=True))
+    return run_jobs(
+        jobs, lambda j: model.resynthesize_file(j.source, j.target, overwrite=True, keep=False)
+    )
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from speechbrain.inference.interfaces import Pretrained
+from speechbrain.utils.autocast import AMPConfig
 from speechbrain.utils.fetching import FetchConfig
 from torch import Tensor, nn
 
 from wavcube.batch_checks import check_waveforms, device_name, resample_batch
 from wavcube.inference.run_options import HALF, check_options, compile_layers
-from wavcube.lobes.quantized import quantize_linears
+from wavcube.lobes.quantized import halve_matrices, quantize_linears
 from wavcube.release.config_file import CONFIG_FILE, check_agreement
 from wavcube.release.described import release_config
-from wavcube.release.hyperparams_yaml import YAML_FILE
+from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE
 from wavcube.release.source import (
     fetch_file,
     load_hyperparams,
@@ -85,9 +86,12 @@ class ReleasedModel(Pretrained):
             run_opts["device"] = device_name(run_opts["device"])
         super().__init__(modules, dict(hparams or {}), run_opts, freeze_params)
         self.mods.eval()
-        if quantize:
+        if quantize or self.precision in HALF:
             self.before_weights_change()
+        if quantize:
             quantize_linears(self.mods, self._where)
+        elif self.precision in HALF:
+            halve_matrices(self.mods, AMPConfig.from_name(self.precision).dtype)
 
     def before_weights_change(self) -> None:
         """Do what needs the weights as they were stored."""
@@ -168,6 +172,7 @@ class ReleasedModel(Pretrained):
             check_agreement(source, release_config(hparams["modules"][name]), hparams_file)
         load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
         settle_types(hparams["modules"][name], (run_opts or {}).get("precision") in HALF)
+        hparams["weights_file"] = fetch_file(WEIGHTS_FILE, source, savedir, config)
         files = [str(file) for file in hparams.get("files") or []]
         hparams["files"] = {file: fetch_file(file, source, savedir, config) for file in files}
         return cls(hparams["modules"], hparams, run_opts, freeze_params)

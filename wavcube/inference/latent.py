@@ -12,9 +12,9 @@ from wavcube.batch_checks import check_finite, relative_lengths, whole_lengths
 from wavcube.file_methods import FileMethods
 from wavcube.inference.base import ReleasedModel, check_computed
 from wavcube.inference.long_form import LongForm
-from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.lengths import to_absolute
-from wavcube.release.described import latent_hash, release_hash
+from wavcube.release.described import inference_state, latent_hash, release_hash
+from wavcube.release.weights_file import StoredWeights
 
 
 class WavCube(FileMethods, LongForm, ReleasedModel):
@@ -68,7 +68,8 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
     ) -> None:
         # dicts are no modules: they may be set before nn.Module is
         self._hashes: dict[str, tuple[list[tuple[int, int]], str]] = {}
-        self._stored_hashes: dict[str, str] = {}
+        # weights to hash in place of the lobe's own, if those were rounded
+        self._stored: tuple[Mapping[str, Tensor], ...] = ()
         super().__init__(modules, hparams, run_opts, freeze_params)
 
     @property
@@ -97,17 +98,17 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
         return self._hash("latent", latent_hash)
 
     def before_weights_change(self) -> None:
-        """Remember the hashes: quantised latents are those of the release, but for rounding."""
-        self._stored_hashes = {"model": self.model_hash, "latent": self.latent_hash}
+        """Remember what to hash: rounded latents are those of the release, but for rounding."""
+        file = getattr(self.hparams, "weights_file", None)
+        own = inference_state(self.mods.wavcube)
+        self._stored = (dict(own) if file is None else StoredWeights(file),)
 
-    def _hash(self, what: str, function: Callable[[LatentCodec], str]) -> str:
-        if what in self._stored_hashes:
-            return self._stored_hashes[what]
+    def _hash(self, what: str, function: Callable[..., str]) -> str:
         # hashing a large model takes seconds: once, unless a weight is changed in place
         lobe = self.mods.wavcube
         state = [(v.data_ptr(), v._version) for v in lobe.state_dict(keep_vars=True).values()]
         if what not in self._hashes or self._hashes[what][0] != state:
-            self._hashes[what] = state, function(lobe)
+            self._hashes[what] = state, function(lobe, *self._stored)
         return self._hashes[what][1]
 
     def encode_batch(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec
 
 # seconds of a window that are kept, and those around them that the encoder hears too
-CHUNK, CONTEXT = 40.0, 5.0
+CHUNK, CONTEXT = 40.0, 10.0
 # seconds that are decoded at once
 DECODED = 10.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -48,18 +49,28 @@ def set_semantic_decoder(config: dict[str, Any], wanted: bool) -> None:
         config["bottleneck"]["with_decoder"] = wanted
 
 
-def release_hash(model: LatentCodec | TaskModel) -> str:
-    """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`."""
-    return model_hash(release_config(model), inference_state(model))
+def release_hash(model: LatentCodec | TaskModel, state: Mapping[str, Tensor] | None = None) -> str:
+    """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`.
+
+    Parameters
+    ----------
+    model : LatentCodec or TaskModel
+        Whose configuration counts.
+    state : mapping of str to Tensor, optional
+        Weights to hash in place of the model's own, where those were rounded since.
+    """
+    return model_hash(release_config(model), inference_state(model) if state is None else state)
 
 
-def latent_hash(model: LatentCodec) -> str:
+def latent_hash(model: LatentCodec, state: Mapping[str, Tensor] | None = None) -> str:
     """Hash what makes a model's latents: two models of one hash have the same latents.
 
     Parameters
     ----------
     model : LatentCodec
         Its decoder does not count, so that latents outlive a decoder that was trained further.
+    state : mapping of str to Tensor, optional
+        See :func:`release_hash`.
 
     Examples
     --------
@@ -71,8 +82,24 @@ def latent_hash(model: LatentCodec) -> str:
     (False, True)
     """
     config = {name: value for name, value in release_config(model).items() if name != "decoder"}
-    state = inference_state(model).items()
-    return model_hash(config, {k: v for k, v in state if not k.startswith("decoder.")})
+    return model_hash(config, _WithoutDecoder(inference_state(model) if state is None else state))
+
+
+class _WithoutDecoder(Mapping[str, Tensor]):
+    """A view that reads no weight before it is asked for."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self._state = state
+        self._names = [name for name in state if not name.startswith("decoder.")]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._state[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def inference_state(model: LatentCodec | TaskModel) -> dict[str, Tensor]:

@@ -1,0 +1,107 @@
+"""Rows of the table of speed: peak memory, each of a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks.speed_models import Size, paper_wavcube
+from benchmarks.speed_rows import Row
+from wavcube.data.long_audio import AudioWriter
+from wavcube.export import write_release
+from wavcube.release.card import ModelCard
+from wavcube.release.source import packaged_model
+from wavcube.testing import tone
+
+GIB = 2**30
+# what a child runs: source, run options, input, output or nothing
+CHILD = """
+import json, sys
+import torch
+torch.set_num_threads(int(sys.argv[1]))
+from wavcube import WavCube
+source, options, given, out = json.loads(sys.argv[2])
+model = WavCube.from_hparams(source, run_opts={"device": "cpu", **options})
+if out:
+    model.resynthesize_file(given, out, overwrite=True, keep=False)
+else:
+    model.encode_file(given)
+print(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
+"""
+CARD = ModelCard(
+    title="Random weights",
+    summary="For measurements alone.",
+    weights_license="Apache-2.0",
+    commercial_use="yes",
+    upstream=[],
+    data=[],
+    command="python -m benchmarks.speed",
+)
+
+
+def peak_memory(source: Path, options: dict[str, str], given: Path, out: Path | None) -> int:
+    """Measure the largest resident size of a process that loads a release and uses it, in bytes."""
+    task = json.dumps([str(source), options, str(given), str(out) if out else None])
+    command = [sys.executable, "-c", CHILD, str(torch.get_num_threads()), task]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1]) * 1024
+
+
+def write_speech(path: Path, seconds: int) -> Path:
+    """Write a recording of any length without holding it."""
+    piece = tone(10)
+    with AudioWriter(path, 16000) as writer:
+        for _ in range(seconds // 10):
+            writer.write(piece)
+    return path
+
+
+def load_and_encode(size: Size, repeats: int) -> list[Row]:
+    """Load a release of the paper's size and encode 10 s: float32, and float16 in bf16."""
+    del repeats
+    rows, limit = [], 2.3
+    with tempfile.TemporaryDirectory() as folder:
+        wav = write_speech(Path(folder) / "a.wav", 10)
+        for kind, options, share in (
+            (torch.float32, {}, 1.0),
+            (torch.float16, {"precision": "bf16"}, 0.5),
+        ):
+            source = write_release(
+                paper_wavcube(size), Path(folder) / "release", card=CARD, dtype=kind, overwrite=True
+            )
+            peak = peak_memory(source, options, wav, None) / GIB
+            name = f"peak memory, load and encode 10 s, {kind}".replace("torch.", "")
+            rows.append(Row(name, {"GiB": peak}, peak, limit * share))
+    return rows
+
+
+def _hour(source: Path, label: str, hour: int) -> Row:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        peaks = {}
+        for seconds in (120, hour):
+            wav = write_speech(folder / "a.wav", seconds)
+            peaks[f"{seconds} s, GiB"] = peak_memory(source, {}, wav, folder / "b.wav") / GIB
+    short, long = peaks.values()
+    return Row(
+        f"peak memory, {hour} s beside 120 s there and back, {label}", peaks, long / short, 1.3
+    )
+
+
+def hour_packaged(size: Size, repeats: int) -> list[Row]:
+    """Encode and decode an hour by the packaged model."""
+    del repeats
+    return [_hour(packaged_model(), "WavCube-tiny", 3600 if size == "paper" else 240)]
+
+
+def hour(size: Size, repeats: int) -> list[Row]:
+    """Encode and decode an hour at the paper's size: takes about as long as it lasts."""
+    del repeats
+    with tempfile.TemporaryDirectory() as folder:
+        source = write_release(paper_wavcube(size), Path(folder) / "release", card=CARD)
+        return [_hour(source, f"{size} size", 3600 if size == "paper" else 240)]
