@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import soundfile
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
+from wavcube.brains.base import GuardedBrain
+from wavcube.brains.checkpoints import AtomicCheckpointer
+from wavcube.brains.settings import TrainingSettings
 from wavcube.data.segments import open_segments
 from wavcube.data.segments.batches import DurationBatches
 from wavcube.data.segments.crops import SegmentCrops
@@ -218,3 +222,49 @@ def test_crops_pass_over_what_cannot_be_read(segments, tmp_path, caplog):
     strict = crops_of(spoil(segments, tmp_path, 20), max_bad_fraction=0.003)
     with pytest.raises(ValueError, match="4 of 4 segments could not be read"):
         strict[0]
+
+
+class Listener(GuardedBrain):
+    """Notes down what it is given, and can be stopped."""
+
+    stop_at = None
+
+    def compute_forward(self, batch, stage):
+        del stage
+        self.heard.append(batch.id)
+        if len(self.heard) == self.stop_at:
+            raise KeyboardInterrupt
+        return self.modules.generator(batch.wav.data.mean(1, keepdim=True))
+
+    def compute_objectives(self, predictions, batch, stage):
+        del batch, stage
+        return predictions.square().mean()
+
+
+def listen(segments, folder, stop_at=None):
+    torch.manual_seed(0)
+    loader = loader_of(segments)
+    brain = Listener(
+        {"generator": torch.nn.Linear(1, 1)},
+        partial(torch.optim.SGD, lr=0.01),
+        run_opts={"device": "cpu", "noprogressbar": True, "ckpt_interval_steps": 1},
+        checkpointer=AtomicCheckpointer(folder, {"loader": loader}),
+        settings=TrainingSettings(updates=25, warmup=1),
+    )
+    brain.heard, brain.stop_at = [], stop_at
+    try:
+        brain.fit(brain.epochs, loader)
+    except KeyboardInterrupt:
+        brain.heard.pop()  # no update was made of it
+    return brain.heard
+
+
+def test_a_brain_goes_on_with_the_batch_that_would_have_come(segments, tmp_path):
+    whole = listen(segments, tmp_path / "whole")
+    assert len(whole) == 25
+    epoch = len(loader_of(segments).dataset.batches)
+    assert whole[:epoch] != whole[epoch : 2 * epoch]
+    stop_at = epoch + 4  # in the second epoch
+    assert stop_at < 25
+    begun = listen(segments, tmp_path / "stopped", stop_at)
+    assert begun + listen(segments, tmp_path / "stopped") == whole

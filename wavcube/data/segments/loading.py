@@ -102,8 +102,10 @@ class SegmentDataset(Dataset):
 class SegmentLoader(SaveableDataLoader):
     """A loader that goes on where it was, to the batch, however many workers read ahead.
 
-    As a recoverable of SpeechBrain's checkpointer it keeps its place itself; without one there are
-    :meth:`state_dict` and :meth:`load_state_dict`. The batches passed over are not read.
+    A Brain's `fit` takes it as its `train_set`. As a recoverable of the Brain's checkpointer
+    (`add_recoverable("loader", loader)`) it keeps its place itself; without one there are
+    :meth:`state_dict` and :meth:`load_state_dict`. The batches passed over are not read. With
+    several processes each makes its own, of batches with its `rank`.
 
     Parameters
     ----------
