@@ -32,8 +32,8 @@ def corpus(tmp_path):
 
 def fit_latent(rows, name, batch_size, shard):
     """20 updates of a stage; its weights, averages and scores."""
-    settings = stage(name, shard_optimizer=shard, weights={**stage(name).weights, "mel": 4.5})
-    brain = build(settings)
+    rates = {"lr": 2e-4, "discriminator_lr": 2e-4, "encoder_lr": 1e-4}
+    brain = build(stage(name, shard_optimizer=shard, **rates))
     # where a gradient is zero but for rounding, Adam with its usual eps takes a whole step
     brain.opt_class = lambda groups: torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-4)
     crops = CropDataset(
