@@ -7,8 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from wavcube.cli import main
+from wavcube.data.audio import write_audio
 from wavcube.export import build, load_release, read_config
 from wavcube.inference import WavCube, run_options
+from wavcube.latent_files import Latents
 from wavcube.lobes.linear import Linear
 from wavcube.lobes.quantized import QuantizedLinear
 from wavcube.lobes.recompute import recompute_activations
@@ -94,6 +97,17 @@ def test_int8_is_near_float32_and_of_the_same_kind(packaged):
     assert 1e-4 < relative(model.encode_batch(wav)[0], expected) < 0.05
     assert model.latent_hash == float32.latent_hash
     assert model.model_hash == float32.model_hash
+
+
+def test_the_command_line_chooses_the_precision(tmp_path, packaged):
+    model, wav, _ = packaged
+    write_audio(tmp_path / "a.wav", wav, 16000)
+    out = str(tmp_path / "a.safetensors")
+    command = ["encode", str(tmp_path / "a.wav"), "--device", "cpu", "--out", out]
+    assert main([*command, "--precision", "int8"]) == 0
+    stored, expected = Latents.load(out), model.encode_file(tmp_path / "a.wav")[0]
+    assert stored.latent_hash == model.latent_hash
+    assert 1e-4 < relative(stored.latents, expected) < 0.05
 
 
 def test_options_are_checked_before_anything_is_built():
