@@ -118,7 +118,8 @@ class RecognitionRecipe(TaskRecipe):
         read = self._reader([*rows, *valid])
         together = global_batch_size(hparams["batch_size"])
         per_epoch = hparams["validate_every"] * together
-        sizes = {"batch_size": together, "seed": hparams["seed"]}
+        group = together if hparams["group_by_length"] else 1
+        sizes = {"batch_size": group, "seed": hparams["seed"]}
         return (
             TranscribedDataset(rows, self.labels["train"], read, per_epoch, **sizes),
             TranscribedDataset(valid, self.labels["valid"], read),

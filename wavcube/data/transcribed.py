@@ -34,7 +34,9 @@ class TranscribedDataset(Dataset):
         Draw so many an epoch, every utterance once before any comes again; by default an epoch is
         all of them, in their order.
     batch_size : int
-        Items that follow each other in groups of this size are of similar length.
+        Items that follow each other in groups of this size are of similar length, which saves
+        padding; with 1 they follow in random order. Where length tells who speaks, as with single
+        words, groups of one length teach little of what voices have in common.
     seed : int
         Draws the order.
 
