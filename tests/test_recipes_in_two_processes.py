@@ -35,7 +35,7 @@ elastic_launch(config, run)(*sys.argv[1:])
 MEL = "--representation=!include:representation/mel.yaml"
 ALL = ["--device=cpu", "--distributed_backend=gloo", "--warmup=1", "--ckpt_interval_steps=1"]
 HEAD = ["--updates=3", "--validate_every=2", "--batch_size=1", "--hidden_dim=8"]
-JUDGED = ["--sample_clips=1", "--metrics=[si_sdr]"]
+JUDGED = ["--sample_clips=1", "--metrics=[si_sdr]", "--scoring_processes=1"]
 
 
 def torchrun(repository, folder, script, yaml, *options):
@@ -116,7 +116,7 @@ def conversion(folder):
             "--valid_speakers=[p3]", "--test_speakers=[p4, p5]", "--crop_seconds=0.3",
             "--reference_seconds=2", "--copies=1", "--valid_utterances=2", "--valid_lessons=3",
             "--model_dim=8", "--num_layers=1", "--content_dim=4", "--num_heads=2", *HEAD[:3],
-            "--sample_clips=1", "--metrics=[mel_cepstral_distortion]",
+            "--sample_clips=1", "--metrics=[mel_cepstral_distortion]", "--scoring_processes=1",
             f"--cache_folder={folder.parent / 'cache'}"]  # fmt: skip
 
 
