@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavcube.data.audio import read_audio
+from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.long_audio import AudioWriter, LongAudio
 from wavcube.latent_files import LatentHeader, Latents
 from wavcube.latent_writer import write_latents
@@ -141,7 +141,7 @@ class FileMethods:
             )
         if not self._is_long(content.num_samples):
             wavs = self.decode_batch(Latents.load(path).latents[None], length=content.num_samples)
-            return self._deliver(iter([wavs]), out, keep)
+            return self._deliver_whole(wavs, out, keep)
         pieces = (piece[None] for piece in content.pieces())
         return self._deliver(
             self._decoded(pieces, content.num_frames, content.num_samples), out, keep
@@ -184,7 +184,7 @@ class FileMethods:
         if self._is_long(audio.num_samples):
             return self._deliver(self._decoded(pieces, frames, audio.num_samples), out, keep)
         wavs = self.decode_batch(next(pieces), length=audio.num_samples)
-        return self._deliver(iter([wavs]), out, keep)
+        return self._deliver_whole(wavs, out, keep)
 
     def load_audio(self, path: str | Path, savedir: str | Path | None = None) -> Tensor:
         """Read an audio file from disk at the model's rate, as mono.
@@ -220,6 +220,11 @@ class FileMethods:
             return self._encoded(audio), frames
         whole = torch.cat(list(audio.blocks()))
         return iter([self.encode_batch(whole[None])[0]]), frames
+
+    def _deliver_whole(self, wavs: Tensor, out: str | Path | None, keep: bool) -> Tensor | None:
+        if out is not None:
+            write_audio(out, wavs[0].cpu(), self.sample_rate)
+        return wavs if keep or out is None else None
 
     def _deliver(
         self, pieces: Iterator[Tensor], out: str | Path | None, keep: bool
