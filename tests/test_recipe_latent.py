@@ -24,7 +24,7 @@ from wavcube.brains.latent_parts import LatentParts
 from wavcube.brains.latent_run import LatentRun
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.manifest import Utterance
-from wavcube.export import load_release, read_card
+from wavcube.export import latent_hash, load_release, read_card, release_hash
 from wavcube.testing import tiny_wavcube, tone
 
 TINY = [
@@ -45,11 +45,11 @@ def recipe(repository, tmp_path, monkeypatch):
     train = importlib.import_module("train")
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    yaml = repository / "hparams" / "wavcube.yaml"
 
-    def run(*arguments, out="run", tiny=TINY):
+    def run(*arguments, out="run", tiny=TINY, yaml="wavcube"):
+        path = repository / "hparams" / f"{yaml}.yaml"
         try:
-            train.main([str(yaml), f"--output_folder={tmp_path / out}", *tiny, *arguments])
+            train.main([str(path), f"--output_folder={tmp_path / out}", *tiny, *arguments])
         finally:
             for handler in set(root.handlers) - set(handlers):
                 handler.close()
@@ -108,6 +108,14 @@ def test_a_run_leaves_table_log_samples_and_release(recipe, speech, capsys, monk
     for arguments in ([], ["--test_only"]):
         recipe(f"--data_folder={speech}", *arguments)
         assert scores(out) == first
+
+
+def test_a_decoder_is_polished_on_latents_that_stay_as_they_were(recipe, speech):
+    data = [f"--data_folder={speech}", "--add_embedded=False", "--stages=[stage2, polish]"]
+    out = recipe(*data, "--polish_updates=3", yaml="wavcube_tiny")
+    before, after = (load_release(out / name) for name in ("stage2/release", "release"))
+    assert latent_hash(before) == latent_hash(after)
+    assert release_hash(before) != release_hash(after)
 
 
 def check_tensorboard(folder):

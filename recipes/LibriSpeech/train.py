@@ -1,4 +1,4 @@
-"""Train WavCube's latent in two stages, evaluate both, and write a folder that loads.
+"""Train WavCube's latent in stages, evaluate each, and write a folder that loads.
 
     python recipes/LibriSpeech/train.py hparams/wavcube.yaml [--data_folder FOLDER_OR_CSV]
     python recipes/LibriSpeech/train.py hparams/acoustic_codec.yaml [--data_folder FOLDER_OR_CSV]
@@ -6,9 +6,8 @@
 
 The data are LibriSpeech, any folder of wav and flac files, a CSV with the column "wav", or a
 manifest of any size (JSON lines, a folder of tar shards); without a data folder the package speaks
-a corpus itself. The same command again resumes a run that was
-interrupted, and evaluates one that was finished. The acoustic codec has one stage; where there are
-several, each but the last leaves a folder that loads too.
+a corpus itself. The same command again resumes a run that was interrupted, and evaluates one that
+was finished. Each stage but the last leaves a folder that loads too.
 """
 
 import sys

@@ -22,6 +22,7 @@ from wavcube.brains.latent_card import describe_run
 from wavcube.brains.latent_coordinates import fit_latent_basis
 from wavcube.brains.latent_evaluation import check_evaluation, choose_rows, count_longer
 from wavcube.brains.latent_parts import LatentParts
+from wavcube.brains.latent_settings import DecoderSettings
 from wavcube.brains.ranks import is_main, leave_group, on_main
 from wavcube.brains.run_segments import Speech, crops_of, sample_of
 from wavcube.brains.several import global_batch_size
@@ -176,8 +177,10 @@ class LatentRun:
         on_main(lambda: self._evaluate(stage, brain))
 
     def _evaluate(self, stage: str, brain: LatentBrain) -> None:
-        if stage == self.stages[-1]:
+        later = self.stages[self.stages.index(stage) + 1 :]
+        if all(isinstance(self.hparams[name], DecoderSettings) for name in later):
             self._choose_coordinates(brain.device)
+        if not later:
             self._release(self.folder / "release", self.parts.training_state())
         else:  # with its semantic decoder, without the discriminators, which are large
             self._release(self.folder / stage / "release", {})
@@ -214,7 +217,7 @@ class LatentRun:
         return not self.run_opts["noprogressbar"]
 
     def _choose_coordinates(self, device: str) -> None:
-        """Fit the latent's basis, once: who fine-tunes a release keeps its coordinates."""
+        """Fit the latent's basis, once: who trains on, or fine-tunes, keeps its coordinates."""
         basis = getattr(self.parts.model, "latent_basis", None)
         if basis is not None and not basis.is_fitted:
             rate, seed = self.parts.model.sample_rate, self.hparams["seed"]

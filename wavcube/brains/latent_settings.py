@@ -138,7 +138,7 @@ class LatentSettings(TrainingSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class AcousticSettings(LatentSettings):
-    """The one stage of a codec without semantic part: reconstruction shapes all of it.
+    """The stage of a codec without semantic part: reconstruction shapes all of it.
 
     Parameters
     ----------
