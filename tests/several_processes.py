@@ -63,6 +63,7 @@ def _watch(workers, deadline):
 
 
 def _inside(environment, path, group, work, arguments):
+    torch.set_num_threads(1)  # OpenMP would wait for threads that no fork has
     os.environ.update(environment)
     run_opts = meet(RunOptions.from_dictionary(OPTIONS))
     if group:
