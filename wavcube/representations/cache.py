@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # raised when what the same model computes changes by the code
 _FORMAT = 1
+# shards kept open: their headers name thousands of states, and are slow to read for each of them
+_OPEN_SHARDS = 64
 
 
 def state_key(name: str, path: str | Path, start: int = 0, stop: int | None = None) -> str:
@@ -180,8 +183,7 @@ class StateCache:
     def __getitem__(self, key: str) -> Tensor:
         if key not in self._shards:
             raise KeyError(f"{key!r} is not in {self.folder}: fill the cache first")
-        with safe_open(self._shards[key], framework="pt") as shard:
-            return shard.get_tensor(key)
+        return _opened(self._shards[key]).get_tensor(key)
 
     def _compute(self, key: str, wav: Tensor) -> Tensor:
         (states,) = states_of_clips(self.representation, [wav])
@@ -204,3 +206,8 @@ class StateCache:
         except SafetensorError as error:
             logger.warning("%s is broken (%s): what it held is computed again", path, error)
             path.unlink()
+
+
+@lru_cache(_OPEN_SHARDS)
+def _opened(path: Path) -> safe_open:
+    return safe_open(path, framework="pt")
