@@ -1,6 +1,6 @@
 """Spoken digits of FSDD by the recogniser's recipe, every speaker left out in turn.
 
-    python -m benchmarks.digit_recognition FSDD_FOLDER OUT_FOLDER [--voices 60] [OPTIONS]
+    python -m benchmarks.digit_recognition FSDD_FOLDER OUT_FOLDER [--voices 144] [OPTIONS]
 
 Writes OUT_FOLDER/digits.csv, trains a recogniser for each speaker on all the others by
 hparams/asr_digits.yaml (the options are the recipe's), and prints the word error rates on those
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--voices", type=int, default=60, help="of the package, for training")
+    parser.add_argument("--voices", type=int, default=144, help="of the package, for training")
     arguments, options = parser.parse_known_args()
     table = arguments.out / "digits.csv"
     rates = {}

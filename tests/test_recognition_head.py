@@ -208,3 +208,9 @@ def test_items_are_turned_around_as_packed_sequences_are():
     made = layer(x, counts)
     for item, count in enumerate(counts.tolist()):
         torch.testing.assert_close(made[item, :count], expected[item, :count])
+
+
+@pytest.mark.parametrize("make", HEADS.values(), ids=HEADS)
+def test_a_new_head_takes_most_frames_for_the_blank(make):
+    heard = make().eval()(torch.randn(4, 50, DIM)).argmax(-1)
+    assert (heard == 0).float().mean() > 0.9

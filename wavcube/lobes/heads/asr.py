@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.bidirectional_lstm import BidirectionalLSTM
@@ -15,19 +16,23 @@ from wavcube.lobes.conformer import MaskedConformer
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.spec_augment import SpecAugment
 
+# log-odds of the blank against any token at the start: most frames of a trained model are blank,
+# and hundreds of updates go by until a uniform start has learned that
+BLANK_AT_THE_START = 3.0
+
 
 class RecognitionHead(nn.Module):
     """Centre, augment, project, run a body over the frames, and classify each.
 
-    What an item gets does not depend on its batch, and its padding is zero. A subclass gives
-    :meth:`run`.
+    What an item gets does not depend on its batch, and its padding is zero. A new head takes most
+    frames for the blank. A subclass gives :meth:`run`.
 
     Parameters
     ----------
     projection : nn.Linear
         From the representation's width.
     output : nn.Linear
-        To the tokens, the blank among them.
+        To the tokens, the blank first; its bias is set.
     augment : SpecAugment, optional
         For training; by default none.
     mean_norm : bool
@@ -45,6 +50,9 @@ class RecognitionHead(nn.Module):
         super().__init__()
         self.projection, self.output = projection, output
         self.augment, self.mean_norm = augment, mean_norm
+        with torch.no_grad():
+            output.bias.zero_()
+            output.bias[0] = BLANK_AT_THE_START
 
     @property
     def dim(self) -> int:
