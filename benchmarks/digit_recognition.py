@@ -1,18 +1,20 @@
 """Spoken digits of FSDD by the recogniser's recipe, every speaker left out in turn.
 
-    python -m benchmarks.digit_recognition FSDD_FOLDER OUT_FOLDER [--voices 144] [OPTIONS]
+    python -m benchmarks.digit_recognition FSDD_FOLDER OUT_FOLDER [OPTIONS]
 
-Writes OUT_FOLDER/digits.csv, trains a recogniser for each speaker on all the others by
+Writes OUT_FOLDER/SPEAKER.csv, trains a recogniser for each speaker on all the others by
 hparams/asr_digits.yaml (the options are the recipe's), and prints the word error rates on those
-whom it has never heard. Four speakers are few: the package's own voices say the digits, too, for
-training alone.
+whom it has never heard. Four speakers are few: training has copies of their recordings in other
+voices and tempos beside them, and the package's own voices say the digits, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
+import math
 import random
 import subprocess
 import sys
@@ -20,17 +22,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from wavcube.data.audio import write_audio
+from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.embedded.espeak import Espeak
 from wavcube.data.embedded.render import render
 from wavcube.data.embedded.voices import make_voices
+from wavcube.data.perturbation import SpeakerPerturbation, stretch
 from wavcube.metrics.folders import audio_files
 
 REPOSITORY = Path(__file__).parents[1]
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 COLUMN = "WER [%] ↓"
 FSDD_RATE = 8000
+COPY_RATE = 16000
+TEMPO = 0.3  # largest logarithm of a copy's duration over the recording's
 
 
 def speak_digits(folder: Path, voices: int) -> list[dict[str, object]]:
@@ -69,17 +75,20 @@ def trim(wav: np.ndarray, level: float = 0.02, margin: float = 0.05) -> np.ndarr
     return wav[max(0, loud[0] - more) : loud[-1] + 1 + more]
 
 
-def write_table(folder: Path, out: Path, voices: int = 0) -> list[str]:
-    """Write the recipe's table of FSDD and of the package's voices, and give FSDD's speakers.
+def read_folder(folder: Path) -> list[dict[str, object]]:
+    """Give the rows of FSDD's recordings.
+
+    Raises
+    ------
+    ValueError
+        If a file has another name than FSDD's have.
 
     Examples
     --------
     >>> folder = getfixture("tmp_path")
     >>> (folder / "7_theo_0.wav").touch()
-    >>> write_table(folder, folder / "digits.csv")
-    ['theo']
-    >>> (folder / "digits.csv").read_text().splitlines()[1].split(",")[2:]
-    ['theo', 'SEVEN']
+    >>> [(row["spk_id"], row["wrd"]) for row in read_folder(folder)]
+    [('theo', 'SEVEN')]
     """
     rows = []
     for name, path in audio_files(folder).items():
@@ -88,14 +97,33 @@ def write_table(folder: Path, out: Path, voices: int = 0) -> list[str]:
             raise ValueError(f"{path} is not named DIGIT_SPEAKER_TAKE as FSDD's files are")
         rows.append({"ID": "_".join(parts), "wav": path.resolve(), "spk_id": parts[1]})
         rows[-1]["wrd"] = WORDS[int(parts[0])]
-    speakers = sorted({str(row["spk_id"]) for row in rows})
-    rows += speak_digits(out.parent / "spoken", voices) if voices else []
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="", encoding="utf-8") as file:
+    return rows
+
+
+def copy_recordings(
+    rows: list[dict[str, object]], folder: Path, copies: int
+) -> list[dict[str, object]]:
+    """Write copies of recordings in other voices and tempos, and give their rows."""
+    perturb, made = SpeakerPerturbation(), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for row, number in tqdm(list(itertools.product(rows, range(copies))), desc="copies"):
+        name = f"{row['ID']}_copy{number}"
+        path = (folder / f"{name}.flac").resolve()
+        if not path.exists():
+            rng = np.random.default_rng(list(name.encode()))
+            wav = perturb(read_audio(row["wav"], COPY_RATE), rng)
+            write_audio(path, stretch(wav, math.exp(rng.uniform(-TEMPO, TEMPO))), COPY_RATE)
+        made.append({**row, "ID": name, "wav": path})
+    return made
+
+
+def write_table(rows: list[dict[str, object]], path: Path) -> Path:
+    """Write the recipe's table."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["ID", "wav", "spk_id", "wrd"])
         writer.writeheader()
         writer.writerows(rows)
-    return speakers
+    return path
 
 
 def main() -> None:
@@ -104,11 +132,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--voices", type=int, default=144, help="of the package, for training")
+    parser.add_argument("--copies", type=int, default=2, help="of a recording, for training")
     arguments, options = parser.parse_known_args()
-    table = arguments.out / "digits.csv"
+    rows = read_folder(arguments.folder)
+    copies = copy_recordings(rows, arguments.out / "copies", arguments.copies)
+    spoken = speak_digits(arguments.out / "spoken", arguments.voices) if arguments.voices else []
     rates = {}
-    for speaker in write_table(arguments.folder, table, arguments.voices):
+    for speaker in sorted({str(row["spk_id"]) for row in rows}):
         run = arguments.out / speaker
+        others = [row for row in copies if row["spk_id"] != speaker]
+        table = write_table([*rows, *others, *spoken], arguments.out / f"{speaker}.csv")
         command = [
             sys.executable,
             str(REPOSITORY / "recipes" / "LibriSpeech" / "train_asr.py"),
