@@ -8,14 +8,14 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from wavcube.claims import claimed
 from wavcube.data.segments import Segments
 from wavcube.features.engines import Engine, Processes
 from wavcube.features.folder import FeatureFolder
 from wavcube.features.index import write_index
-from wavcube.features.layout import INDEX, JOB, LOCK, SHARDS, Description, Form, shard_path
+from wavcube.features.layout import INDEX, JOB, SHARDS, Description, Form, shard_path
 from wavcube.features.shards import Bad, ShardRecord
 from wavcube.features.sources import hash_segments, open_source
 from wavcube.features.worker import Task
@@ -145,21 +145,13 @@ def _describe(
 def _claimed(folder: Path, description: Description) -> Iterator[None]:
     """Let one job alone write to a folder, and none of another kind."""
     _check_free(folder, description)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise BlockingIOError(f"another process writes to {folder}: wait until it ends") from error
-    try:
+    with claimed(folder):
         _check_free(folder, description)  # a job that was faster may be over by now
         if not (folder / JOB).is_file():
             description.save(folder)
         for draft in (folder / SHARDS).glob(".*.partial-*"):
             draft.unlink()  # of a killed job: its workers have ended with it
         yield
-    finally:
-        lock.release()
 
 
 def _check_free(folder: Path, description: Description) -> None:

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from wavcube.atomic import write_atomically
 
 FORMAT, FORMAT_VERSION = "wavcube-features", 1
-JOB, INDEX, BAD, SHARDS, LOCK = "job.json", "index.safetensors", "bad.csv", "shards", ".lock"
+JOB, INDEX, BAD, SHARDS = "job.json", "index.safetensors", "bad.csv", "shards"
 
 FileFormat = Literal["safetensors", "npy"]
 Precision = Literal["float32", "float16"]
