@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wavcube.decode_pieces import decode_pieces
+from wavcube.decode_pieces import decode_pieces, fit_pieces
 from wavcube.lobes.causal_state import CausalState
 from wavcube.lobes.decoder_stream import DecoderStream
 from wavcube.lobes.rotary import rotary_table
@@ -44,6 +44,25 @@ def test_audio_comes_after_a_bounded_number_of_frames():
         stream = DecoderStream(tiny_decoder(backbone).eval(), step=4)
         assert stream.push(torch.randn(1, stream.delay - 1, 8)).shape == (1, 0)
         assert stream.push(torch.randn(1, 1, 8)).shape == (1, 4 * 320)
+
+
+@pytest.mark.parametrize("backbone", ["convnext", "transformer"])
+@torch.no_grad()
+def test_pieces_without_frames_change_nothing(backbone):
+    decoder, latents = tiny_decoder(backbone).eval(), torch.randn(1, 30, 8)
+    sizes = [0, 7, 0, 0, 13, 10, 0]
+    for step in (5, 40):
+        whole, stream = DecoderStream(decoder, step=step), DecoderStream(decoder, step=step)
+        expected = torch.cat([*map(whole.push, latents.split([7, 13, 10], 1)), whole.flush()], 1)
+        made = torch.cat([*map(stream.push, latents.split(sizes, 1)), stream.flush()], dim=1)
+        assert torch.equal(made, expected)
+        chunks = torch.cat(list(decode_pieces(decoder, latents.split(sizes, dim=1), step)), dim=1)
+        assert relative(chunks, decoder(latents)) < 1e-5
+
+
+def test_silence_at_the_end_is_where_the_samples_are():
+    pieces = list(fit_pieces([torch.ones(1, 2, device="meta")], 5))
+    assert [(piece.shape[1], piece.device.type) for piece in pieces] == [(2, "meta"), (3, "meta")]
 
 
 @torch.no_grad()

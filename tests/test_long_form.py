@@ -168,3 +168,21 @@ def test_wrong_recordings_are_named(model):
         model.decode_long(torch.randn(1, 5, 8), length=3200)
     with pytest.raises(ValueError, match="NaN or infinite at frame 2"):
         model.decode_long(torch.tensor([[0.0] * 8] * 2 + [[float("nan")] * 8]))
+    with pytest.raises(ValueError, match=r"\[1, frames, 8\], got \[1, 0, 8\]"):
+        model.decode_long(torch.randn(0, 8))
+    with pytest.raises(ValueError, match=r"chunk_seconds 0.001 is 0 frames: give at least 0.02 s"):
+        model.decode_long(torch.randn(5, 8), chunk_seconds=0.001)
+    with pytest.raises(ValueError, match="chunk_seconds -1 is -50 frames"):
+        model.decode_long(torch.randn(5, 8), chunk_seconds=-1)
+
+
+def test_wrong_latents_of_a_stream_are_named(model):
+    stream, latents = model.decoder_stream(step_seconds=0.1), torch.zeros(2, 5, 8)
+    latents[1, 3] = float("nan")
+    with pytest.raises(ValueError, match=r"\[batch, frames, 8\], got \[40, 8\]"):
+        stream.push(torch.randn(40, 8))
+    with pytest.raises(ValueError, match=r"\[batch, frames, 8\], got \[1, 40, 9\]"):
+        stream.push(torch.randn(1, 40, 9))
+    with pytest.raises(ValueError, match="latents 1 is NaN or infinite at frame 3"):
+        stream.push(latents)
+    assert stream.push(torch.zeros(2, 0, 8)).shape == (2, 0)

@@ -29,7 +29,7 @@ def decode_pieces(
     decoder : AcousticDecoder
         In eval mode.
     pieces : iterable of Tensor
-        Latents `[1, n, D]`, in order.
+        Latents `[1, n, D]`, in order; some may be empty, but not all.
     step : int
         Latent frames that are decoded at once.
     history : int
@@ -65,7 +65,7 @@ def _decode_twice(
     window, width = vocoder_window(decoder, step), backbone.vocoder.input_dim
     with tempfile.TemporaryFile() as waiting:
         for piece in pieces:
-            for part in piece.split(step, dim=1):
+            for part in piece.split(step, dim=1) if piece.shape[1] else ():
                 made = upsampler.push(causal.push(part))
                 waiting.write(made.float().cpu().numpy().tobytes())
         del causal  # with its keys and values
@@ -86,10 +86,11 @@ def fit_pieces(pieces: Iterable[Tensor], length: int) -> Iterator[Tensor]:
     >>> [piece.tolist() for piece in fit_pieces([torch.ones(1, 2), torch.ones(1, 2)], 3)]
     [[[1.0, 1.0]], [[1.0]]]
     """
-    left = length
+    left, last = length, torch.zeros(1, 0)
     for piece in pieces:
+        last = piece
         if piece.shape[1] and left:
             yield piece[:, :left]
             left -= min(left, piece.shape[1])
     if left:
-        yield torch.zeros(1, left)
+        yield last.new_zeros(1, left)  # where the others are

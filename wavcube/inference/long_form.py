@@ -86,7 +86,7 @@ class LongForm:
         length : int, optional
             Samples wanted; by default frames times hop.
         chunk_seconds : float
-            What is decoded at once.
+            What is decoded at once; at least a frame.
 
         Returns
         -------
@@ -96,12 +96,14 @@ class LongForm:
         Raises
         ------
         ValueError
-            If they are no latents of this model, or cannot give so many samples.
+            If they are no latents of this model, or cannot give so many samples; or if the chunk is
+            shorter than a frame.
         """
         latents = torch.as_tensor(latents)
         latents = latents[None] if latents.dim() == 2 else latents
         width = self._lobe.latent_dim
-        if latents.dim() != 3 or latents.shape[2] != width or len(latents) != 1:
+        one = latents.dim() == 3 and latents.shape[2] == width and len(latents) == 1
+        if not one or not latents.numel():
             raise ValueError(
                 f"latents of one recording must be [1, frames, {width}], got {list(latents.shape)}"
             )
@@ -109,6 +111,11 @@ class LongForm:
         check_finite(latents, torch.tensor([frames], device=latents.device), "latents", "frame")
         length = frames * self._lobe.hop if length is None else length
         step = self._frames_in(chunk_seconds)
+        if step < 1:
+            raise ValueError(
+                f"chunk_seconds {chunk_seconds:g} is {step} frames: give at least "
+                f"{1 / self._lobe.frame_rate:g} s"
+            )
         made = self._decoded(latents.split(step, dim=1), frames, length, chunk_seconds)
         return self._joined(made, length)
 
@@ -222,8 +229,29 @@ class LatentStream:
         return self.state.delay / self.model._lobe.frame_rate
 
     def push(self, latents: Tensor) -> Tensor:
-        """Take the next latents `[B, n, D]` and give the samples that are complete, `[B, m]`."""
-        model = self.model
+        """Take the next latents and give the samples that are complete.
+
+        Parameters
+        ----------
+        latents : Tensor
+            `[B, n, D]` of any n, also 0.
+
+        Returns
+        -------
+        Tensor
+            `[B, m]` on the model's device; often none.
+
+        Raises
+        ------
+        ValueError
+            If they have another shape, or are not finite.
+        """
+        model, latents = self.model, torch.as_tensor(latents)
+        width = model._lobe.latent_dim
+        if latents.dim() != 3 or latents.shape[2] != width:
+            raise ValueError(f"latents must be [batch, frames, {width}], got {list(latents.shape)}")
+        frames = torch.tensor([latents.shape[1]] * len(latents), device=latents.device)
+        check_finite(latents, frames, "latents", "frame")
         with torch.no_grad(), model.inference_ctx:
             given = model._lobe.decoder_input(latents.to(model._where).float())
             return self.state.push(given)

@@ -67,13 +67,15 @@ class DecoderStream:
         Parameters
         ----------
         latents : Tensor
-            `[B, n, D]` of any n.
+            `[B, n, D]` of any n, also 0.
 
         Returns
         -------
         Tensor
             The samples that are complete, `[B, m]`; often none.
         """
+        if not latents.shape[1]:
+            return latents.new_zeros(len(latents), 0)
         if self._causal is None:
             return self._window.push(latents)
         made = []
