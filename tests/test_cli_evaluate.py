@@ -12,8 +12,8 @@ import soundfile
 from releases import tree
 
 from wavcube.cli import main
+from wavcube.data.transcripts import read_transcripts
 from wavcube.metrics import METRICS, evaluate_folders
-from wavcube.metrics.folders import read_transcripts
 from wavcube.testing import tone
 
 RATE = 16000

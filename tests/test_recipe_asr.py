@@ -5,14 +5,17 @@ import re
 
 import pytest
 import torch
-from recognizers import TEXT, recognizer_release, spell
+from recognizers import TEXT, random_recognizer, recognizer_release, spell
 from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
 
+from wavcube.brains.recognition_recipe import with_new_tokens
 from wavcube.cli import main as cli
 from wavcube.data.audio import write_audio
 from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeASR
+from wavcube.representations import LatentRepresentation
+from wavcube.testing import tiny_wavcube
 
 CPU = {"device": "cpu"}
 MEL = "--representation=!include:representation/mel.yaml"
@@ -125,6 +128,13 @@ def test_a_new_vocabulary_needs_one_text_file(recipe, speech, tmp_path):
     assert model.head.projection.out_features == load_release(source).head.projection.out_features
 
 
+def test_new_tokens_leave_the_representation_to_be_fine_tuned():
+    released = random_recognizer(9, LatentRepresentation(tiny_wavcube(), unfreeze_at=0, lr=1e-4))
+    model = with_new_tokens(released, 5)
+    assert model.head.num_tokens == 5
+    assert not model.representation.is_frozen
+
+
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_pieces_of_words(recipe, speech, kind):
     # a tenth of a second for a letter: pieces need no more frames
@@ -154,6 +164,26 @@ def test_a_speaker_is_left_out(recipe, speech):
     assert sorted(names) == ["10", "11", "12", "13", "14"]
 
 
+def test_whom_a_run_trained_on_it_is_not_tested_on(recipe, speech, capsys):
+    recipe(f"--data_folder={speech}", "--test_speakers=[b]", "--updates=1")
+    other = [f"--data_folder={speech}", "--test_speakers=[a]", "--updates=1"]
+    assert "a run with other data: {'test_speakers': ['b']}" in recipe.refusal(
+        capsys, *other, out="run"
+    )
+
+
+def test_more_speech_brings_its_transcripts_along(recipe, speech, tmp_path, capsys):
+    folder = tmp_path / "more" / "7" / "1"
+    folder.mkdir(parents=True)
+    for number, text in enumerate(TEXT):
+        write_audio(folder / f"7-1-{number}.flac", spell(text), 16000)
+    lines = [f"7-1-{number} {text}" for number, text in enumerate(TEXT)]
+    (folder / "7-1.trans.txt").write_text("\n".join(lines))
+    recipe(f"--data_folder={speech}", f"--training_folders=[{tmp_path / 'more'}]", "--updates=1")
+    told = capsys.readouterr().out
+    assert "utterances: train 16 (" in told, "11 of 15, and 5"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -174,7 +204,7 @@ def test_mistakes_in_a_table_name_their_row(recipe, speech, capsys, tmp_path, ch
     own = [] if "transcript" in message else [f"--vocabulary={text}"]
     line = recipe.refusal(capsys, f"--data_folder={speech}", *own)
     assert re.search(message, line)
-    assert not (tmp_path / "run").exists(), "a mistake leaves nothing behind"
+    assert not (tmp_path / "mistaken").exists(), "a mistake leaves nothing behind"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +233,7 @@ def test_speech_too_short_for_its_text_is_counted_and_refused(recipe, speech, ca
     write_csv(speech, rows)
     line = recipe.refusal(capsys, f"--data_folder={speech}")
     assert re.search(r"\d of \d+ utterances have fewer frames than their labels need", line)
-    assert not (speech.parents[1] / "run").exists(), "before anything is written"
+    assert not (speech.parents[1] / "mistaken").exists(), "before anything is written"
     recipe(f"--data_folder={speech}", "--max_short_fraction=0.5")
     assert "utterances with fewer frames than their labels need" in capsys.readouterr().out
 

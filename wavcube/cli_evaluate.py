@@ -95,7 +95,8 @@ def run(options: argparse.Namespace) -> int:
     """
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from wavcube.metrics.folders import evaluate_folders, read_transcripts
+    from wavcube.data.transcripts import read_transcripts
+    from wavcube.metrics.folders import evaluate_folders
 
     _check(options)
     with logging_redirect_tqdm([logging.getLogger("wavcube")]):

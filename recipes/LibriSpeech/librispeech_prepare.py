@@ -21,6 +21,7 @@ from wavcube.data.prepare import (
 )
 from wavcube.data.scan import check_files, find_audio
 from wavcube.data.splits import hold_back_speakers, require_disjoint_speakers
+from wavcube.data.transcripts import read_transcripts
 
 logger = logging.getLogger(__name__)
 
@@ -215,19 +216,6 @@ def list_utterances(split: Path, files: Sequence[Path]) -> list[Utterance]:
 def find_transcripts(split: Path) -> list[Path]:
     """List a split's `.trans.txt` files."""
     return sorted(split.glob("*/*/*.trans.txt"))
-
-
-def read_transcripts(path: Path) -> dict[str, str]:
-    """Read one `.trans.txt`: an ID and its words on each line."""
-    words: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        name, _, text = line.strip().partition(" ")
-        if not text:
-            raise ValueError(f"{path}, line {number}: {line!r} is no ID followed by words")
-        words[name] = text
-    return words
 
 
 def draw(rows: Sequence[Utterance], limit: int, seed: int) -> list[Utterance]:

@@ -185,7 +185,7 @@ class RecognitionRecipe(TaskRecipe):
 
 
 def with_new_tokens(released: RecognitionModel, num_tokens: int) -> RecognitionModel:
-    """Copy a recogniser, but for its last layer, which is fresh and of another size.
+    """Give a recogniser another last layer, which is fresh and of another size.
 
     Parameters
     ----------
@@ -197,11 +197,12 @@ def with_new_tokens(released: RecognitionModel, num_tokens: int) -> RecognitionM
     Returns
     -------
     RecognitionModel
-        The copy.
+        With the representation itself, and a copy of the rest of the head.
     """
     config = release_config(released)
     config["head"]["num_tokens"] = num_tokens
     model = build(config)
+    model.representation = released.representation  # which may be one that is fine-tuned
     kept = {k: v for k, v in released.state_dict().items() if not k.startswith("head.output.")}
     model.load_state_dict({**model.state_dict(), **kept})
     return model

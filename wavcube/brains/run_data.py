@@ -19,6 +19,11 @@ __all__ = ["embedded_corpus", "prepare_rows"]
 
 # what chooses the speech: a run goes on with the same only
 DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded_minutes")
+# and what divides it, in the recipes that let the user: who was trained on is not tested on
+SPLIT_KEYS = (
+    *("train_splits", "valid_splits", "test_splits"),
+    *("held_back_speakers", "test_speakers"),
+)
 
 Prepare = Callable[[Path, Path, Mapping[str, Any]], Mapping[str, Path]]
 
@@ -56,7 +61,9 @@ def prepare_rows(
         :func:`~wavcube.data.further.further_speech` do.
     """
     own, out_folder = hparams["data_folder"], Path(hparams["output_folder"]) / "manifests"
-    check_same_data(out_folder / "data.json", {key: hparams[key] for key in DATA_KEYS})
+    given = {key: hparams[key] for key in DATA_KEYS}
+    given |= {key: hparams[key] for key in SPLIT_KEYS if key in hparams}
+    check_same_data(out_folder / "data.json", given)
     if own is None:
         show("no --data_folder: training on speech that the package makes itself")
     source = embedded_corpus(hparams) if own is None else Path(own)

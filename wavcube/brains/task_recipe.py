@@ -243,7 +243,14 @@ class TaskRecipe:
                 f"{pretrained} holds a {type(released).__name__}, the configuration trains a "
                 f"{type(model).__name__}: take the recipe that it was made with"
             )
-        wanted = model.representation
+        wanted, own = model.representation, released.representation
+        if own.sample_rate != wanted.sample_rate:
+            raise ValueError(
+                f"{pretrained} works at {own.sample_rate} Hz, the configuration at "
+                f"{wanted.sample_rate} Hz: choose the representation that it was made with"
+            )
+        if not isinstance(own, type(wanted)) and not isinstance(wanted, type(own)):
+            show(f"of the release, and not of the configuration: its {type(own).__name__}")
         if not wanted.is_frozen:
             released.representation = released.representation.tuned(wanted.unfreeze_at, wanted.lr)
         return self.adopt(released)

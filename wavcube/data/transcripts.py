@@ -9,11 +9,59 @@ from pathlib import Path
 from wavcube.data.manifest import Utterance
 from wavcube.data.splits import hold_back_utterances
 
-__all__ = ["read_transcripts_beside", "split_by_speaker"]
+__all__ = ["read_transcripts", "read_transcripts_beside", "split_by_speaker"]
+
+
+def read_transcripts(path: str | Path) -> dict[str, str]:
+    r"""Read what is said from one file.
+
+    Parameters
+    ----------
+    path : str or Path
+        UTF-8 text, on each line a clip's relative name without suffix, a tab or a space, and its
+        text (as in LibriSpeech's ``*.trans.txt``). A name with spaces in it needs the tab.
+
+    Returns
+    -------
+    dict of str to str
+        Text by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not such a file; the message names the line.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "texts.txt"
+    >>> _ = path.write_text("a/one HELLO THERE\nmy clip\tAND HERE\n")
+    >>> read_transcripts(path)
+    {'a/one': 'HELLO THERE', 'my clip': 'AND HERE'}
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of transcripts {path}")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text") from error
+    texts: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, _, text = line.partition("\t" if "\t" in line else " ")
+        if not name or not text.strip():
+            raise ValueError(f"{path}, line {number}: a name and its text are needed, got {line!r}")
+        if name in texts:
+            raise ValueError(f"{path}, line {number}: {name!r} has a text already")
+        texts[name] = text.strip()
+    return texts
 
 
 def read_transcripts_beside(rows: Sequence[Utterance]) -> list[Utterance]:
-    """Fill in transcripts from the text files that lie beside the audio: a.txt for a.wav.
+    """Fill in transcripts from the text files that lie beside the audio.
 
     Parameters
     ----------
@@ -23,20 +71,26 @@ def read_transcripts_beside(rows: Sequence[Utterance]) -> list[Utterance]:
     Returns
     -------
     list of Utterance
-        The same rows; a transcript stays empty where there is no such file.
+        The same rows, with the text of a.txt for a.wav, or of the line "a" in a `*.trans.txt` of
+        its folder, as LibriSpeech has them; empty where there is neither.
 
     Raises
     ------
     ValueError
-        If a file is not UTF-8.
+        If a file is not UTF-8, or a `*.trans.txt` is broken.
     """
-    return [row if row.wrd else replace(row, wrd=_read_beside(row)) for row in rows]
+    listed: dict[Path, dict[str, str]] = {}
+    return [row if row.wrd else replace(row, wrd=_read_beside(row, listed)) for row in rows]
 
 
-def _read_beside(row: Utterance) -> str:
+def _read_beside(row: Utterance, listed: dict[Path, dict[str, str]]) -> str:
     path = Path(row.wav).with_suffix(".txt")
     if not path.is_file():
-        return ""
+        folder = path.parent
+        if folder not in listed:
+            found = sorted(folder.glob("*.trans.txt"))
+            listed[folder] = {k: v for file in found for k, v in read_transcripts(file).items()}
+        return listed[folder].get(path.stem, "")
     try:
         return " ".join(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from wavcube.data.transcripts import read_transcripts
 from wavcube.metrics.base import Metric
 from wavcube.metrics.evaluation import Evaluation
 from wavcube.metrics.registry import METRICS, add_model_metrics, select_metrics
@@ -138,61 +139,12 @@ def find_transcripts(folder: str | Path) -> dict[str, str]:
     folder = Path(folder)
     texts = {}
     for path in sorted(folder.rglob("*.trans.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name, _, text = line.partition(" ")
+        for name, text in read_transcripts(path).items():
             texts[(path.parent.relative_to(folder) / name).as_posix()] = text
     for name, path in audio_files(folder).items():
         beside = path.with_suffix(".txt")
         if name not in texts and beside.is_file():
             texts[name] = beside.read_text(encoding="utf-8").strip()
-    return texts
-
-
-def read_transcripts(path: str | Path) -> dict[str, str]:
-    r"""Read what is said from one file.
-
-    Parameters
-    ----------
-    path : str or Path
-        UTF-8 text, on each line a clip's relative name without suffix, a tab or a space, and its
-        text (as in LibriSpeech's ``*.trans.txt``). A name with spaces in it needs the tab.
-
-    Returns
-    -------
-    dict of str to str
-        Text by name.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not such a file; the message names the line.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "texts.txt"
-    >>> _ = path.write_text("a/one HELLO THERE\nmy clip\tAND HERE\n")
-    >>> read_transcripts(path)
-    {'a/one': 'HELLO THERE', 'my clip': 'AND HERE'}
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of transcripts {path}")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text") from error
-    texts: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        name, _, text = line.partition("\t" if "\t" in line else " ")
-        if not name or not text.strip():
-            raise ValueError(f"{path}, line {number}: a name and its text are needed, got {line!r}")
-        if name in texts:
-            raise ValueError(f"{path}, line {number}: {name!r} has a text already")
-        texts[name] = text.strip()
     return texts
 
 
