@@ -148,10 +148,10 @@ def test_is_a_recoverable_of_speechbrain(segments, tmp_path):
     assert [batch.id for batch in resumed] == whole[2:]
 
 
-def spoil(segments, tmp_path, count):
+def spoil(segments, tmp_path, count, first=0):
     """Let some of the rows name a recording that is gone."""
-    lines = (tmp_path / "a.jsonl").read_text().splitlines()
-    lines[:count] = [line.replace("long.flac", "gone.flac") for line in lines[:count]]
+    lines, which = (tmp_path / "a.jsonl").read_text().splitlines(), slice(first, first + count)
+    lines[which] = [line.replace("long.flac", "gone.flac") for line in lines[which]]
     (tmp_path / f"b{count}.jsonl").write_text("\n".join(lines))
     return open_segments(tmp_path / f"b{count}.jsonl")
 
@@ -166,8 +166,23 @@ def test_unreadable_segments_are_logged_and_left_out_of_their_batch(segments, tm
     loader.dataset.reads.max_fraction = 0.001
     with pytest.raises(ValueError, match=r"of \d+ segments could not be read.*wavcube manifest"):
         list(loader)
-    with pytest.raises(ValueError, match="none of the 1 segments of a batch"):
-        list(loader_of(spoilt, max_rows=1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_of_nothing_readable_has_the_next_segment(workers, segments, tmp_path):
+    settings = {"max_seconds": 0.51, "max_rows": 1}  # the rows after the tenth are too long
+    whole = [batch.id for batch in loader_of(segments, **settings)]
+    spoilt = loader_of(spoil(segments, tmp_path, 2, first=9), workers, **settings)
+    wanted = [["s0"] if names in (["s9"], ["s10"]) else names for names in whole]
+    assert [batch.id for batch in spoilt] == wanted
+    assert wanted.count(["s0"]) == 3
+    spoilt.dataset.reads.max_fraction = 0.0005
+    with pytest.raises(ValueError, match=r"\d of \d+ segments could not be read"):
+        list(spoilt)
+    silent = loader_of(spoil(segments, tmp_path, 20), workers, **settings)
+    silent.dataset.reads.max_fraction = 1
+    with pytest.raises(ValueError, match=r"no segment could be read, .*`wavcube manifest`"):
+        list(silent)
 
 
 def crops_of(segments, **changes):

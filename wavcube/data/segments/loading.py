@@ -30,12 +30,14 @@ class SegmentDataset(Dataset):
     batches : DurationBatches
         Of these rows; its epoch is set along with the dataset's.
     max_bad_fraction : float
-        How many segments may be unreadable; those are logged and left out of their batch.
+        How many of the segments read may be unreadable before it raises. Those are logged and left
+        out of their batch; in the place of a whole batch comes the next segment that can be read,
+        so that the ranks have as many batches as before.
 
     Raises
     ------
     ValueError
-        If the batches are of another number of rows.
+        If the batches are of another number of rows; when it is read, if too much is unreadable.
     """
 
     def __init__(
@@ -71,7 +73,24 @@ class SegmentDataset(Dataset):
         self.reads.succeeded()
         return {"id": segment.id, "wav": wav, "spk_id": segment.speaker, "wrd": segment.text}
 
-    def collate(self, examples: Sequence[dict[str, Any] | None]) -> PaddedBatch:
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the segments of a batch that can be read, at least one; loaders call it."""
+        good = [example for number in numbers if (example := self[number]) is not None]
+        return good or [self._next_good(numbers[-1])]
+
+    def _next_good(self, number: int) -> dict[str, Any]:
+        """Read the first good one that follows a segment, no longer than a batch may be."""
+        size = len(self)
+        for place in range(number + 1, number + size):
+            short = self.batches.durations[place % size] <= self.batches.max_seconds
+            if short and (example := self[place % size]) is not None:
+                return example
+        raise ValueError(
+            "no segment could be read, for the reasons that were logged: `wavcube manifest` lists "
+            "them and writes a manifest without them"
+        )
+
+    def collate(self, examples: Sequence[dict[str, Any]]) -> PaddedBatch:
         """Pad the segments of a batch.
 
         Parameters
@@ -83,19 +102,8 @@ class SegmentDataset(Dataset):
         -------
         PaddedBatch
             With `id`, `spk_id` and `wrd` (lists) and `wav`: data `[B, T]`, relative lengths `[B]`.
-
-        Raises
-        ------
-        ValueError
-            If none of them could be read.
         """
-        good = [example for example in examples if example is not None]
-        if not good:
-            raise ValueError(
-                f"none of the {len(examples)} segments of a batch could be read, for the reasons "
-                "that were logged: `wavcube manifest` writes a manifest without bad ones"
-            )
-        return PaddedBatch(good)
+        return PaddedBatch(list(examples))
 
 
 @register_checkpoint_hooks
