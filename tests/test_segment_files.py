@@ -5,17 +5,23 @@ import errno
 import gzip
 import json
 import os
+import shutil
+import signal
+import stat
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from wavcube.atomic import write_atomically
 from wavcube.cli import main
 from wavcube.data.segments import open_segments
+from wavcube.data.segments.bad import BadList
 from wavcube.data.segments.making import make_manifest
-from wavcube.data.segments.sharding import write_shards
+from wavcube.data.segments.sharding import DONE, write_shards
 from wavcube.data.segments.tars import JOURNAL
 
 RATE = 8000
@@ -100,25 +106,70 @@ def test_bad_rows_are_left_out_and_listed(corpus, tmp_path, capsys):
         {"id": "late", "path": "speech/d.wav", "start": 0.5, "duration": 0.5},
         {"id": "gone", "path": "speech/gone.wav", "duration": 0.5},
         {"id": "cut", "path": "speech/bob/e.wav", "duration": 0.5},
+        {"id": "mono", "path": "speech/d.wav", "channel": 1},
     ]
     whole = (corpus / "bob/e.wav").read_bytes()
     (corpus / "bob/e.wav").write_bytes(whole[:3000])
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "out.jsonl"
-    assert main(["manifest", str(tmp_path / "in.jsonl"), str(out), "--max-bad", "0.75"]) == 0
-    assert "1 segments, 0.00 hours, 3 left out" in capsys.readouterr().out
+    assert main(["manifest", str(tmp_path / "in.jsonl"), str(out), "--max-bad", "0.8"]) == 0
+    assert "1 segments, 0.00 hours, 4 left out" in capsys.readouterr().out
     assert [(row["id"], row["duration"]) for row in lines_of(out)] == [("good", 0.8)]
     with (tmp_path / "out.jsonl.bad.csv").open() as file:
         listed = {row["ID"]: row["reason"] for row in csv.DictReader(file)}
     assert "goes from 0.50 to 1.00 s, its recording ends at 0.80 s" in listed["late"]
     assert "there is no audio file" in listed["gone"]
     assert "truncated" in listed["cut"]
+    assert "d.wav: channel 1 of 1, counted from 0" in listed["mono"]
     code = main(["manifest", str(tmp_path / "in.jsonl"), str(tmp_path / "no.jsonl")])
     assert code == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "error: 3 of 4 rows are bad, and at most 1.00% may be" in said
+    assert "error: 4 of 5 rows are bad, and at most 1.00% may be" in said
     assert "no.jsonl.bad.csv lists them" in said
     assert not (tmp_path / "no.jsonl").exists()
+
+
+def test_a_list_that_a_full_disk_cuts_short_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "bad.csv").write_text("ID,reason\nold,it was bad\n")
+    bad = BadList(tmp_path / "bad.csv").__enter__()
+    bad.add("a", "a.wav is damaged")
+    close = bad._file.close
+
+    def full():
+        close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bad, "_file", SimpleNamespace(close=full))
+    with pytest.raises(OSError, match=r"No space left on device: .*bad.csv"):
+        bad.__exit__(None, None, None)
+    assert tree(tmp_path) == ["bad.csv"]
+    assert "old" in (tmp_path / "bad.csv").read_text()
+
+
+def synced_folders(monkeypatch):
+    """List the folders whose names are forced to the disk from now on."""
+    original, found = os.fsync, []
+
+    def noting(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            found.append(os.readlink(f"/proc/self/fd/{handle}"))
+        original(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_names_are_synced_too(tmp_path, monkeypatch):
+    found = synced_folders(monkeypatch)
+    write_atomically(tmp_path / "deep/note", b"text")
+    assert found == [str(tmp_path / "deep")]
+    found.clear()
+    segments = open_segments(manifest_of(tmp_path)).without([3])
+    found.clear()
+    write_shards(segments, tmp_path / "out", rows_per_shard=2)
+    # the journal's begin, three shards, and what is done at their end
+    assert found.count(str(tmp_path / "out")) >= 5
 
 
 def test_a_source_that_is_wrong(corpus, tmp_path):
@@ -161,6 +212,7 @@ def test_a_manifest_to_shards(tmp_path, capsys):
     assert said == f"wrote {out}: 6 segments in 3 shards, 1 left out ({out / 'bad.csv'})\n"
     assert sorted(path.name for path in out.glob("[!.]*")) == [
         "bad.csv",
+        DONE,
         "segments.index",
         *(f"shard-00000{i}.tar" for i in range(3)),
     ]
@@ -173,7 +225,15 @@ def test_a_manifest_to_shards(tmp_path, capsys):
     for i in range(6):
         assert (now[i].speaker, now[i].text) == (was[i].speaker, was[i].text)
         assert torch.equal(now.read(i, RATE), was.read(i, RATE))  # 16 bits stay as they are
-    assert main(["shard", str(path), str(out), *options]) == 2
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert main(["shard", str(path), str(out), *options]) == 0  # all is done, and said again
+    assert capsys.readouterr().out == said
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert main(["shard", str(path), str(out), "--shard-size", "2", "--max-bad", "0.2"]) == 2
+    assert "was begun with other segments" in capsys.readouterr().err
+    assert main(["shard", str(path), str(out), "--shard-size", "3"]) == 2
+    assert "1 of 7 rows are bad, and at most 1.00% may be" in capsys.readouterr().err
+    assert main(["shard", str(path), str(tmp_path), *options]) == 2
     assert "is not empty: choose another folder" in capsys.readouterr().err
 
 
@@ -193,7 +253,7 @@ def test_sharding_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         patch.setattr(tarfile.TarFile, "addfile", fails)
         with pytest.raises(OSError, match="No space left"):
             write_shards(segments, out, rows_per_shard=2)
-    assert tree(out) == ["shard-000000.tar", JOURNAL]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["shard-000000.tar", JOURNAL]
     with pytest.raises(ValueError, match=r"is not finished .*`wavcube shard` command again"):
         open_segments(out)
     with pytest.raises(ValueError, match="was begun with other segments"):
@@ -208,6 +268,86 @@ def test_sharding_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         if (whole / name).is_file():
             assert (out / name).read_bytes() == (whole / name).read_bytes(), name
     assert tree(out) == tree(whole)
+
+
+def content(folder):
+    """Give the files' bytes; two journals differ in the order of their lines."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return {
+        name: sorted(path.read_bytes().splitlines()) if name == DONE else path.read_bytes()
+        for name, path in files.items()
+        if path.is_file()
+    }
+
+
+def pausing_job(segments, out, at):
+    """Begin to write shards in another process, which halts at a member; give its number."""
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        original, added = tarfile.TarFile.addfile, []
+
+        def halting(self, member, data=None):
+            added.append(member.name)
+            if len(added) == at:
+                os.write(sender, b"x")
+                signal.pause()
+            return original(self, member, data)
+
+        tarfile.TarFile.addfile = halting
+        write_shards(segments, out, rows_per_shard=2)
+        os._exit(0)
+    os.close(sender)
+    assert os.read(receiver, 1) == b"x"
+    os.close(receiver)
+    return child
+
+
+def test_one_job_at_a_time_and_nothing_is_left_of_one_that_was_killed(tmp_path):
+    segments = open_segments(manifest_of(tmp_path)).without([3])
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    write_shards(segments, whole, rows_per_shard=2)
+    child = pausing_job(segments, out, at=7)
+    try:
+        with pytest.raises(BlockingIOError, match=r"another process writes to .*out: wait"):
+            write_shards(segments, out, rows_per_shard=2)
+        assert [path.name for path in out.glob(".*.tar")] == [f".shard-000001.partial-{child}.tar"]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    first = (out / "shard-000000.tar").stat().st_mtime_ns
+    assert write_shards(segments, out, rows_per_shard=2) == (3, 6, 0)
+    assert (out / "shard-000000.tar").stat().st_mtime_ns == first
+    assert content(out) == content(whole)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_shards_that_are_gone_are_written_again(finished, tmp_path):
+    segments = open_segments(manifest_of(tmp_path)).without([3])
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    write_shards(segments, whole, rows_per_shard=2)
+    shutil.copytree(whole, out)
+    (out / "shard-000000.tar").unlink()
+    if not finished:
+        (out / DONE).rename(out / JOURNAL)
+        shutil.rmtree(out / "segments.index")
+    assert write_shards(segments, out, rows_per_shard=2) == (3, 6, 0)
+    assert len(open_segments(out)) == 6
+    assert content(out).keys() == content(whole).keys()
+    for path in whole.glob("*.tar"):
+        assert (out / path.name).read_bytes() == path.read_bytes()
+
+
+def test_shards_beside_those_of_another_job_are_not_taken_for_one(tmp_path):
+    segments = open_segments(manifest_of(tmp_path)).without([3])
+    write_shards(segments.without([0, 1]), tmp_path / "other", rows_per_shard=9)
+    out = tmp_path / "out"
+    child = pausing_job(segments.without([2, 3, 4, 5]), out, at=3)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    shutil.copy(tmp_path / "other/shard-000000.tar", out / "more.tar")
+    with pytest.raises(ValueError, match="hold 6 segments, not the 2 that were written"):
+        write_shards(segments.without([2, 3, 4, 5]), out, rows_per_shard=2)
 
 
 def test_sharding_stops_when_too_much_is_bad(tmp_path):

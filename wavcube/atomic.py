@@ -120,7 +120,7 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Write a whole file, synced to the disk, or nothing.
+    """Write a whole file, it and its name synced to the disk, or nothing.
 
     Parameters
     ----------
@@ -150,6 +150,7 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        sync(Path(path).absolute().parent)
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise

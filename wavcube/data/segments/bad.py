@@ -76,6 +76,11 @@ class BadList:
         The file, with the columns ID and reason. It appears when the `with` ends, also if it ends
         by an exception.
 
+    Raises
+    ------
+    OSError
+        At the end of the `with`, if the file cannot be written, on a full disk for example.
+
     Examples
     --------
     >>> path = getfixture("tmp_path") / "bad.csv"
@@ -107,7 +112,11 @@ class BadList:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as failure:  # a full disk: no half of a list is left
+            self._atomic.__exit__(type(failure), failure, failure.__traceback__)
+            raise OSError(failure.errno, failure.strerror, str(self.path)) from failure
         self._atomic.__exit__(None, None, None)
         if not self.count:
             self.path.unlink()

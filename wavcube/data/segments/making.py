@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from speechbrain.dataio.audio_io import AudioInfo
 from tqdm import tqdm
 
 from wavcube.atomic import atomic_file
@@ -141,9 +142,14 @@ def _write(
 
 def _check(segment: Segment) -> Segment | tuple[Segment, str]:
     """Fill in the duration of a row, or tell what is wrong with it."""
-    lasts = _lasting(segment.path)
-    if isinstance(lasts, str):
-        return segment, lasts
+    info = _inspected(segment.path)
+    if isinstance(info, str):
+        return segment, info
+    if segment.channel is not None and segment.channel >= info.channels:
+        return segment, (
+            f"{segment.path}: channel {segment.channel} of {info.channels}, counted from 0"
+        )
+    lasts = info.duration
     end = segment.start + segment.duration
     if segment.start >= lasts or end > lasts + TOLERANCE:
         return segment, (
@@ -155,10 +161,10 @@ def _check(segment: Segment) -> Segment | tuple[Segment, str]:
 
 # the segments of a recording follow each other
 @lru_cache(maxsize=1024)
-def _lasting(path: str) -> float | str:
-    """Measure a recording; the reason if it is bad."""
+def _inspected(path: str) -> AudioInfo | str:
+    """Look into a recording; the reason if it is bad."""
     try:
-        return inspect_audio(path).duration
+        return inspect_audio(path)
     except (ValueError, OSError) as error:
         return one_line(error)
 

@@ -1,7 +1,7 @@
 """Cutting a manifest's segments out into WebDataset shards: few large files, read in order or not.
 
-A job that was stopped goes on with the shard that it was in; a journal in the folder tells how far
-it came, and goes when all is done.
+A journal in the folder tells which shards are there: a job that was stopped writes the others. When
+all is done it stays under another name.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import tarfile
 from functools import partial
 from pathlib import Path
@@ -18,14 +19,18 @@ import soundfile
 from tqdm import tqdm
 
 from wavcube.atomic import atomic_file, sync, write_atomically
+from wavcube.claims import claimed
 from wavcube.data.segments.ahead import map_ahead
 from wavcube.data.segments.audio import open_segment
 from wavcube.data.segments.bad import BadList
 from wavcube.data.segments.collection import Segments
-from wavcube.data.segments.tars import JOURNAL, TarRows
+from wavcube.data.segments.tars import INDEX, JOURNAL, TarRows
 from wavcube.messages import one_line
 
 __all__ = ["Sharded", "write_shards"]
+
+# the journal's name when all shards are there
+DONE = "finished.jsonl"
 
 # what needs no more than 16 bits; lossy formats decode to noise below them
 _SHALLOW = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_III")
@@ -72,14 +77,15 @@ def write_shards(
 
     The audio keeps its rate, and 16 bits where the recording has no more (24 otherwise); several
     channels are averaged. A segment that cannot be read is left out, and listed with the reason in
-    `bad.csv`. Each shard appears when it is complete. The same call again goes on.
+    `bad.csv`. Each shard appears when it is complete. The same call again writes those that are
+    missing, none if all is done.
 
     Parameters
     ----------
     segments : Segments
         The rows.
     out : str or Path
-        A new folder, or one in which an earlier call was stopped.
+        A new folder, or that of an earlier call of the same.
     rows_per_shard : int
         Segments of a shard.
     max_bad_fraction : float
@@ -96,57 +102,77 @@ def write_shards(
     ------
     FileExistsError
         If the folder holds something else.
+    BlockingIOError
+        If another process writes to it.
     ValueError
-        If it was begun with other segments, or too many are bad.
+        If it was begun with other segments or holds tar files of others, or too many are bad.
     OSError
         If a file cannot be written, on a full disk for example.
     """
     if rows_per_shard < 1:
         raise ValueError(f"rows_per_shard must be 1 or more, not {rows_per_shard}")
     out, total = Path(out), len(segments)
-    journal = _Journal(out, {**segments.facts(), "rows_per_shard": rows_per_shard})
-    bar = tqdm(total=total, desc="writing shards", unit=" rows", disable=not progress)
-    with bar:
-        bar.update(min(total, len(journal.shards) * rows_per_shard))
-        for first in range(len(journal.shards) * rows_per_shard, total, rows_per_shard):
-            numbers = range(first, min(total, first + rows_per_shard))
-            path = out / f"shard-{first // rows_per_shard:06d}.tar"
-            journal.add(_write_shard(segments, numbers, path, bar))
-            journal.check_bad(total, max_bad_fraction)
-    with BadList(out / "bad.csv") as bad:
-        for pair in journal.bad:
-            bad.add(*pair)
-    bad.judge(total, max_bad_fraction)
-    TarRows(out, progress, unfinished=True)  # makes the index
-    journal.remove()
-    return Sharded(len(journal.shards), total - bad.count, bad.count)
+    facts = {**segments.facts(), "rows_per_shard": rows_per_shard}
+    _check_free(out)
+    with claimed(out):
+        for draft in out.glob(".*.partial-*"):  # of a killed job
+            if draft.is_file():
+                draft.unlink()
+        journal = _Journal(out, facts)
+        _write_missing(segments, journal, rows_per_shard, max_bad_fraction, progress)
+        with BadList(out / "bad.csv") as bad:
+            for pair in journal.bad:
+                bad.add(*pair)
+        bad.judge(total, max_bad_fraction)
+        rows = TarRows(out, progress, unfinished=True).index.rows  # makes the index
+        if rows != total - bad.count:
+            raise ValueError(
+                f"the tar files of {out} hold {rows} segments, not the {total - bad.count} that "
+                "were written: some are not of this job; choose another folder"
+            )
+        journal.finish()
+    return Sharded(len(journal.shards), rows, bad.count)
+
+
+def _check_free(folder: Path) -> None:
+    content = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    content = [name for name in content if not name.startswith(".")]
+    if folder.is_file() or (content and not {JOURNAL, DONE} & set(content)):
+        raise FileExistsError(f"{folder} is not empty: choose another folder")
 
 
 class _Journal:
     """What is done: a line for each complete shard, after one that tells of what."""
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
-        self.path = folder / JOURNAL
-        self.shards: list[list[list[str]]] = []
+        self.folder, self.path = folder, folder / JOURNAL
+        self.shards: dict[int, list[list[str]]] = {}
+        if (folder / DONE).is_file():
+            self.path = folder / DONE
         if not self.path.is_file():
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise FileExistsError(f"{folder} is not empty: choose another folder")
             write_atomically(self.path, f"{json.dumps(facts)}\n".encode())
             return
         # a line that a full disk or a kill has cut short tells of nothing
         whole = self.path.read_bytes().rpartition(b"\n")[0]
-        noted, *self.shards = (json.loads(line) for line in whole.splitlines())
+        noted, *lines = (json.loads(line) for line in whole.splitlines())
         if noted != json.loads(json.dumps(facts)):
             raise ValueError(
                 f"{folder} was begun with other segments ({noted}, now {facts}): choose another "
                 "folder, or remove it"
             )
+        self.shards = {
+            line["shard"]: line["bad"] for line in lines if self.shard(line["shard"]).is_file()
+        }
         write_atomically(self.path, whole + b"\n", overwrite=True)
+
+    def shard(self, number: int) -> Path:
+        """Name a shard."""
+        return self.folder / f"shard-{number:06d}.tar"
 
     @property
     def bad(self) -> list[list[str]]:
         """Id and reason of each that was left out so far."""
-        return [pair for shard in self.shards for pair in shard]
+        return [pair for _, shard in sorted(self.shards.items()) for pair in shard]
 
     def check_bad(self, total: int, max_fraction: float) -> None:
         """Stop as soon as it is clear that there are too many."""
@@ -158,17 +184,52 @@ class _Journal:
                 f"or remove them; the last: {bad[-1][1]}"
             )
 
-    def add(self, bad: list[_Bad]) -> None:
+    def reopen(self) -> None:
+        """Say that shards are missing; the index goes, for it would tell of them."""
+        self._rename(JOURNAL)
+        shutil.rmtree(self.folder / INDEX, ignore_errors=True)
+
+    def add(self, number: int, bad: list[_Bad]) -> None:
         """Note a shard down."""
         with self.path.open("ab") as file:
-            file.write(f"{json.dumps(bad)}\n".encode())
+            file.write(f"{json.dumps({'shard': number, 'bad': bad})}\n".encode())
             file.flush()
             os.fsync(file.fileno())
-        self.shards.append([list(pair) for pair in bad])
+        self.shards[number] = [list(pair) for pair in bad]
 
-    def remove(self) -> None:
+    def finish(self) -> None:
         """Say that all is done."""
-        self.path.unlink()
+        self._rename(DONE)
+
+    def _rename(self, name: str) -> None:
+        self.path = self.path.rename(self.folder / name)
+        sync(self.folder)
+
+
+def _write_missing(
+    segments: Segments,
+    journal: _Journal,
+    rows_per_shard: int,
+    max_bad_fraction: float,
+    progress: bool,
+) -> None:
+    """Write the shards that are not there."""
+    total = len(segments)
+    spans = [
+        range(first, min(total, first + rows_per_shard))
+        for first in range(0, total, rows_per_shard)
+    ]
+    missing = [number for number in range(len(spans)) if number not in journal.shards]
+    if missing:
+        journal.reopen()
+    there = total - sum(len(spans[number]) for number in missing)
+    with tqdm(
+        desc="writing shards", total=total, initial=there, unit=" rows", disable=not progress
+    ) as bar:
+        for number in missing:
+            bad = _write_shard(segments, spans[number], journal.shard(number), bar)
+            journal.add(number, bad)
+            journal.check_bad(total, max_bad_fraction)
 
 
 def _write_shard(segments: Segments, numbers: range, path: Path, bar: tqdm) -> list[_Bad]:
@@ -187,6 +248,7 @@ def _write_shard(segments: Segments, numbers: range, path: Path, bar: tqdm) -> l
                     member.size = len(data)
                     archive.addfile(member, io.BytesIO(data))
         sync(draft)
+    sync(path.parent)
     return bad
 
 
