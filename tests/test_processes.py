@@ -1,5 +1,6 @@
 """Processes that work side by side: one that dies is told of, and none outlives the first."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -27,6 +28,16 @@ def die(item):
     if item == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return item
+
+
+def die_beside_another(item):
+    number, folder = item
+    if number == 0:
+        wait_for(lambda: list(Path(folder).iterdir()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 1:
+        (Path(folder) / str(os.getpid())).touch()
+        ctypes.PyDLL(None).sleep(30)  # no other thread of this process runs meanwhile
 
 
 def report_and_sleep(folder):
@@ -73,6 +84,15 @@ def test_one_thread_is_for_a_while():
 def test_a_dead_process_is_an_error():
     with pytest.raises(ChildProcessError, match="died"):
         list(spread(die, range(4), 1))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_no_process_outlives_one_that_dies(tmp_path):
+    with pytest.raises(ChildProcessError, match="died"):
+        # many wait, so that marking them as failed takes a while
+        list(spread(die_beside_another, ((i, str(tmp_path)) for i in range(10_000)), 2))
+    (worker,) = (int(path.name) for path in tmp_path.iterdir())
+    assert not is_running(worker)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")

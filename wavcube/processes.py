@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 import torch
@@ -31,8 +33,9 @@ def spread(
     """Work on items in processes that are started afresh.
 
     A script that calls it needs the usual ``if __name__ == "__main__":``. Ctrl-C reaches this
-    process alone. When the results are no longer asked for, or this process is killed, the others
-    end at once, wherever they are.
+    process alone. When the results are no longer asked for, a process dies, or this one is killed,
+    the others end at once, wherever they are; unless this one is killed they have ended when this
+    returns.
 
     Parameters
     ----------
@@ -62,10 +65,18 @@ def spread(
     pool = ProcessPoolExecutor(
         num_processes, context, initializer=_begin, initargs=(listen, set_up, set_up_with)
     )
+    before = set(multiprocessing.active_children())
+    workers: set[BaseProcess] = set()
     try:
-        with _without_interrupts(), _thread_variables():  # processes start when work is given
-            results = pool.map(work, items)
-        yield from results
+        try:
+            with _without_interrupts(), _thread_variables():  # processes start when work is given
+                # not pool.map: it cancels what the pool marks as failed, and the pool's own thread
+                # may end of that before it has ended the workers
+                waiting = deque(pool.submit(work, item) for item in items)
+        finally:
+            workers |= set(multiprocessing.active_children()) - before
+        while waiting:
+            yield waiting.popleft().result()
         pool.shutdown()
     except BrokenProcessPool as error:
         raise ChildProcessError(
@@ -75,6 +86,8 @@ def spread(
         hold.close()
         pool.shutdown(cancel_futures=True)
         listen.close()
+        for worker in workers:
+            worker.join()
 
 
 @contextmanager

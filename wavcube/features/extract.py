@@ -150,7 +150,7 @@ def _claimed(folder: Path, description: Description) -> Iterator[None]:
         if not (folder / JOB).is_file():
             description.save(folder)
         for draft in (folder / SHARDS).glob(".*.partial-*"):
-            draft.unlink()  # of a killed job: its workers have ended with it
+            draft.unlink(missing_ok=True)  # of a killed job, whose workers may just be ending
         yield
 
 
