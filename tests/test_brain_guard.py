@@ -62,6 +62,16 @@ def test_rates_warm_up_and_end_at_zero_after_the_updates_done():
     assert brain.steps.rates()["generator"] == 0.0
 
 
+def test_a_rate_can_stay_after_its_warm_up():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8.0)
+    schedule, rates = WarmupCosine(optimizer, 2, 5, falls=False), []
+    for _ in range(5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == [4.0, 8.0, 8.0, 8.0, 8.0]
+
+
 def test_a_schedule_of_another_length_is_not_recovered():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     state = WarmupCosine(optimizer, 1, 10).state_dict()

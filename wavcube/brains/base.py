@@ -133,7 +133,9 @@ class GuardedBrain(RunLoop, SeveralProcesses, Brain):
         schedules = {}
         for name, optimizer in optimizers.items():
             updates = self.updates_of(name)
-            schedules[name] = WarmupCosine(optimizer, min(self.settings.warmup, updates), updates)
+            warmup = min(self.settings.warmup, updates)
+            falls = self.settings.lr_falls
+            schedules[name] = WarmupCosine(optimizer, warmup, updates, falls)
         self.optimizers_dict = optimizers
         self.steps = OptimizerSet(
             optimizers, schedules, self.guard, self.scaler, self.max_grad_norm

@@ -15,7 +15,7 @@ class ResumeError(ValueError):
 
 
 class WarmupCosine(LambdaLR):
-    """Linear warm-up, then half a cosine down to zero, over the updates of one optimizer.
+    """Linear warm-up, then half a cosine down to zero (or not), over one optimizer's updates.
 
     SpeechBrain's schedules either do not end at zero, restart, or scale every group to one rate.
     This one multiplies each group's own rate. Its state is recovered with a run.
@@ -28,6 +28,8 @@ class WarmupCosine(LambdaLR):
         Updates until the peak, at most ``updates``; the first has ``1 / warmup`` of it.
     updates : int
         All updates, the warm-up included; from there on the rate is zero.
+    falls : bool
+        Otherwise the rate stays at its peak.
 
     Raises
     ------
@@ -47,15 +49,19 @@ class WarmupCosine(LambdaLR):
     [4.0, 8.0, 8.0, 4.0, 0.0]
     """
 
-    def __init__(self, optimizer: Optimizer, warmup: int, updates: int) -> None:
+    def __init__(
+        self, optimizer: Optimizer, warmup: int, updates: int, falls: bool = True
+    ) -> None:
         if not 0 <= warmup <= updates or updates < 1:
             raise ValueError(f"a warm-up of {warmup} does not fit into {updates} updates")
-        self.warmup, self.updates = warmup, updates
+        self.warmup, self.updates, self.falls = warmup, updates, falls
         super().__init__(optimizer, self._factor)
 
     def _factor(self, done: int) -> float:
         if done < self.warmup:
             return (done + 1) / self.warmup
+        if not self.falls:
+            return 1.0
         left = self.updates - self.warmup
         progress = min((done - self.warmup) / left, 1.0) if left else 1.0
         return 0.5 * (1.0 + math.cos(math.pi * progress))
@@ -83,7 +89,8 @@ class WarmupCosine(LambdaLR):
                 f"the checkpoint's schedule has (warm-up, updates) {saved}, this run's "
                 f"{(self.warmup, self.updates)}: keep the settings, or start in another folder"
             )
-        super().load_state_dict({**state_dict, "lr_lambdas": [None] * len(self.base_lrs)})
+        own = {"lr_lambdas": [None] * len(self.base_lrs), "falls": self.falls}
+        super().load_state_dict({**state_dict, **own})
 
 
 @register_checkpoint_hooks

@@ -20,6 +20,8 @@ class TrainingSettings:
         Name of the run in its bar and log.
     warmup : int
         Updates until the peak learning rate.
+    lr_falls : bool
+        From there along a cosine to zero; otherwise it stays.
     ema_decay : float, optional
         Average the weights; the average is what is validated, evaluated and exported.
     best_metric : str
@@ -42,6 +44,7 @@ class TrainingSettings:
     updates: int
     name: str = "training"
     warmup: int = 0
+    lr_falls: bool = True
     ema_decay: float | None = None
     best_metric: str = "loss"
     best_is_highest: bool = False

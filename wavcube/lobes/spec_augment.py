@@ -50,7 +50,7 @@ class SpecAugment(nn.Module):
 
     @classmethod
     def scaled(cls, dim: int) -> SpecAugment:
-        """Give SUPERB's with feature masks that take the same share of another width.
+        """Give SUPERB's, with feature masks that take the same share of a narrower width.
 
         Unscaled ones would leave little of a narrow latent, and nothing of the smallest.
 
@@ -65,7 +65,7 @@ class SpecAugment(nn.Module):
             With the default counts.
         """
         # at least 2, since a width is drawn below it
-        return cls(feature_width=max(2, round(50 * dim / 768)))
+        return cls(feature_width=max(2, min(50, round(50 * dim / 768))))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Augment.

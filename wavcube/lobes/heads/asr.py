@@ -16,28 +16,27 @@ from wavcube.lobes.conformer import MaskedConformer
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.spec_augment import SpecAugment
 
-# log-odds of the blank against any token at the start: most frames of a trained model are blank,
-# and hundreds of updates go by until a uniform start has learned that
-BLANK_AT_THE_START = 3.0
-
 
 class RecognitionHead(nn.Module):
     """Centre, augment, project, run a body over the frames, and classify each.
 
-    What an item gets does not depend on its batch, and its padding is zero. A new head takes most
-    frames for the blank. A subclass gives :meth:`run`.
+    What an item gets does not depend on its batch, and its padding is zero. A subclass gives
+    :meth:`run`.
 
     Parameters
     ----------
     projection : nn.Linear
         From the representation's width.
     output : nn.Linear
-        To the tokens, the blank first; its bias is set.
+        To the tokens, the blank first.
     augment : SpecAugment, optional
         For training; by default none.
     mean_norm : bool
         Take each item's mean over its frames away from the features: much of a voice and of a
         room, as in cepstral mean normalisation.
+    blank_bias : float
+        Log-odds of the blank against any token in a new head, 0 for random ones. Most frames of a
+        trained one are blank, which takes a random start hundreds of updates to learn.
     """
 
     def __init__(
@@ -46,13 +45,15 @@ class RecognitionHead(nn.Module):
         output: nn.Linear,
         augment: SpecAugment | None,
         mean_norm: bool,
+        blank_bias: float,
     ) -> None:
         super().__init__()
         self.projection, self.output = projection, output
         self.augment, self.mean_norm = augment, mean_norm
-        with torch.no_grad():
-            output.bias.zero_()
-            output.bias[0] = BLANK_AT_THE_START
+        if blank_bias:
+            with torch.no_grad():
+                output.bias.zero_()
+                output.bias[0] = blank_bias
 
     @property
     def dim(self) -> int:
@@ -140,6 +141,8 @@ class BLSTMHead(RecognitionHead):
         On the features in training.
     mean_norm : bool
         Take each item's mean away from its features.
+    blank_bias : float
+        Of a new head; see :class:`RecognitionHead`.
 
     Examples
     --------
@@ -159,10 +162,11 @@ class BLSTMHead(RecognitionHead):
         dropout: float = 0.2,
         augment: SpecAugment | None = None,
         mean_norm: bool = False,
+        blank_bias: float = 0.0,
     ) -> None:
         width = 2 * hidden_dim
         projection, output = nn.Linear(dim, projected_dim), nn.Linear(width, num_tokens)
-        super().__init__(projection, output, augment, mean_norm)
+        super().__init__(projection, output, augment, mean_norm, blank_bias)
         self._config = {
             "dim": dim,
             "num_tokens": num_tokens,
@@ -204,6 +208,8 @@ class LinearHead(RecognitionHead):
         On the features in training.
     mean_norm : bool
         Take each item's mean away from its features.
+    blank_bias : float
+        Of a new head; see :class:`RecognitionHead`.
 
     Examples
     --------
@@ -219,9 +225,10 @@ class LinearHead(RecognitionHead):
         projected_dim: int = 256,
         augment: SpecAugment | None = None,
         mean_norm: bool = False,
+        blank_bias: float = 0.0,
     ) -> None:
         projection, output = nn.Linear(dim, projected_dim), nn.Linear(projected_dim, num_tokens)
-        super().__init__(projection, output, augment, mean_norm)
+        super().__init__(projection, output, augment, mean_norm, blank_bias)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor arguments as plain data; augmentation is training's."""
@@ -263,6 +270,8 @@ class ConformerHead(RecognitionHead):
         On the features in training.
     mean_norm : bool
         Take each item's mean away from its features.
+    blank_bias : float
+        Of a new head; see :class:`RecognitionHead`.
 
     Raises
     ------
@@ -289,9 +298,10 @@ class ConformerHead(RecognitionHead):
         dropout: float = 0.1,
         augment: SpecAugment | None = None,
         mean_norm: bool = False,
+        blank_bias: float = 0.0,
     ) -> None:
         projection, output = nn.Linear(dim, model_dim), nn.Linear(model_dim, num_tokens)
-        super().__init__(projection, output, augment, mean_norm)
+        super().__init__(projection, output, augment, mean_norm, blank_bias)
         self._config = {
             "dim": dim,
             "num_tokens": num_tokens,
