@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from wavcube.brains.conversion_trials import (
+    DISTORTION,
     GAINED,
     TO_SOURCE,
     TO_TARGET,
@@ -49,7 +50,9 @@ def main() -> None:
     parser.add_argument("--speakers", nargs="+", required=True)
     parser.add_argument("--sentences", type=int, default=3, help="of each pair")
     parser.add_argument("--reference_seconds", type=float, default=60.0)
-    parser.add_argument("--metrics", nargs="*", default=["wer", "f0_correlation", *GAINED])
+    parser.add_argument(
+        "--metrics", nargs="*", default=["wer", "f0_correlation", DISTORTION, *GAINED]
+    )
     options = parser.parse_args()
     user = WavCubeVoiceConverter.from_hparams(options.release, run_opts={"device": "cpu"})
     rate, codec = user.sample_rate, user.mods.model.representation

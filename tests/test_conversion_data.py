@@ -1,10 +1,14 @@
 """Lessons, the library behind them, and the conversions that are judged."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from converters import RATE, random_converter, write_vctk
 
+from wavcube.brains import conversion_recipe, conversion_trials
 from wavcube.brains.conversion_trials import (
     NEARER,
     TO_SOURCE,
@@ -19,6 +23,8 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.own_voices import further_voices, hold_back_sentences, prepare_own_voices
 from wavcube.data.perturbation import SpeakerPerturbation
 from wavcube.data.voices import Clip, LessonDataset
+from wavcube.metrics import PairScores
+from wavcube.metrics.base import Measurement
 
 LATENTS = {
     f"{name}{index}{kind}": torch.full((20 + 5 * index, 1), 100.0 * ord(name) + index)
@@ -149,6 +155,70 @@ def test_trials_that_cannot_be_are_refused(rows):
     nobody = Utterance("x", 1.0, "x.wav", "", "")
     with pytest.raises(ValueError, match=r"'x' \(x.wav\) has no speaker"):
         make_trials([*rows, nobody], sentences=1, reference_seconds=20)
+
+
+def test_without_a_parallel_sentence_a_recording_judges_that_the_converter_has_not_heard(rows):
+    third = replace(rows[3], ID="p2_003", wrd="sentence three")
+    untold = [replace(row, wrd="") for row in (*rows, third)]
+    first = make_trials(untold, sentences=1, reference_seconds=20, targets=["p2"])[0]
+    assert first.parallel is None
+    assert first.judge.ID == "p2_003"
+    assert [row.ID for row in first.references] == ["p2_001", "p2_002"]
+    single = make_trials(untold[:3], sentences=1, reference_seconds=20, targets=["p2"])[0]
+    assert single.references == (single.judge,), "there is no other"
+    for trial in make_trials([*rows, third], sentences=2, reference_seconds=20):
+        assert (trial.judge in trial.references) == (
+            trial.parallel is None and trial.target == "p1"
+        )
+        assert trial.parallel in (None, trial.judge)
+
+
+def test_the_distortion_is_of_the_parallel_trials_alone(rows, monkeypatch):
+    def scored(pairs, metrics, *_):
+        scores = {
+            key: Measurement(float(pair.reference.std())) for pair in pairs for key in metrics
+        }
+        return [PairScores(pair.name, RATE, dict(scores)) for pair in pairs]
+
+    monkeypatch.setattr(conversion_trials, "score_many", scored)
+    other = replace(rows[0], wrd="a sentence of nobody else")
+    trials = make_trials([other, *rows[1:]], sentences=2, reference_seconds=20)
+    parallel = [trial for trial in trials if trial.parallel]
+    assert 0 < len(parallel) < len(trials)
+    made = {trial.name: torch.zeros(RATE) for trial in trials}
+    found = score_trials(trials, made, RATE, ["mel_cepstral_distortion", "f0_mean_difference"])
+    assert found["mel_cepstral_distortion"].count == len(parallel)
+    assert found["f0_mean_difference"].count == found[TO_TARGET].count == len(trials)
+    silent = [trial for trial in trials if not trial.parallel]
+    assert "mel_cepstral_distortion" not in score_trials(silent, made, RATE, progress=False)
+
+
+def test_validation_hears_every_speaker(monkeypatch, tmp_path):
+    class Library:
+        def __init__(self, *_):
+            self.read = None
+
+        def add(self, rows, *_):
+            return [Clip(r.ID, r.spk_id, r.ID, (r.ID,), torch.zeros(9, 2)) for r in rows]
+
+    monkeypatch.setattr(conversion_recipe, "VoiceLibrary", Library)
+    voice = {n: [Utterance(f"{n}_{i}", 1.0, "a.wav", n) for i in range(9)] for n in "abcd"}
+    run = SimpleNamespace(
+        rows={"train": voice["a"], "valid": voice["b"] + voice["c"]},
+        model=random_converter(), device="cpu", trials=[], run_opts={"noprogressbar": True},
+        hparams={
+            "valid_utterances": 7, "copies": 1, "seed": 1, "cache_folder": tmp_path,
+            "perturbation": None, "crop_seconds": 1, "reference_seconds": 1, "validate_every": 1,
+            "batch_size": 1, "valid_lessons": 1,
+        },
+    )  # fmt: skip
+    valid = conversion_recipe.ConversionRecipe.datasets(run)[1]
+    assert [clip.ID for clip in valid.clips] == [f"{n}_{i}" for n in "bc" for i in range(3)]
+    few = conversion_recipe.share_out([row for rows in voice.values() for row in rows], 5)
+    assert [row.ID for row in few] == ["a_0", "a_1", "c_0", "c_1"]
+    assert len(conversion_recipe.share_out(voice["a"], 1)) == 1
+    lone = [rows[0] for rows in voice.values()]
+    assert conversion_recipe.share_out(lone, 24) == lone
 
 
 def test_scores_know_target_from_source(rows):

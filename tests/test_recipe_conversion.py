@@ -160,6 +160,8 @@ def mistaken(recipe, capsys, tmp_path):
         (["--metrics=[stoi]"], "metrics ['stoi'] are none of conversion's"),
         (["--copies=0"], "copies 0: a converter learns from at least 1"),
         (["--target_speaker=p9"], "target_speaker 'p9' has 0 utterances"),
+        (["--target_speaker=p1", "--valid_sentences=0"], "valid_sentences is 0: give 1 or more"),
+        (["--valid_lessons=0"], "valid_lessons is 0: give 1 or more"),
         (["--pretrained=/nowhere"], "/nowhere"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wavcube.brains.conversion_trials import (
+    DISTORTION,
     Trial,
     check_metrics,
     make_trials,
     read_references,
     score_trials,
 )
+from wavcube.brains.latent_evaluation import check_counts
 from wavcube.brains.latent_parts import spread
 from wavcube.brains.several import global_batch_size
 from wavcube.brains.task_recipe import TaskRecipe
@@ -31,6 +34,34 @@ from wavcube.lobes.heads.converter import StoredVoice, VoiceConverter
 from wavcube.metrics import Summary
 
 RESYNTHESIS = "source, resynthesised"
+
+
+def share_out(rows: Sequence[Utterance], count: int) -> list[Utterance]:
+    """Choose from all speakers equally; of each, sentences that follow one another.
+
+    Parameters
+    ----------
+    rows : sequence of Utterance
+        With speakers.
+    count : int
+        How many at most. Where they are not enough for two of each speaker, one to restore and one
+        for reference, speakers are left out at even distances.
+
+    Examples
+    --------
+    >>> rows = [Utterance(f"{name}{i}", 1.0, "a.wav", name) for name in "abc" for i in range(3)]
+    >>> [row.ID for row in share_out(rows, 7)]
+    ['a0', 'a1', 'b0', 'b1', 'c0', 'c1']
+    >>> [row.ID for row in share_out(rows, 4)]
+    ['a0', 'a1', 'b0', 'b1']
+    """
+    speakers: dict[str, list[Utterance]] = {}
+    for row in rows:
+        speakers.setdefault(row.spk_id, []).append(row)
+    needed = min(2, max(map(len, speakers.values()), default=1))
+    chosen = spread(list(speakers.values()), max(1, count // needed))
+    each = max(1, count // max(1, len(chosen)))
+    return [row for own in chosen for row in own[:each]]
 
 
 class ConversionRecipe(TaskRecipe):
@@ -49,8 +80,9 @@ class ConversionRecipe(TaskRecipe):
         Raises
         ------
         ValueError
-            If a speaker has too few utterances, or there are too few speakers.
+            If a count is below 1, a speaker has too few utterances, or there are too few speakers.
         """
+        check_counts(self.hparams)
         check_metrics(self.hparams["metrics"])
         target = self.hparams["target_speaker"]
         if target is not None:
@@ -64,6 +96,10 @@ class ConversionRecipe(TaskRecipe):
             reference_seconds=self.hparams["reference_seconds"],
             targets=None if target is None else [target],
         )
+        if DISTORTION in self.hparams["metrics"]:
+            parallel = sum(trial.parallel is not None for trial in self.trials)
+            show(f"{DISTORTION}: of {parallel} of {len(self.trials)} trials, where both speakers "
+                 "say the sentence")  # fmt: skip
         self.last: dict[str, Tensor] = {}
 
     def _keep_to(self, target: str) -> None:
@@ -130,8 +166,7 @@ class ConversionRecipe(TaskRecipe):
         """Give what is trained on and what chooses the best; what they need is computed once."""
         hparams, bars = self.hparams, not self.run_opts["noprogressbar"]
         train = self.rows["train"]
-        # a speaker's sentences follow one another: neighbours make references
-        valid = self.rows["valid"][: hparams["valid_utterances"]]
+        valid = share_out(self.rows["valid"], hparams["valid_utterances"])
         test = [trial.source for trial in self.trials]
         show(describe_split({"train": train, "valid": valid, "test": list(dict.fromkeys(test))}))
         copies, seed = hparams["copies"], hparams["seed"]

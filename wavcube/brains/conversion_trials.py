@@ -16,9 +16,11 @@ from wavcube.metrics.recognition import normalize_text
 
 TO_TARGET, TO_SOURCE = "Similarity to target ↑", "Similarity to source ↓"
 NEARER = "Pairs nearer the target ↑"
-# metrics of the converted speech and its source; and of it and a recording of the target
+# metrics of the converted speech and its source; and of it and a recording of the target, which
+# must be of the same sentence for a distortion
 KEPT = ("wer", "f0_correlation", "voicing_error")
-GAINED = ("mel_cepstral_distortion", "f0_mean_difference")
+GAINED = ("f0_mean_difference",)
+DISTORTION = "mel_cepstral_distortion"
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,16 @@ class Trial:
         Recordings of the target, of other sentences.
     parallel : Utterance, optional
         The target's own recording of the sentence.
+    judge : Utterance
+        What the conversion is compared with: ``parallel``; without it another recording of the
+        target, which is a reference only where the target has no further one.
     """
 
     source: Utterance
     target: str
     references: tuple[Utterance, ...]
     parallel: Utterance | None
+    judge: Utterance
 
     @property
     def name(self) -> str:
@@ -106,15 +112,18 @@ def make_trials(
         said.sort(key=lambda row: normalize_text(row.wrd) not in spoken)
         for row in said[:sentences]:
             parallel = spoken.get(normalize_text(row.wrd)) if row.wrd else None
-            references = _references(own, row, parallel, reference_seconds)
-            trials.append(Trial(row, target, references, parallel))
+            others = _others(own, row, parallel)
+            judge = parallel or others[-1]
+            heard = [other for other in others if other is not judge] or others
+            references = _references(heard, reference_seconds)
+            trials.append(Trial(row, target, references, parallel, judge))
     return trials
 
 
-def _references(
-    own: Sequence[Utterance], row: Utterance, parallel: Utterance | None, seconds: float
-) -> tuple[Utterance, ...]:
-    """Choose recordings of the target in which the sentence is not said."""
+def _others(
+    own: Sequence[Utterance], row: Utterance, parallel: Utterance | None
+) -> list[Utterance]:
+    """List recordings of the target in which the sentence is not said."""
     words = normalize_text(row.wrd)
     others = [
         other for other in own
@@ -126,6 +135,11 @@ def _references(
             f"speaker {row.spk_id if not own else own[0].spk_id!r} has no recording of another "
             f"sentence to convert {row.ID!r} by ({only}): add one, or leave the speaker out"
         )
+    return others
+
+
+def _references(others: Sequence[Utterance], seconds: float) -> tuple[Utterance, ...]:
+    """Take recordings up to so many seconds."""
     chosen, total = [], 0.0
     for other in others:
         chosen.append(other)
@@ -145,14 +159,14 @@ def score_trials(
     trials: Sequence[Trial],
     converted: Mapping[str, Tensor],
     sample_rate: int,
-    metrics: Sequence[str] = ("wer", "f0_correlation", *GAINED),
+    metrics: Sequence[str] = ("wer", "f0_correlation", DISTORTION, *GAINED),
     processes: int = 1,
     progress: bool = True,
 ) -> dict[str, Summary]:
     """Score conversions.
 
-    Similarities are Resemblyzer's, to a recording of the target (of the same sentence, where there
-    is one) and to the source's; word errors are counted against the transcript.
+    Similarities are Resemblyzer's, to the trial's ``judge`` and to the source; word errors are
+    counted against the transcript.
 
     Parameters
     ----------
@@ -163,7 +177,7 @@ def score_trials(
     sample_rate : int
         Of them, in Hz.
     metrics : sequence of str
-        Of ``KEPT`` and ``GAINED``, beside the similarities.
+        Of ``KEPT`` and ``GAINED``, and ``DISTORTION``, beside the similarities.
     processes : int
         To score in.
     progress : bool
@@ -174,7 +188,7 @@ def score_trials(
     dict of str to Summary
         By column; "pairs nearer the target" is the share of pairs of speakers whose similarity to
         the target is above that to the source, on average over their sentences. The distortion
-        is there if all targets say their sentence themselves.
+        is of the trials with a parallel recording; its ``count`` says how many.
 
     Raises
     ------
@@ -183,7 +197,9 @@ def score_trials(
     """
     check_metrics(metrics)
 
-    def scored(metrics: Sequence[str], other: Callable[[Trial], Utterance]) -> list[PairScores]:
+    def scored(
+        trials: Sequence[Trial], metrics: Sequence[str], other: Callable[[Trial], Utterance]
+    ) -> list[PairScores]:
         pairs = [
             SignalPair(
                 trial.name,
@@ -196,21 +212,19 @@ def score_trials(
         ]
         return score_many(pairs, metrics, processes, progress)
 
-    # what has no parallel recording is compared with another one; a distortion needs one
-    parallel = all(trial.parallel for trial in trials)
-    gained = [key for key in GAINED if key in metrics]
-    if not parallel and "mel_cepstral_distortion" in gained:
-        gained.remove("mel_cepstral_distortion")
-    kept = [key for key in KEPT if key in metrics]
-    to_source = scored(("speaker_similarity", *kept), lambda trial: trial.source)
-    to_target = scored(
-        ("speaker_similarity", *gained), lambda trial: trial.parallel or trial.references[0]
-    )
+    gained, kept = ([key for key in keys if key in metrics] for keys in (GAINED, KEPT))
+    to_source = scored(trials, ("speaker_similarity", *kept), lambda trial: trial.source)
+    to_target = scored(trials, ("speaker_similarity", *gained), lambda trial: trial.judge)
     of_source, of_target = aggregate(to_source), aggregate(to_target)
+    parallel = [trial for trial in trials if trial.parallel]
+    aligned = {}
+    if DISTORTION in metrics and parallel:
+        aligned = aggregate(scored(parallel, (DISTORTION,), lambda trial: trial.judge))
     return {
         TO_TARGET: of_target.pop("speaker_similarity"),
         TO_SOURCE: of_source.pop("speaker_similarity"),
         NEARER: _nearer(trials, to_target, to_source),
+        **aligned,
         **of_target,
         **of_source,
     }
@@ -226,8 +240,9 @@ def check_metrics(metrics: Sequence[str]) -> None:
     ...
     ValueError: metrics ['stoi'] are none of conversion's: ['f0_correlation', ...
     """
-    if unknown := sorted(set(metrics) - {*KEPT, *GAINED}):
-        raise ValueError(f"metrics {unknown} are none of conversion's: {sorted((*KEPT, *GAINED))}")
+    known = sorted((*KEPT, *GAINED, DISTORTION))
+    if unknown := sorted(set(metrics) - set(known)):
+        raise ValueError(f"metrics {unknown} are none of conversion's: {known}")
 
 
 def pair_similarities(

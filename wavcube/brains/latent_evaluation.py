@@ -13,7 +13,10 @@ from wavcube.data.manifest import Utterance
 from wavcube.inspection import require_matplotlib
 from wavcube.metrics.registry import select_metrics
 
-COUNTS = ("valid_utterances", "test_utterances", "sample_clips", "scoring_processes")
+COUNTS = (
+    "valid_utterances", "valid_sentences", "valid_lessons", "test_utterances", "sample_clips",
+    "scoring_processes",
+)  # fmt: skip
 
 
 def check_evaluation(hparams: Mapping[str, Any], model: nn.Module) -> None:
