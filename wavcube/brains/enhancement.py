@@ -32,9 +32,9 @@ class EnhancementSettings(TaskSettings):
 
     Parameters
     ----------
-    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
+    updates, name, warmup, lr_falls, ema_decay, best_metric, best_is_highest, max_rollbacks
         See :class:`~wavcube.brains.task.TaskSettings`.
-    shard_optimizer, lr
+    log_every, shard_optimizer, lr
         See there.
     weights : Mapping of str to float
         Weight of each loss term that is on: "phase_sensitive" for a MaskEnhancer, "latent" for a

@@ -63,9 +63,9 @@ class PretrainingSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, ema_decay, best_metric, best_is_highest, max_rollbacks, log_every
+    updates, name, warmup, lr_falls, ema_decay, best_metric, best_is_highest, max_rollbacks
         See :class:`~wavcube.brains.settings.TrainingSettings`.
-    shard_optimizer
+    log_every, shard_optimizer
         See there.
     clusters : int
         Classes to predict.
