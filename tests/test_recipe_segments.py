@@ -64,6 +64,12 @@ def prepare(manifest, folder, **changes):
     return prepare_rows(hparams, nothing_to_prepare, large=True)
 
 
+def shorten(manifest):
+    lines = manifest.read_text().splitlines()
+    (manifest.with_name("speech.jsonl.index") / "index.json").unlink()
+    manifest.write_text("\n".join(lines[:-1]))
+
+
 def test_a_run_on_a_manifest(manifest, repository, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(repository / "recipes" / "LibriSpeech"))
     monkeypatch.chdir(tmp_path)
@@ -107,9 +113,7 @@ def test_speakers_are_held_back_and_their_segments_copied(manifest, tmp_path):
 
 def test_a_run_goes_on_with_its_own_segments_only(manifest, tmp_path):
     prepare(manifest, tmp_path / "run")
-    lines = manifest.read_text().splitlines()
-    (tmp_path / "speech.jsonl.index/index.json").unlink()
-    manifest.write_text("\n".join(lines[:-1]))
+    shorten(manifest)
     with pytest.raises(ValueError, match="is of a run with other data"):
         prepare(manifest, tmp_path / "run")
 
@@ -161,6 +165,9 @@ def test_large_manifests_join_a_corpus_without_its_test_speakers(manifest, tmp_p
         train[34]
     with pytest.raises(ValueError, match=r"speech.jsonl is a manifest .* recipe does not train"):
         prepare_rows({**hparams, "output_folder": str(tmp_path / "asr")}, own)
+    shorten(manifest)
+    with pytest.raises(ValueError, match=r"is of a run with other data: \{'rows': 40"):
+        prepare_rows(hparams, own, large=True)
 
 
 def test_a_folder_joins_a_large_manifest(manifest, tmp_path):

@@ -83,7 +83,7 @@ def prepare_rows(
         [*rows["valid"], *rows["test"]],
         max_bad_fraction=hparams["max_bad_fraction"],
     )
-    return add_speech(rows, more, manifests)
+    return add_speech(rows, more, manifests, out_folder)
 
 
 def _prepared(

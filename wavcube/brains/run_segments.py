@@ -59,7 +59,10 @@ def split_segments(source: Path, folder: Path, hparams: Mapping[str, Any]) -> di
 
 
 def add_speech(
-    rows: Mapping[str, Speech], more: Sequence[Utterance], manifests: Sequence[Path]
+    rows: Mapping[str, Speech],
+    more: Sequence[Utterance],
+    manifests: Sequence[Path],
+    folder: Path,
 ) -> dict[str, Speech]:
     """Add to what a run trains on.
 
@@ -73,6 +76,8 @@ def add_speech(
         Audio files.
     manifests : sequence of Path
         JSON lines or folders of shards.
+    folder : Path
+        Of the run, where it is noted what they hold.
 
     Returns
     -------
@@ -82,7 +87,8 @@ def add_speech(
     Raises
     ------
     FileNotFoundError, ValueError, PermissionError
-        As :func:`~wavcube.data.segments.open_segments` does.
+        As :func:`~wavcube.data.segments.open_segments` does; a ValueError also if the run began
+        with other segments.
     """
     train = rows["train"]
     if isinstance(train, list):
@@ -93,8 +99,10 @@ def add_speech(
     if not manifests and len(parts) < 2:
         return {**rows, "train": train}
     apart = _as_segments([*rows["valid"], *rows["test"]])
-    for path in manifests:
-        parts.append(leave_out_known(open_segments(path, progress=True), apart, str(path)))
+    for number, path in enumerate(manifests, start=1):
+        segments = open_segments(path, progress=True)
+        check_same_data(folder / f"segments_{number}.json", segments.facts())
+        parts.append(leave_out_known(segments, apart, str(path)))
     return {**rows, "train": JoinedSegments(parts)}
 
 
