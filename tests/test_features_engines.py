@@ -129,6 +129,18 @@ def test_a_worker_of_ray_hands_a_full_disk_back(task):
     assert len(written(task.folder)) == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), MemoryError("no room")])
+def test_what_memory_does_not_suffice_for_is_named(task, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("wavcube.features.worker.states_of_clips", fail)
+    message = f"shard 1, computing 02: {error}"
+    with pytest.raises(OSError, match=message):
+        ShardWriter(task, "cpu").write(1)
+    assert _Actor(task, "cpu")({"shard": 1}) == {"shard": 1, "failure": message}
+
+
 def test_a_worker_with_another_model_writes_nothing(task):
     other = replace(task, make=partial(MelRepresentation, 5))
     with pytest.raises(ValueError, match="this worker's model"):

@@ -72,7 +72,7 @@ class RayData:
         Raises
         ------
         OSError
-            If a shard cannot be written.
+            If a shard cannot be computed or written.
         """
         ray = _import_ray()
         with _connected(ray, self.count):
@@ -90,7 +90,7 @@ class RayData:
             )
             for row in rows.iter_rows():
                 if row["failure"]:
-                    raise OSError(f"shard {row['shard']}: {row['failure']}")
+                    raise OSError(row["failure"])
                 yield int(row["shard"])
 
 
@@ -110,7 +110,7 @@ class _Actor:
         try:
             with one_thread():
                 self._writer.write(row["shard"])
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
             failure = one_line(error)
         return {"shard": row["shard"], "failure": failure}
 

@@ -66,7 +66,7 @@ class Processes:
         Raises
         ------
         OSError
-            If one cannot be written.
+            If one cannot be computed or written.
         ChildProcessError
             If a process dies.
         """

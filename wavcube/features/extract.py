@@ -86,7 +86,8 @@ def extract(
     ChildProcessError
         If a worker dies; what it had written stays.
     OSError
-        If a file cannot be written, on a full disk for example; nothing is left half-written.
+        If a file cannot be written, on a full disk for example, or segments cannot be computed, for
+        lack of memory; nothing is left half-written.
 
     Examples
     --------

@@ -79,7 +79,7 @@ class ShardWriter:
         Raises
         ------
         OSError
-            If it cannot be written.
+            If it cannot be written, or memory does not suffice to compute a batch.
         """
         description = self.task.description
         path = shard_path(self.task.folder, number, description.form.file_format)
@@ -119,7 +119,12 @@ class ShardWriter:
                 bad[number] = Bad(name, "it holds no samples")
         if not wavs:
             return
-        all_states = states_of_clips(self.representation, list(wavs.values()))
+        try:
+            all_states = states_of_clips(self.representation, list(wavs.values()))
+        except (RuntimeError, MemoryError) as error:  # a GPU's memory is a RuntimeError
+            shard = batch[0] // self.task.description.form.shard_size
+            listed = ", ".join(names[number] for number in wavs)
+            raise OSError(f"shard {shard}, computing {listed}: {one_line(error)}") from error
         for (number, wav), states in zip(wavs.items(), all_states, strict=True):
             try:
                 features = to_stored(states, self.task.description.form.precision)
