@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.heads.head_checks import check_latent_head, check_mask_head
 from wavcube.lobes.heads.latent_map import LatentHead
 from wavcube.lobes.heads.mask import MaskHead
 from wavcube.lobes.heads.task_model import TaskModel
@@ -136,12 +137,7 @@ class MaskEnhancer(Enhancer):
 
     def __init__(self, representation: Representation, head: MaskHead) -> None:
         super().__init__(representation, head)
-        wanted, given = (head.input_dim, head.stride), (representation.dim, representation.hop)
-        if wanted != given:
-            raise ValueError(
-                f"the head takes features of width {wanted[0]} every {wanted[1]} samples, the "
-                f"representation gives width {given[0]} every {given[1]}"
-            )
+        check_mask_head(representation, head)
 
     def estimate(self, wavs: Tensor, wav_lens: Tensor | None, num_samples: Tensor) -> Tensor:
         """Estimate masks `[B, M, F]`; see the base class."""
@@ -181,16 +177,7 @@ class LatentEnhancer(Enhancer):
 
     def __init__(self, representation: LatentRepresentation, head: LatentHead) -> None:
         super().__init__(representation, head)
-        if not isinstance(representation, LatentRepresentation):
-            raise ValueError(
-                "a clean latent is estimated only where a decoder can speak it: take the "
-                f"representation wavcube, not {type(representation).__name__}, or a mask head"
-            )
-        if head.latent_dim != representation.dim:
-            raise ValueError(
-                f"the head maps latents of width {head.latent_dim}, the representation gives "
-                f"width {representation.dim}"
-            )
+        check_latent_head(representation, head)
 
     def estimate(self, wavs: Tensor, wav_lens: Tensor | None, num_samples: Tensor) -> Tensor:
         """Estimate latents `[B, N, D]`; see the base class."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.heads.conv_tasnet import ConvTasNetHead
+from wavcube.lobes.heads.head_checks import check_latent_head, check_mask_head
 from wavcube.lobes.heads.latent_map import LatentHead
 from wavcube.lobes.heads.mask import MaskHead
 from wavcube.lobes.heads.task_model import TaskModel
@@ -125,12 +126,7 @@ class MaskSeparator(Separator):
 
     def __init__(self, representation: Representation, head: MaskHead) -> None:
         super().__init__(representation, head)
-        wanted = (head.input_dim, head.stride)
-        if wanted != (representation.dim, representation.hop):
-            raise ValueError(
-                f"the head takes features of width {wanted[0]} every {wanted[1]} samples, the "
-                f"representation gives width {representation.dim} every {representation.hop}"
-            )
+        check_mask_head(representation, head)
 
     def estimate(self, wavs: Tensor, wav_lens: Tensor | None, num_samples: Tensor) -> Tensor:
         """Estimate masks `[B, S, M, F]`; see the base class."""
@@ -155,7 +151,7 @@ class LatentSeparator(Separator):
     Raises
     ------
     ValueError
-        If the widths differ.
+        If the representation has no decoder, or the widths differ.
 
     Examples
     --------
@@ -168,11 +164,7 @@ class LatentSeparator(Separator):
 
     def __init__(self, representation: LatentRepresentation, head: LatentHead) -> None:
         super().__init__(representation, head)
-        if head.latent_dim != representation.dim:
-            raise ValueError(
-                f"the head maps latents of width {head.latent_dim}, the representation gives "
-                f"width {representation.dim}"
-            )
+        check_latent_head(representation, head)
 
     def estimate(self, wavs: Tensor, wav_lens: Tensor | None, num_samples: Tensor) -> Tensor:
         """Estimate latents `[B, S, N, D]`; see the base class."""
