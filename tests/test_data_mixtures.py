@@ -352,6 +352,37 @@ def test_generated_folders_are_read(recipe, tmp_path):
         recipe.prepare_generated(root, tmp_path / "again", **settings)
 
 
+def write_generated(root, rate, speakers=(31, 33, 35, 37)):
+    """A generated Libri2Mix: two mixtures of each pair of test speakers, one of the others."""
+    names = {split: [f"{one}-7-0000_{two}-7-0001.wav"] for split, (one, two, *_) in SPLITS.items()}
+    (test,) = [split for split in names if split.startswith("test")]
+    names[test] = [f"{n}-7-000{i}_{n + 1}-7-000{i}.wav" for n in speakers for i in range(2)]
+    for split, found in names.items():
+        for name in found:
+            for kind in ("mix_clean", "s1", "s2"):
+                folder = root / f"wav{rate // 1000}k" / "min" / split.replace("-clean", "")
+                write(folder / kind / name, noise_of(rate // 4, 1), rate)
+    return root
+
+
+def test_a_limit_spreads_over_the_speakers_of_a_generated_libri2mix(recipe, tmp_path):
+    root = write_generated(tmp_path / "Libri2Mix", 16000)
+    settings = {"limit": {"test": 4}, "progress": False}
+    manifests = recipe.prepare_generated(root, tmp_path / "out", **settings)
+    found = [row.spk_id for row in read_mixtures(manifests["test"], root)]
+    assert found == ["31_32", "33_34", "35_36", "37_38"]
+
+
+@pytest.mark.parametrize(("rate", "stored"), [(24000, 16000), (8000, 16000), (8000, 8000)])
+def test_models_of_any_rate_read_a_generated_libri2mix(recipe, tmp_path, rate, stored):
+    root = write_generated(tmp_path / "Libri2Mix", stored)
+    settings = {"sample_rate": rate, "progress": False}
+    manifests = recipe.prepare_generated(root, tmp_path / "out", **settings)
+    row = read_mixtures(manifests["test"], root)[0]
+    assert f"wav{stored // 1000}k" in row.mixture
+    assert len(MixtureDataset([row], rate, "min")[0]["wav"]) == rate // 4
+
+
 def test_roles_share_no_speaker_and_a_second_call_returns_at_once(
     recipe, metadata, corpus, tmp_path, monkeypatch
 ):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wavcube.brains.latent_parts import spread
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixtures import MixtureRow, write_mixtures
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
@@ -69,6 +70,17 @@ def limited(
 ) -> dict[str, list[MixtureRow]]:
     """Take the first mixtures of the roles that have a limit."""
     return {role: found[: (limit or {}).get(role)] for role, found in rows.items()}
+
+
+def thinned(
+    rows: Mapping[str, list[MixtureRow]], limit: Mapping[str, int | None] | None
+) -> dict[str, list[MixtureRow]]:
+    """Take mixtures at even distances of the roles that have a limit: sorted ones differ slowly."""
+    limits = {role: (limit or {}).get(role) for role in rows}
+    return {
+        role: found if limits[role] is None else spread(found, limits[role])
+        for role, found in rows.items()
+    }
 
 
 def all_files(rows: Mapping[str, Sequence[MixtureRow]]) -> list[Path]:

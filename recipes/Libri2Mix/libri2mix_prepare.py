@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from libri2mix_drawn import prepare_drawn
-from libri2mix_manifests import all_files, describe, limited, write_manifests
+from libri2mix_manifests import all_files, describe, limited, thinned, write_manifests
 from libri2mix_metadata import read_metadata
 from libri2mix_own import prepare_own_mixtures
 
@@ -153,7 +153,7 @@ def prepare_generated(
     data_folder: str | Path,
     out_folder: str | Path,
     *,
-    sample_rate: Literal[8000, 16000] = 16000,
+    sample_rate: int = 16000,
     mode: Mode = "min",
     noisy: bool = False,
     train_splits: Sequence[str] = ("train-100",),
@@ -169,15 +169,18 @@ def prepare_generated(
         `Libri2Mix`: the folder that holds `wav8k` or `wav16k`.
     out_folder : str | Path
         For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when some were left out.
-    sample_rate : {8000, 16000}
-        Which of the two.
+    sample_rate : int
+        Of the model, in Hz: at 8000 `wav8k` is taken where it is, otherwise `wav16k`, whose files
+        are resampled while they are read.
     mode : {"min", "max"}
         Which of the two.
     noisy : bool
         Take `mix_both` instead of `mix_clean`.
     train_splits : Sequence[str]
         Which of the training parts, "train-100" and "train-360".
-    limit, max_bad_fraction, progress
+    limit : Mapping[str, int | None] | None
+        Mixtures of a role at most, at even distances: files are sorted by their speakers.
+    max_bad_fraction, progress
         As in `prepare_published`.
 
     Returns
@@ -192,18 +195,20 @@ def prepare_generated(
     ValueError
         When two roles share a speaker or too many files are bad.
     """
-    top = Path(data_folder) / f"wav{sample_rate // 1000}k" / mode
+    narrow = sample_rate == 8000 and (Path(data_folder) / "wav8k").is_dir()
+    rate = 8000 if narrow else 16000
+    top = Path(data_folder) / f"wav{rate // 1000}k" / mode
     splits = {"train": tuple(train_splits), "valid": ("dev",), "test": ("test",)}
     kind = "mix_both" if noisy else "mix_clean"
     rows = {
         role: [row for split in names for row in _list_generated(top / split, kind)]
         for role, names in splits.items()
     }
-    rows = limited(rows, limit)
+    rows = thinned(rows, limit)
     arguments = {
         "max_bad_fraction": max_bad_fraction,
         "mode": mode,
-        "rate": sample_rate,
+        "rate": rate,
         "kind": kind,
         "splits": splits,
     }
