@@ -10,6 +10,7 @@ second of bf16. `--device cpu --size tiny` tries that it runs.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import time
 from pathlib import Path
@@ -78,6 +79,10 @@ def train(options: argparse.Namespace, precision: str, tf32: bool) -> dict[str, 
     _synchronise(options.device)
     seconds = (time.perf_counter() - started) / options.updates
     peak = torch.cuda.max_memory_allocated() / GIB if on_gpu else float("nan")
+    brain.end_training()
+    del brain
+    gc.collect()  # or the next run's peak would hold what is left of this one
+    torch.cuda.empty_cache()
     return {"updates per second": 1 / seconds, "peak memory, GiB": peak}
 
 

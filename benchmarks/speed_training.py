@@ -72,7 +72,7 @@ def naive_update(brain: LatentBrain, batch: PaddedBatch) -> Callable[[], None]:
     """Make an update as the research code orders it.
 
     The generator runs once for the discriminators' step, without a graph, and again for its own;
-    the discriminators see real speech in both.
+    the discriminators see real speech in both. Their weights get gradients in their own step alone.
     """
     model, judges = brain.modules.wavcube, brain.modules.discriminators
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -98,7 +98,7 @@ def naive_update(brain: LatentBrain, batch: PaddedBatch) -> Callable[[], None]:
         terms["adversarial"] = sum(generator_hinge(f[0]) for _, f in judged)
         terms["feature_matching"] = sum(feature_matching(r[1], f[1]) for r, f in judged)
         generator.zero_grad()
-        weighted_sum(terms, WEIGHTS).backward()
+        weighted_sum(terms, WEIGHTS).backward(inputs=parameters)
         generator.step()
 
     return update
