@@ -104,6 +104,18 @@ def test_a_batch_changes_the_last_bits_at_most(speech, tmp_path):
         torch.testing.assert_close(batched[name], alone[name], atol=1e-4, rtol=0)
 
 
+def test_what_is_too_long_is_left_out(speech, tmp_path):
+    form = Form(2, max_seconds=0.3)
+    with pytest.raises(ValueError, match=r"b: 0.32 s are more than 0.3: cut it by a manifest"):
+        extract(speech, tmp_path / "out", MEL, form=form)
+    features = extract(speech, tmp_path / "out", MEL, form=form, max_bad_fraction=0.5)
+    assert list(features) == ["a", "b", "c/a"]
+    with pytest.raises(ValueError, match=r"max_seconds is 0\.3 there, None here"):
+        extract(speech, tmp_path / "out", MEL, form=Form(2))
+    with pytest.raises(ValueError, match="at most 0 s"):
+        Form(max_seconds=0)
+
+
 def test_batches_hold_what_they_may():
     durations = np.random.default_rng(0).uniform(0.1, 9, 200).round(2).tolist()
     batches = plan_batches(range(200), durations, 20.0)

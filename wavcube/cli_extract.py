@@ -56,6 +56,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         metavar="S",
         help="most that a batch holds, for GPUs; by default each segment is computed alone",
     )
+    parser.add_argument(
+        "--max-seconds", type=float, metavar="S", help="longer segments are bad (default: none is)"
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="(default: 1)")
     parser.add_argument(
         "--engine", choices=ENGINES, default=ENGINES[0], help="what gives shards to them"
@@ -81,6 +84,7 @@ def _extract(options: argparse.Namespace) -> int:
         batch_seconds=options.batch_seconds,
         precision="float16" if options.half else "float32",
         file_format=options.format,
+        max_seconds=options.max_seconds,
     )
     with logging_redirect_tqdm([logging.getLogger("wavcube")]):
         features = extract(

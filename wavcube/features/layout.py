@@ -37,6 +37,8 @@ class Form:
         As which values are stored; all is computed in float32.
     file_format : {"safetensors", "npy"}
         Of the shards: a tensor for each segment, or one array of all frames.
+    max_seconds : float, optional
+        Longer segments are bad: each is computed whole, and memory may not suffice.
 
     Raises
     ------
@@ -48,12 +50,15 @@ class Form:
     batch_seconds: float = 0.0
     precision: Precision = "float32"
     file_format: FileFormat = "safetensors"
+    max_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:
             raise ValueError(f"a shard of {self.shard_size} segments: at least 1 is needed")
         if not 0 <= self.batch_seconds < float("inf"):
             raise ValueError(f"batches of {self.batch_seconds} s: give 0 or a number above it")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise ValueError(f"segments of at most {self.max_seconds} s: give a number above 0")
         for name, known in (("precision", Precision), ("file_format", FileFormat)):
             if getattr(self, name) not in get_args(known):
                 raise ValueError(f"{name} {getattr(self, name)!r} is none of {get_args(known)}")

@@ -107,9 +107,12 @@ class ShardWriter:
         """Read and compute a batch; each of its segments comes to one of the two."""
         wavs: dict[int, Tensor] = {}
         names = {number: self.segments[number].id for number in batch}
+        rate = self.representation.sample_rate
         for number, name in names.items():
             try:
-                wav = self.segments.read(number, self.representation.sample_rate)
+                self._check_length(self.segments[number].duration)
+                wav = self.segments.read(number, rate)
+                self._check_length(len(wav) / rate)  # not every manifest tells
             except (ValueError, OSError) as error:
                 bad[number] = Bad(name, one_line(error))
                 continue
@@ -131,6 +134,11 @@ class ShardWriter:
                 computed[number] = Computed(names[number], features, len(wav))
             except ValueError as error:
                 bad[number] = Bad(names[number], str(error))
+
+    def _check_length(self, seconds: float) -> None:
+        most = self.task.description.form.max_seconds
+        if most is not None and seconds > most:
+            raise ValueError(f"{seconds:g} s are more than {most:g}: cut it by a manifest")
 
 
 def to_stored(states: Tensor, precision: Precision) -> Tensor:
