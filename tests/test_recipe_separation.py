@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 from functools import partial
 
 import numpy as np
@@ -150,6 +151,20 @@ def test_conv_tasnet_is_trained_by_the_same_recipe(recipe, speech):
     assert read_card(out / "release").upstream == []
 
 
+def test_masks_run_at_8_khz(recipe, repository, speech, tmp_path):
+    text = (repository / "hparams" / "representation" / "mel.yaml").read_text()
+    (tmp_path / "mel.yaml").write_text(text.replace("sample_rate: 16000", "sample_rate: 8000"))
+    options = [
+        f"--representation=!include:{tmp_path / 'mel.yaml'}",
+        *TINY,
+        *SMALL_MASK,
+        "--updates=2",
+        "--validate_every=2",
+    ]
+    out = recipe(f"--data_folder={speech}", out="narrow", options=options)
+    assert load_release(out / "release").sample_rate == 8000
+
+
 @pytest.fixture
 def mistaken(recipe, capsys):
     """Function that runs the recipe, which must refuse, and returns its one line."""
@@ -174,6 +189,14 @@ def test_mistakes_end_with_one_line_and_code_2(mistaken, speech, tmp_path, finis
     source = write_own(tmp_path)
     (tmp_path / "s2" / "1.wav").unlink()
     assert "row 2, column 'source_2_path': there is no file" in mistaken(own)
+
+
+def test_a_best_metric_that_fails_is_refused_before_training(mistaken, speech, monkeypatch):
+    data, small = f"--data_folder={speech}", [*TINY, *SMALL_CONV, "--best_metric=pesq_wb"]
+    conv = {"yaml": "separation_convtasnet", "options": small}
+    assert "PESQ-WB needs 16000 Hz" in mistaken(data, "--sample_rate=8000", **conv)
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    assert "pip install 'wavcube[eval]'" in mistaken(data, **conv)
 
 
 def test_a_run_goes_on_with_its_own_data_only(finished, recipe, tmp_path, capsys):

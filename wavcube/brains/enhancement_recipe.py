@@ -11,6 +11,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from wavcube.brains.latent_evaluation import check_best_metric
 from wavcube.brains.latent_parts import spread
 from wavcube.brains.latent_report import Resynthesis, write_samples
 from wavcube.brains.several import global_batch_size
@@ -74,8 +75,9 @@ class EnhancementRecipe(TaskRecipe):
         return hparams["enhancer"](hparams["representation"]["module"], hparams["head"])
 
     def check(self) -> None:
-        """Refuse bad counts, and to draw samples without matplotlib."""
+        """Refuse bad counts, a best_metric that fails, and to draw without matplotlib."""
         super().check()
+        check_best_metric(self.hparams["best_metric"], self.model.sample_rate)
         require_matplotlib()
 
     def datasets(self) -> tuple[Dataset, Dataset]:

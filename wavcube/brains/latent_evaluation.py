@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from wavcube.brains.latent_card import describe_run
 from wavcube.brains.latent_parts import spread
 from wavcube.data.manifest import Utterance
 from wavcube.inspection import require_matplotlib
+from wavcube.metrics import METRICS, score_pair
 from wavcube.metrics.registry import select_metrics
 
 COUNTS = (
@@ -64,6 +66,38 @@ def check_counts(hparams: Mapping[str, Any]) -> None:
     for key in COUNTS:
         if hparams.get(key, 1) < 1:
             raise ValueError(f"{key} is {hparams[key]}: give 1 or more")
+
+
+def check_best_metric(metric: str, sample_rate: int) -> None:
+    """Refuse to choose the best checkpoint by a metric that cannot be computed.
+
+    It is tried on noise: its package may be missing, or it may need a higher rate.
+
+    Parameters
+    ----------
+    metric : str
+        A key of ``wavcube.metrics.METRICS``; any other name is left to the task.
+    sample_rate : int
+        Of the model, in Hz.
+
+    Raises
+    ------
+    ValueError
+        If it fails; the message says why.
+
+    Examples
+    --------
+    >>> check_best_metric("pesq_wb", 8000)
+    Traceback (most recent call last):
+    ...
+    ValueError: best_metric 'pesq_wb' cannot be computed: PESQ-WB needs 16000 Hz, the reference ...
+    """
+    if metric not in METRICS:
+        return
+    noise, other = np.random.default_rng(0).normal(0.0, 0.1, (2, 2 * sample_rate))
+    failures = score_pair(noise, noise + other, sample_rate, [metric]).failures
+    if failures:
+        raise ValueError(f"best_metric {metric!r} cannot be computed: {failures[metric]}")
 
 
 def choose_rows(

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from wavcube.brains.enhancement_recipe import gains
+from wavcube.brains.latent_evaluation import check_best_metric
 from wavcube.brains.latent_report import Resynthesis, write_samples
 from wavcube.brains.run_data import embedded_corpus
 from wavcube.brains.several import global_batch_size
@@ -111,8 +112,9 @@ class SeparationRecipe(TaskRecipe):
         return hparams["separator"](hparams["representation"]["module"], hparams["head"])
 
     def check(self) -> None:
-        """Refuse bad counts, and to draw samples without matplotlib."""
+        """Refuse bad counts, a best_metric that fails, and to draw without matplotlib."""
         super().check()
+        check_best_metric(self.hparams["best_metric"], self.model.sample_rate)
         require_matplotlib()
 
     def datasets(self) -> tuple[Dataset, Dataset]:
