@@ -49,9 +49,7 @@ class WarmupCosine(LambdaLR):
     [4.0, 8.0, 8.0, 4.0, 0.0]
     """
 
-    def __init__(
-        self, optimizer: Optimizer, warmup: int, updates: int, falls: bool = True
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, warmup: int, updates: int, falls: bool = True) -> None:
         if not 0 <= warmup <= updates or updates < 1:
             raise ValueError(f"a warm-up of {warmup} does not fit into {updates} updates")
         self.warmup, self.updates, self.falls = warmup, updates, falls
