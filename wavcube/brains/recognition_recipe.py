@@ -26,6 +26,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.splits import describe_split
 from wavcube.data.tokens import TextTokens, find_too_short, read_text, train_tokens
 from wavcube.data.transcribed import TranscribedDataset
+from wavcube.data.transcripts import place_of
 from wavcube.lobes.heads.recognizer import RecognitionModel
 from wavcube.metrics import Summary
 from wavcube.release.build import build
@@ -68,16 +69,16 @@ class RecognitionRecipe(TaskRecipe):
                 raise ValueError(f"{pretrained} has no tokenizer: it is no recogniser's release")
             self.tokens = TextTokens(pretrained)
         else:
-            where = self.folder / "manifests"
+            source = hparams["data_folder"]
             lines = (
-                [row.wrd for row in _transcribed(self.rows["train"], where / "train.csv")]
+                [row.wrd for row in _transcribed(self.rows["train"], source)]
                 if text is None
                 else read_text(text)
             )
             kind, size = hparams["token_kind"], hparams["vocab_size"]
             self.tokens = train_tokens(lines, self.folder / "tokens", kind, size)
         self.labels = {
-            part: self.tokens.encode_rows(rows, str(self.folder / "manifests" / f"{part}.csv"))
+            part: self.tokens.encode_rows(rows, partial(place_of, source=hparams["data_folder"]))
             for part, rows in self.rows.items()
         }
 
@@ -273,13 +274,13 @@ def write_alignments(folder: Path, label: str, errors: Mapping[str, ErrorRateSta
             stats.write_stats(file)
 
 
-def _transcribed(rows: Sequence[Utterance], where: Path) -> Sequence[Utterance]:
+def _transcribed(rows: Sequence[Utterance], source: str | None) -> Sequence[Utterance]:
     if not any(row.wrd.strip() for row in rows):
         raise ValueError(
-            f"{where}: no row has a transcript: give a CSV with the column 'wrd', or a folder with "
-            "a .txt file beside every audio file"
+            f"{source}: no row has a transcript: give a CSV with the column 'wrd', or a folder "
+            "with a .txt file beside every audio file"
         )
-    for number, row in enumerate(rows, start=1):
+    for row in rows:
         if not row.wrd.strip():
-            raise ValueError(f"{where}, row {number} ({row.ID}): the transcript is empty")
+            raise ValueError(f"{place_of(row, source)}: the transcript is empty")
     return rows

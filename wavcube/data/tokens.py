@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
@@ -67,15 +67,13 @@ class TextTokens:
         """Spelling of every label, the blank's first; "▁" stands for a word's boundary."""
         return [self._pieces.id_to_piece(label) for label in range(len(self))]
 
-    def encode(self, text: str, place: str = "text") -> list[int]:
+    def encode(self, text: str) -> list[int]:
         """Turn text into labels.
 
         Parameters
         ----------
         text : str
             A transcript.
-        place : str
-            Where it stands, for the error.
 
         Returns
         -------
@@ -88,27 +86,29 @@ class TextTokens:
             If it is empty, or holds a character outside of the vocabulary.
         """
         if not text.strip():
-            raise ValueError(f"{place}: the transcript is empty")
+            raise ValueError("the transcript is empty")
         labels = self._pieces.encode_as_ids(text)
         if BLANK in labels:
             pieces = zip(self._pieces.encode_as_pieces(text), labels, strict=True)
             unknown = "".join(piece for piece, label in pieces if label == BLANK)
             some = " ".join(sorted(set(unknown) - {"▁"})[:SHOWN])
             raise ValueError(
-                f"{place}: {some} not in the vocabulary of {self.path}: correct {text!r}, or train "
+                f"{some} not in the vocabulary of {self.path}: correct {text!r}, or train "
                 "the tokens on text that has it"
             )
         return labels
 
-    def encode_rows(self, rows: Sequence[Utterance], place: str) -> dict[str, list[int]]:
+    def encode_rows(
+        self, rows: Sequence[Utterance], place: Callable[[Utterance], str]
+    ) -> dict[str, list[int]]:
         """Turn a manifest's transcripts into labels.
 
         Parameters
         ----------
         rows : sequence of Utterance
             Of a manifest.
-        place : str
-            The manifest, for the error, which adds row and ID.
+        place : callable
+            Says for an error where a row's transcript stands.
 
         Returns
         -------
@@ -120,10 +120,13 @@ class TextTokens:
         ValueError
             See :meth:`encode`.
         """
-        return {
-            row.ID: self.encode(row.wrd, f"{place}, row {number} ({row.ID}), column 'wrd'")
-            for number, row in enumerate(rows, start=1)
-        }
+        labels = {}
+        for row in rows:
+            try:
+                labels[row.ID] = self.encode(row.wrd)
+            except ValueError as error:
+                raise ValueError(f"{place(row)}: {error}") from error
+        return labels
 
     def decode(self, labels: Sequence[int]) -> str:
         """Turn labels, blanks and repeats removed, into text."""

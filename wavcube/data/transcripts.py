@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from wavcube.data.manifest import Utterance
 from wavcube.data.splits import hold_back_utterances
 
-__all__ = ["read_transcripts", "read_transcripts_beside", "split_by_speaker"]
+__all__ = ["place_of", "read_transcripts", "read_transcripts_beside", "split_by_speaker"]
 
 
 def read_transcripts(path: str | Path) -> dict[str, str]:
@@ -95,6 +96,38 @@ def _read_beside(row: Utterance, listed: dict[Path, dict[str, str]]) -> str:
         return " ".join(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8: {error}") from error
+
+
+def place_of(row: Utterance, source: str | Path | None) -> str:
+    r"""Say where the user finds the transcript of a row.
+
+    Parameters
+    ----------
+    row : Utterance
+        Of a manifest.
+    source : str or Path, optional
+        What the user gave: a CSV, or a folder.
+
+    Returns
+    -------
+    str
+        Its row in the CSV; otherwise its audio file, beside which the text lies.
+
+    Examples
+    --------
+    >>> table = getfixture("tmp_path") / "mine.csv"
+    >>> _ = table.write_text("wav,wrd\na.wav,ONE\nb.wav,\n")
+    >>> place_of(Utterance("b", 1.0, "b.wav"), table).rpartition("/")[2]
+    "mine.csv, row 2 (b), column 'wrd'"
+    >>> place_of(Utterance("b", 1.0, "my/b.wav"), "my")
+    'the text of my/b.wav'
+    """
+    if source is not None and Path(source).is_file():
+        with Path(source).open(newline="", encoding="utf-8-sig") as file:
+            for number, own in enumerate(csv.DictReader(file), start=1):
+                if row.ID in (own.get("ID"), Path(own.get("wav") or "").stem):
+                    return f"{source}, row {number} ({row.ID}), column 'wrd'"
+    return f"the text of {row.wav}"
 
 
 def split_by_speaker(
