@@ -201,6 +201,7 @@ def test_every_key_of_the_yaml_is_used(repository, name):
     recipes = repository / "recipes"
     readers = [
         recipes / "VCTK" / "train_enhancement.py",
+        recipes / "VCTK" / "vctk_prepare.py",
         recipes / "LibriSpeech" / "librispeech_prepare.py",
     ]
     code = "".join(p.read_text() for p in [*readers, *(brains / f"{n}.py" for n in names)])

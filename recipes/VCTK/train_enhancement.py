@@ -16,7 +16,7 @@ import csv
 import sys
 from pathlib import Path
 
-from vctk_prepare import is_vctk, prepare_vctk
+from vctk_prepare import embedded_vctk, further_folders, is_vctk, prepare_vctk
 from voicebank_prepare import is_voicebank, prepare_voicebank
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "LibriSpeech"))
@@ -25,7 +25,7 @@ import librispeech_prepare
 from wavcube.brains.enhancement import EnhancementBrain
 from wavcube.brains.enhancement_recipe import EnhancementRecipe
 from wavcube.brains.usage import show
-from wavcube.data.embedded import default_cache_folder, embedded_speakers, make_embedded_vctk
+from wavcube.data.embedded import embedded_speakers
 from wavcube.data.further import further_speech
 from wavcube.data.manifest import read_manifest
 from wavcube.data.pairs import pair_up, prepare_own_pairs, read_pairs
@@ -62,11 +62,9 @@ class Recipe(EnhancementRecipe):
         self.gather_noises()
         manifests = self.prepare_clean(source, out, limits)
         rows = {role: read_manifest(path, root) for role, path in manifests.items()}
-        further = list(hparams["training_folders"])
-        if hparams["add_embedded"] and hparams["data_folder"] is not None:
-            train = embedded_speakers("train", hparams["embedded"]["train_voices"])
-            further += [self.embedded_vctk() / "wav48_silence_trimmed" / name for name in train]
-        rows["train"] += further_speech(further, rows["valid"] + rows["test"], **limits)
+        rows["train"] += further_speech(
+            further_folders(hparams), rows["valid"] + rows["test"], **limits
+        )
         return rows
 
     def find_source(self):
@@ -74,12 +72,7 @@ class Recipe(EnhancementRecipe):
         if self.hparams["data_folder"] is not None:
             return Path(self.hparams["data_folder"])
         show("no --data_folder: training on speech and noise that the package makes itself")
-        return self.embedded_vctk()
-
-    def embedded_vctk(self):
-        """Make the speech of the package's own, or find it in the cache."""
-        cache = self.hparams["embedded_folder"] or default_cache_folder()
-        return make_embedded_vctk(cache, **self.hparams["embedded"])
+        return embedded_vctk(self.hparams)
 
     def prepare_voicebank(self, source, out, limits):
         """Write the manifests of pairs, with the speakers that the YAML holds back, if any."""

@@ -14,12 +14,12 @@ interrupted, and evaluates one that was finished.
 import sys
 from pathlib import Path
 
-from vctk_prepare import is_vctk, prepare_vctk
+from vctk_prepare import embedded_vctk, further_folders, is_vctk, prepare_vctk
 
 from wavcube.brains.conversion import ConversionBrain
 from wavcube.brains.conversion_recipe import ConversionRecipe
 from wavcube.brains.usage import show
-from wavcube.data.embedded import default_cache_folder, embedded_speakers, make_embedded_vctk
+from wavcube.data.embedded import embedded_speakers
 from wavcube.data.manifest import read_manifest
 from wavcube.data.own_voices import further_voices, prepare_own_voices
 from wavcube.data.prepare import check_same_data
@@ -41,7 +41,7 @@ class Recipe(ConversionRecipe):
         own, limits = hparams["data_folder"], {"max_bad_fraction": hparams["max_bad_fraction"]}
         if own is None:
             show("no --data_folder: training on speech that the package makes itself")
-        source = self.embedded_vctk() if own is None else Path(own)
+        source = embedded_vctk(hparams) if own is None else Path(own)
         if is_vctk(source):
             chosen = {"microphone": hparams["microphone"], **self.held_back()}
             manifests = prepare_vctk(source, out, **chosen, **limits)
@@ -51,17 +51,10 @@ class Recipe(ConversionRecipe):
             manifests = prepare_own_voices(source, out, **chosen, **limits)
         root = source if source.is_dir() else source.parent
         rows = {role: read_manifest(path, root) for role, path in manifests.items()}
-        further = list(hparams["training_folders"])
-        if hparams["add_embedded"] and own is not None:
-            train = embedded_speakers("train", hparams["embedded"]["train_voices"])
-            further += [self.embedded_vctk() / "wav48_silence_trimmed" / name for name in train]
-        rows["train"] += further_voices(further, rows["valid"] + rows["test"], **limits)
+        rows["train"] += further_voices(
+            further_folders(hparams), rows["valid"] + rows["test"], **limits
+        )
         return rows
-
-    def embedded_vctk(self):
-        """Make the speech of the package's own, or find it in the cache."""
-        cache = self.hparams["embedded_folder"] or default_cache_folder()
-        return make_embedded_vctk(cache, **self.hparams["embedded"])
 
     def held_back(self):
         """Give VCTK's speakers of validation and test, or the embedded corpus's."""

@@ -9,10 +9,11 @@ cloning toolkit", https://doi.org/10.7488/ds/2645. Version 0.80 has `wav48/p225/
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from wavcube.data.embedded import default_cache_folder, embedded_speakers, make_embedded_vctk
 from wavcube.data.manifest import Utterance
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import check_files, find_audio
@@ -157,3 +158,19 @@ def check_speakers(chosen: dict[str, list[str]], rows: Sequence[Utterance]) -> N
         raise ValueError(f"speakers {', '.join(both)} are in valid_speakers and test_speakers")
     if len(known) == len(set(chosen["valid"]) | set(chosen["test"])):
         raise ValueError(f"nobody is left to train on: all of {', '.join(known)} are held back")
+
+
+def embedded_vctk(hparams: Mapping[str, Any]) -> Path:
+    """Make the package's own speech in VCTK's layout, or find it in the cache."""
+    cache = hparams["embedded_folder"] or default_cache_folder()
+    return make_embedded_vctk(cache, **hparams["embedded"])
+
+
+def further_folders(hparams: Mapping[str, Any]) -> list[str | Path]:
+    """List what a recipe trains on beside its corpus, a folder for each embedded speaker."""
+    further = list(hparams["training_folders"])
+    if hparams["add_embedded"] and hparams["data_folder"] is not None:
+        spoken = embedded_vctk(hparams) / AUDIO_FOLDERS[0]
+        names = embedded_speakers("train", hparams["embedded"]["train_voices"])
+        further += [spoken / name for name in names]
+    return further

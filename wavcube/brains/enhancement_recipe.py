@@ -77,7 +77,8 @@ class EnhancementRecipe(TaskRecipe):
     def check(self) -> None:
         """Refuse bad counts, a best_metric that fails, and to draw without matplotlib."""
         super().check()
-        check_best_metric(self.hparams["best_metric"], self.model.sample_rate)
+        measured = self.brain_class.SCORES
+        check_best_metric(self.hparams["best_metric"], measured, self.model.sample_rate)
         require_matplotlib()
 
     def datasets(self) -> tuple[Dataset, Dataset]:

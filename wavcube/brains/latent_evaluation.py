@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def check_counts(hparams: Mapping[str, Any]) -> None:
             raise ValueError(f"{key} is {hparams[key]}: give 1 or more")
 
 
-def check_best_metric(metric: str, sample_rate: int) -> None:
+def check_best_metric(metric: str, measured: Container[str], sample_rate: int) -> None:
     """Refuse to choose the best checkpoint by a metric that cannot be computed.
 
     It is tried on noise: its package may be missing, or it may need a higher rate.
@@ -76,7 +76,9 @@ def check_best_metric(metric: str, sample_rate: int) -> None:
     Parameters
     ----------
     metric : str
-        A key of ``wavcube.metrics.METRICS``; any other name is left to the task.
+        A key of ``wavcube.metrics.METRICS``; any other name is left to the Brain.
+    measured : container of str
+        What the Brain's validation measures; it refuses others itself.
     sample_rate : int
         Of the model, in Hz.
 
@@ -87,12 +89,12 @@ def check_best_metric(metric: str, sample_rate: int) -> None:
 
     Examples
     --------
-    >>> check_best_metric("pesq_wb", 8000)
+    >>> check_best_metric("pesq_wb", ["pesq_wb"], 8000)
     Traceback (most recent call last):
     ...
     ValueError: best_metric 'pesq_wb' cannot be computed: PESQ-WB needs 16000 Hz, the reference ...
     """
-    if metric not in METRICS:
+    if metric not in METRICS or metric not in measured:
         return
     noise, other = np.random.default_rng(0).normal(0.0, 0.1, (2, 2 * sample_rate))
     failures = score_pair(noise, noise + other, sample_rate, [metric]).failures
