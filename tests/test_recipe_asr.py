@@ -12,6 +12,8 @@ from task_runs import TaskRun, scores
 from wavcube.brains.recognition_recipe import with_new_tokens
 from wavcube.cli import main as cli
 from wavcube.data.audio import write_audio
+from wavcube.data.manifest import Utterance
+from wavcube.data.transcripts import place_of
 from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeASR
 from wavcube.representations import LatentRepresentation
@@ -225,6 +227,13 @@ def test_mistakes_in_a_table_name_their_row(recipe, speech, capsys, tmp_path, ch
 )
 def test_mistakes_end_with_one_line(recipe, speech, capsys, arguments, message):
     assert re.search(message, recipe.refusal(capsys, f"--data_folder={speech}", *arguments))
+
+
+def test_a_row_is_found_by_its_id_and_not_by_the_name_of_another_file(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("ID,wav,wrd\na,b.wav,ONE\nb,a.wav,\n")
+    place = place_of(Utterance("b", 1.0, "a.wav"), table)
+    assert place == f"{table}, row 2 (b), column 'wrd'"
 
 
 def test_speech_too_short_for_its_text_is_counted_and_refused(recipe, speech, capsys):

@@ -119,6 +119,27 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+def remove_drafts(folder: str | Path) -> None:
+    """Remove the unfinished files that killed processes have left in a folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+        To which no other process writes meanwhile. Unfinished folders in it stay.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / ".a.partial-1.tar").touch()
+    >>> remove_drafts(folder)
+    >>> list(folder.iterdir())
+    []
+    """
+    for draft in Path(folder).glob(".*.partial-*"):
+        if not draft.is_dir():
+            draft.unlink(missing_ok=True)
+
+
 def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
     """Write a whole file, it and its name synced to the disk, or nothing.
 

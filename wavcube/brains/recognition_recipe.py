@@ -63,13 +63,13 @@ class RecognitionRecipe(TaskRecipe):
             If a transcript is empty or holds what no token spells.
         """
         hparams, text = self.hparams, self.hparams["vocabulary"]
+        source = hparams["data_folder"]
         if pretrained is not None and text is None:
             names = [name for name in further_files(pretrained) if name.endswith(".model")]
             if not names:
                 raise ValueError(f"{pretrained} has no tokenizer: it is no recogniser's release")
             self.tokens = TextTokens(pretrained)
         else:
-            source = hparams["data_folder"]
             lines = (
                 [row.wrd for row in _transcribed(self.rows["train"], source)]
                 if text is None
@@ -78,7 +78,7 @@ class RecognitionRecipe(TaskRecipe):
             kind, size = hparams["token_kind"], hparams["vocab_size"]
             self.tokens = train_tokens(lines, self.folder / "tokens", kind, size)
         self.labels = {
-            part: self.tokens.encode_rows(rows, partial(place_of, source=hparams["data_folder"]))
+            part: self.tokens.encode_rows(rows, partial(place_of, source=source))
             for part, rows in self.rows.items()
         }
 
@@ -200,13 +200,11 @@ def with_new_tokens(released: RecognitionModel, num_tokens: int) -> RecognitionM
     RecognitionModel
         With the representation itself, and a copy of the rest of the head.
     """
-    config = release_config(released)
-    config["head"]["num_tokens"] = num_tokens
-    model = build(config)
-    model.representation = released.representation  # which may be one that is fine-tuned
-    kept = {k: v for k, v in released.state_dict().items() if not k.startswith("head.output.")}
-    model.load_state_dict({**model.state_dict(), **kept})
-    return model
+    head = build({**release_config(released)["head"], "num_tokens": num_tokens})
+    known = released.head.state_dict().items()
+    kept = {name: value for name, value in known if not name.startswith("output.")}
+    head.load_state_dict({**head.state_dict(), **kept})
+    return RecognitionModel(released.representation, head)
 
 
 def read_waveform(row: Utterance, sample_rate: int) -> dict[str, Tensor]:

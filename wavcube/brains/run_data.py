@@ -20,10 +20,7 @@ __all__ = ["embedded_corpus", "prepare_rows"]
 # what chooses the speech: a run goes on with the same only
 DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded_minutes")
 # and what divides it, in the recipes that let the user: who was trained on is not tested on
-SPLIT_KEYS = (
-    *("train_splits", "valid_splits", "test_splits"),
-    *("held_back_speakers", "test_speakers"),
-)
+SPLIT_KEYS = ("train_splits", "valid_splits", "test_splits", "held_back_speakers", "test_speakers")
 
 Prepare = Callable[[Path, Path, Mapping[str, Any]], Mapping[str, Path]]
 

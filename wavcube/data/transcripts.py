@@ -125,7 +125,7 @@ def place_of(row: Utterance, source: str | Path | None) -> str:
     if source is not None and Path(source).is_file():
         with Path(source).open(newline="", encoding="utf-8-sig") as file:
             for number, own in enumerate(csv.DictReader(file), start=1):
-                if row.ID in (own.get("ID"), Path(own.get("wav") or "").stem):
+                if row.ID == own.get("ID", Path(own.get("wav") or "").stem).strip():
                     return f"{source}, row {number} ({row.ID}), column 'wrd'"
     return f"the text of {row.wav}"
 

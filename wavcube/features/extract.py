@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from wavcube.atomic import remove_drafts
 from wavcube.claims import claimed
 from wavcube.data.segments import Segments
 from wavcube.features.engines import Engine, Processes
@@ -150,8 +151,7 @@ def _claimed(folder: Path, description: Description) -> Iterator[None]:
         _check_free(folder, description)  # a job that was faster may be over by now
         if not (folder / JOB).is_file():
             description.save(folder)
-        for draft in (folder / SHARDS).glob(".*.partial-*"):
-            draft.unlink(missing_ok=True)  # of a killed job, whose workers may just be ending
+        remove_drafts(folder / SHARDS)  # of a killed job, whose workers may just be ending
         yield
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import soundfile
 from tqdm import tqdm
 
-from wavcube.atomic import atomic_file, sync, write_atomically
+from wavcube.atomic import atomic_file, remove_drafts, sync, write_atomically
 from wavcube.claims import claimed
 from wavcube.data.segments.ahead import map_ahead
 from wavcube.data.segments.audio import open_segment
@@ -115,9 +115,7 @@ def write_shards(
     facts = {**segments.facts(), "rows_per_shard": rows_per_shard}
     _check_free(out)
     with claimed(out):
-        for draft in out.glob(".*.partial-*"):  # of a killed job
-            if draft.is_file():
-                draft.unlink()
+        remove_drafts(out)  # of a killed job
         journal = _Journal(out, facts)
         _write_missing(segments, journal, rows_per_shard, max_bad_fraction, progress)
         with BadList(out / "bad.csv") as bad:
