@@ -34,9 +34,9 @@ setup(
     packages=find_packages(include=["wavcube", "wavcube.*"]),
     package_data={"wavcube": ["pretrained/*/*"]},
     install_requires=[
-        # torchaudio 2.11 is the last release, and refuses to be imported beside another torch
+        # one pair: torchaudio 2.11.1 needs symbols that torch 2.11 does not have, 2.11.0 refuses another torch
         "torch==2.11.*",
-        "torchaudio==2.11.*",
+        "torchaudio==2.11.0",
         "speechbrain>=1.1.2",
         "hyperpyyaml",
         "transformers>=5",
