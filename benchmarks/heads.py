@@ -67,6 +67,8 @@ ENHANCEMENT = ("PESQ-WB gain [MOS]", "STOI gain", "SI-SDR gain [dB]")
 SEPARATION = ("SI-SDR gain [dB]", "STOI gain", "PESQ-WB gain [MOS]")
 LATENT = ("wavcube",)
 FEATURES_ALONE = ("--with_spectrum=False",)
+# of the other separators, whose updates cost more
+SAME_BATCHES = "--batch_size=4"
 ENHANCE, SEPARATE = "VCTK/train_enhancement.py", "Libri2Mix/train_separation.py"
 HEADS = {
     "recognition": Head(
@@ -77,7 +79,7 @@ HEADS = {
     ),
     "enhancement, latent": Head(ENHANCE, "enhancement_latent.yaml", "latent", ENHANCEMENT, LATENT),
     "separation, mask": Head(
-        SEPARATE, "separation.yaml", "mask", SEPARATION, options=FEATURES_ALONE
+        SEPARATE, "separation.yaml", "mask", SEPARATION, options=(*FEATURES_ALONE, SAME_BATCHES)
     ),
     "separation, latent": Head(SEPARATE, "separation_latent.yaml", "latent", SEPARATION, LATENT),
     "separation, Conv-TasNet": Head(

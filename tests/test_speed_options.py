@@ -48,19 +48,25 @@ def test_onednn_s_linear_equals_torch_s():
         torch.testing.assert_close(unbiased(x), x @ unbiased.weight.t(), atol=1e-5, rtol=1e-5)
 
 
+# one head at a time and its queries in blocks, the last of them short; two heads and one, whole
+@pytest.mark.parametrize(("most", "fewest"), [(1, 30), (2 * 2 * 100 * 100, 256)])
 @pytest.mark.parametrize("padded", [False, True])
-def test_blocks_of_queries_equal_the_full_matrix(monkeypatch, padded):
-    biases, gate = torch.randn(2, 199), torch.rand(2, 2, 100, 1)
+def test_groups_of_heads_and_blocks_of_queries_equal_the_full_matrix(
+    monkeypatch, padded, most, fewest
+):
+    biases, gate = torch.randn(3, 199), torch.rand(2, 3, 100, 1)
     mask = torch.arange(100)[None] < torch.tensor([[100], [60]]) if padded else None
-    heads = torch.randn(3, 2, 2, 100, 8)
+    heads = torch.randn(3, 2, 3, 100, 8)
     full = GlobalAttention(biases, mask)
     assert full.bias is not None
     expected = full(*heads, gate)
-    monkeypatch.setattr("wavcube.lobes.relative_attention.MOST_BIASES_CPU", 1)
+    monkeypatch.setattr("wavcube.lobes.relative_attention.MOST_BIASES_CPU", most)
+    monkeypatch.setattr("wavcube.lobes.relative_attention.FEWEST_QUERIES", fewest)
     with torch.no_grad():
-        blocked = GlobalAttention(biases, mask)
-        assert blocked.bias is None
-        torch.testing.assert_close(blocked(*heads, gate), expected, atol=1e-5, rtol=1e-5)
+        pieces = GlobalAttention(biases, mask)
+        assert pieces.bias is None
+        torch.testing.assert_close(pieces(*heads, gate), expected, atol=1e-5, rtol=1e-5)
+        assert pieces.scratch.numel() < full.bias.numel() * 2
 
 
 def test_a_front_end_in_pieces_equals_the_whole():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from wavcube.losses import discriminator_hinge, feature_matching, generator_hinge
 
@@ -31,7 +31,7 @@ class AdversarialLosses:
 
 
 class Discriminators(nn.ModuleDict):
-    """Discriminators by name, judging real and generated speech in one pass.
+    """Discriminators by name, judging real and generated speech once each.
 
     One graph serves both sides: its losses must be sent backward to the parameters of their own
     side only, as :class:`~wavcube.brains.optimizers.OptimizerSet` does. The terms of the families
@@ -67,28 +67,22 @@ class Discriminators(nn.ModuleDict):
         AdversarialLosses
             The losses of both sides.
         """
-        both = torch.cat([real, generated])
         by_family = []
-        for discriminator in self.values():
-            scores, maps = discriminator(both)
-            real_scores, fake_scores = _halves(scores)
-            pairs = [_halves(family) for family in maps]
-            real_maps, fake_maps = zip(*pairs, strict=True)
-            by_family.append(
-                AdversarialLosses(
-                    discriminator_hinge(real_scores, fake_scores),
-                    generator_hinge(fake_scores),
-                    feature_matching(real_maps, fake_maps),
+        # the normed weights are made once for both
+        with parametrize.cached():
+            for discriminator in self.values():
+                # not as one batch: the generator's gradient would go back through real speech, too
+                real_scores, real_maps = discriminator(real)
+                fake_scores, fake_maps = discriminator(generated)
+                by_family.append(
+                    AdversarialLosses(
+                        discriminator_hinge(real_scores, fake_scores),
+                        generator_hinge(fake_scores),
+                        feature_matching(real_maps, fake_maps),
+                    )
                 )
-            )
         return AdversarialLosses(
             sum(one.discriminator for one in by_family),
             sum(one.adversarial for one in by_family),
             sum(one.feature_matching for one in by_family),
         )
-
-
-def _halves(tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Split each tensor of a doubled batch into its real and its generated half."""
-    pairs = [tensor.chunk(2) for tensor in tensors]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]

@@ -179,7 +179,8 @@ class LatentBrain(GuardedBrain):
             losses["discriminator"] = self.settings.discriminator_weight * judged.discriminator
             self.note({"discriminator": judged.discriminator})
         self.note(terms)
-        return {**losses, "generator": weighted_sum(terms, weights)}
+        # the generator's goes back first, through half of the graph: the other frees all it passes
+        return {"generator": weighted_sum(terms, weights), **losses}
 
     @torch.no_grad()
     def target(self, predictions: CodecOutput, wavs: Tensor, samples: Tensor) -> Tensor | None:

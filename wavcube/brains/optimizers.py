@@ -109,7 +109,7 @@ class OptimizerSet:
         stepped = losses_finite and not infinite
         if stepped:
             for name in gradients:
-                if self.max_grad_norm >= 0:
+                if 0 <= self.max_grad_norm < self.norms[name]:
                     parameters = self._parameters(name)
                     clip_grads_with_norm_(parameters, self.max_grad_norm, totals[name])
                 self.optimizers[name].step()

@@ -16,8 +16,9 @@ from wavcube.lobes.local_attention import LocalAttention
 from wavcube.lobes.modes import is_plain_inference
 
 # gated biases that are made at once: what stays in a CPU's cache, and what a GPU has room for
-MOST_BIASES_CPU, MOST_BIASES_GPU = 2**21, 2**26
-FEWEST_QUERIES = 32
+MOST_BIASES_CPU, MOST_BIASES_GPU = 2**22, 2**26
+# torch's kernel is slow on few queries: half as fast on 64 as on 800
+FEWEST_QUERIES = 256
 
 #: (query, key, value, gate) to the weighted values: `[B, H, N, D]` three times and `[B, H, N, 1]`
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -31,8 +32,9 @@ def _by_distance(biases: Tensor, distance: Tensor) -> Tensor:
 class GlobalAttention:
     """Every query sees every key.
 
-    Where no gradient is wanted queries go in blocks, so that no N x N matrix exists: memory grows
-    with N alone, and what is read stays in the cache.
+    Where no gradient is wanted heads go in groups, and their queries in blocks where there are many:
+    no N x N matrix of all heads exists, memory grows with N alone, and the gated biases stay in the
+    cache.
 
     Parameters
     ----------
@@ -53,6 +55,7 @@ class GlobalAttention:
         self.hidden = None if mask is None else ~mask[:, None, None, :]
         # row r of the view belongs to query N - 1 - r: biases[r : r + N]
         self.reversed_rows = biases.unfold(1, self.frames, 1)
+        self.scratch: Tensor | None = None
         self.bias = None if is_plain_inference() else self._all_rows(biases)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, gate: Tensor) -> Tensor:
@@ -73,24 +76,37 @@ class GlobalAttention:
         if self.bias is not None:
             return self._attend(query, key, value, gate * self.bias)
         query, gate = query.flip(2), gate.flip(2)
-        size = self._block(query)
-        blocks = [
-            self._attend(q, key, value, g * self.reversed_rows[:, start : start + size])
-            for start, q, g in zip(
-                range(0, self.frames, size), query.split(size, 2), gate.split(size, 2), strict=True
-            )
-        ]
-        return torch.cat(blocks, 2).flip(2)
+        heads, size = self._piece(query)
+        # as the kernel lays it out, so that joining the heads copies nothing
+        out = torch.empty_like(query.transpose(1, 2)).transpose(1, 2)
+        for head in range(0, query.shape[1], heads):
+            some = slice(head, head + heads)
+            for start in range(0, self.frames, size):
+                rows = slice(start, start + size)
+                bias = self._gated(gate[:, some, rows], self.reversed_rows[some, rows])
+                out[:, some, rows] = self._attend(
+                    query[:, some, rows], key[:, some], value[:, some], bias
+                )
+        return out.flip(2)
+
+    def _gated(self, gate: Tensor, rows: Tensor) -> Tensor:
+        """Multiply in memory that is taken once: asking the system for it costs as much again."""
+        shape = gate.shape[:3] + rows.shape[2:]
+        if self.scratch is None or self.scratch.numel() < shape.numel():
+            self.scratch = rows.new_empty(shape.numel())
+        return torch.mul(gate, rows, out=self.scratch[: shape.numel()].view(shape))
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         if self.hidden is not None:
             bias = bias.masked_fill(self.hidden, float("-inf"))
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
 
-    def _block(self, query: Tensor) -> int:
-        """Choose how many queries attend at once."""
+    def _piece(self, query: Tensor) -> tuple[int, int]:
+        """Choose how many heads, and how many of their queries, attend at once."""
         most = MOST_BIASES_CPU if query.device.type == "cpu" else MOST_BIASES_GPU
-        return max(FEWEST_QUERIES, most // (query.shape[0] * query.shape[1] * self.frames))
+        row = query.shape[0] * self.frames
+        heads = min(query.shape[1], max(1, most // (row * self.frames)))
+        return heads, min(self.frames, max(FEWEST_QUERIES, most // (row * heads)))
 
     def _all_rows(self, biases: Tensor) -> Tensor:
         position = torch.arange(self.frames, device=biases.device)
