@@ -32,7 +32,7 @@ def _by_distance(biases: Tensor, distance: Tensor) -> Tensor:
 class GlobalAttention:
     """Every query sees every key.
 
-    Where no gradient is wanted heads go in groups, and their queries in blocks where there are many:
+    Where no gradient is wanted heads go in groups, and their queries in blocks if there are many:
     no N x N matrix of all heads exists, memory grows with N alone, and the gated biases stay in the
     cache.
 
