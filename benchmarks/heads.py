@@ -40,6 +40,8 @@ class Head:
         It is trained on; "-" for a head that has none.
     options : tuple of str
         Further ones of the command.
+    shares_cache : bool
+        Whether runs read each other's stored representations.
     """
 
     script: str
@@ -48,6 +50,7 @@ class Head:
     columns: tuple[str, ...]
     representations: tuple[str, ...] = REPRESENTATIONS
     options: tuple[str, ...] = ()
+    shares_cache: bool = False
 
     def command(self, representation: str, seed: int, folder: Path) -> list[str]:
         """Give the command of one run."""
@@ -59,6 +62,7 @@ class Head:
             f"--seed={seed}",
             f"--output_folder={folder}",
             *([] if representation == "-" else [chosen]),
+            *([f"--cache_folder={folder.parent / 'cache'}"] if self.shares_cache else []),
             *self.options,
         ]
 
@@ -72,7 +76,11 @@ SAME_BATCHES = "--batch_size=4"
 ENHANCE, SEPARATE = "VCTK/train_enhancement.py", "Libri2Mix/train_separation.py"
 HEADS = {
     "recognition": Head(
-        "LibriSpeech/train_asr.py", "asr.yaml", "recognition", ("WER [%] ↓", "CER [%] ↓")
+        "LibriSpeech/train_asr.py",
+        "asr.yaml",
+        "recognition",
+        ("WER [%] ↓", "CER [%] ↓"),
+        shares_cache=True,
     ),
     "enhancement, mask": Head(
         ENHANCE, "enhancement.yaml", "mask", ENHANCEMENT, options=FEATURES_ALONE
