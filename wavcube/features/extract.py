@@ -18,7 +18,7 @@ from wavcube.features.folder import FeatureFolder
 from wavcube.features.index import write_index
 from wavcube.features.layout import INDEX, JOB, SHARDS, Description, Form, shard_path
 from wavcube.features.shards import Bad, ShardRecord
-from wavcube.features.sources import hash_segments, open_source
+from wavcube.features.sources import open_source
 from wavcube.features.worker import Task
 from wavcube.representations import LatentRepresentation, Representation
 
@@ -137,7 +137,7 @@ def _describe(
         sample_rate=representation.sample_rate,
         hop=representation.hop,
         shape=(dim,) if states == 1 else (states, dim),
-        manifest_hash=hash_segments(segments, progress),
+        manifest_hash=segments.content_hash,
         num_segments=len(segments),
         form=form,
     )
