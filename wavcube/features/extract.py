@@ -163,6 +163,8 @@ def _check_free(folder: Path, description: Description) -> None:
     if JOB not in content:
         raise ValueError(f"{folder} holds something else ({content[0]}): choose a new folder")
     if differences := description.differences(Description.load(folder)):
+        if all(each.startswith("manifest_hash ") for each in differences):
+            differences.append("or an earlier version, which hashed other things, has begun it")
         raise ValueError(
             f"{folder} holds features of another job ({'; '.join(differences)}): choose another "
             "folder, or remove it"
