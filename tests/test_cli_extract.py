@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from releases import full_disk, random_release, tree
 from wavcube import WavCube
 from wavcube.cli import main
 from wavcube.data.audio import write_audio
+from wavcube.data.segments.lines import LineRows
 from wavcube.features import FeatureFolder
 from wavcube.features.engines import worker_device
 from wavcube.testing import tone
@@ -121,6 +123,25 @@ def test_a_missing_or_broken_manifest_is_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "no audio" in fails(capsys, tmp_path / "empty", out)
     assert not out.exists()
+
+
+def test_another_recording_is_another_job_another_text_is_not(manifest, tmp_path, capsys):
+    options = ["--representation", "mel", "--device", "cpu"]
+    assert main(["extract", str(manifest), str(tmp_path / "out"), *options]) == 0
+    rows = manifest.read_text()
+    for changed, code in ((rows.replace("a.wav", "b.wav"), 2), (rows.replace("}", " }"), 0)):
+        manifest.write_text(changed)
+        shutil.rmtree(tmp_path / "speech.jsonl.index")
+        assert main(["extract", str(manifest), str(tmp_path / "out"), *options]) == code
+        said = capsys.readouterr().err
+        assert ("manifest_hash" in said) == ("or an earlier version" in said) == bool(code)
+
+
+def test_to_go_on_no_row_is_read(manifest, tmp_path, monkeypatch):
+    options = ["--representation", "mel", "--device", "cpu"]
+    assert main(["extract", str(manifest), str(tmp_path / "out"), *options]) == 0
+    monkeypatch.setattr(LineRows, "row", lambda *_: pytest.fail("a row was read"))
+    assert main(["extract", str(manifest), str(tmp_path / "out"), *options]) == 0
 
 
 def test_a_full_disk_is_one_line(manifest, source, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import signal
 from functools import partial
 
 import numpy as np
@@ -239,6 +241,40 @@ def test_crops_pass_over_what_cannot_be_read(segments, tmp_path, caplog):
         strict[0]
 
 
+class Dying(SegmentDataset):
+    """Its worker is killed, as by the system when memory is short, by the first batch with s7."""
+
+    marker = None
+
+    def __getitem__(self, number):
+        if number == 7 and self.marker is not None and self.marker.exists():
+            self.marker.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(number)
+
+
+def test_a_dead_worker_ends_the_run_which_then_goes_on(segments, tmp_path):
+    whole = listen(segments, tmp_path / "whole")
+    marker = tmp_path / "marker"
+    marker.touch()
+    batches = loader_of(segments).dataset.batches
+
+    def loader():
+        dataset = Dying(segments, RATE, batches)
+        dataset.marker = marker
+        return SegmentLoader(dataset, num_workers=1)
+
+    heard = []
+    with pytest.raises(RuntimeError, match=r"DataLoader worker"):
+        listen(segments, tmp_path / "killed", loader=loader(), heard=heard)
+    assert not marker.exists()
+    assert heard == whole[: len(heard)]
+    rest = listen(segments, tmp_path / "killed", loader=loader())
+    assert rest == whole[len(whole) - len(rest) :]
+    # the system's signal may come in the middle of an update, which is then made again
+    assert len(heard) + len(rest) - len(whole) in (0, 1)
+
+
 class Listener(GuardedBrain):
     """Notes down what it is given, and can be stopped."""
 
@@ -256,9 +292,9 @@ class Listener(GuardedBrain):
         return predictions.square().mean()
 
 
-def listen(segments, folder, stop_at=None):
+def listen(segments, folder, stop_at=None, loader=None, heard=None):
     torch.manual_seed(0)
-    loader = loader_of(segments)
+    loader = loader or loader_of(segments)
     brain = Listener(
         {"generator": torch.nn.Linear(1, 1)},
         partial(torch.optim.SGD, lr=0.01),
@@ -266,7 +302,7 @@ def listen(segments, folder, stop_at=None):
         checkpointer=AtomicCheckpointer(folder, {"loader": loader}),
         settings=TrainingSettings(updates=25, warmup=1),
     )
-    brain.heard, brain.stop_at = [], stop_at
+    brain.heard, brain.stop_at = [] if heard is None else heard, stop_at
     try:
         brain.fit(brain.epochs, loader)
     except KeyboardInterrupt:

@@ -6,9 +6,10 @@ import signal
 
 import pytest
 import torch
-from latent_brains import build, stage
+from latent_brains import build, stage, started
 from several_processes import in_processes
 from speechbrain import Stage
+from torch.nn.parallel import DistributedDataParallel
 from toy_brains import Numbers, same, toy, train, weights
 
 from wavcube.brains.collectives import gathered, same_everywhere
@@ -61,6 +62,25 @@ def test_two_processes_end_as_one_with_the_same_global_batch(tmp_path, corpus, n
         torch.testing.assert_close(first[part], alone[part], rtol=0, atol=1e-5)
     assert first["scores"].keys() == alone["scores"].keys()
     assert first["scores"] == pytest.approx(alone["scores"], rel=1e-6, abs=1e-6)
+
+
+def wrapped():
+    """Whether what trains and the teacher are wrapped, and unused parameters sought."""
+    brain = started(stage("stage 2"))
+    modules = [*brain.modules.values()]
+    return {
+        "modules": [isinstance(part, DistributedDataParallel) for part in modules],
+        "seeking": [part.find_unused_parameters for part in modules],
+        "teacher": [isinstance(part, DistributedDataParallel) for part in brain.teacher.modules()],
+    }
+
+
+def test_what_trains_is_wrapped_and_the_teacher_is_not(tmp_path):
+    first, second = in_processes(tmp_path, wrapped).results
+    assert first == second
+    assert first["modules"] == [True, True]
+    assert first["seeking"] == [False, False]
+    assert not any(first["teacher"])
 
 
 def run_toy(folder, dies=None, seed=0, shard=False, poison=()):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wavcube.disk_errors import naming
 from wavcube.leftovers import DRAFT, OLD, clear, hidden_name, restore
 
 
@@ -58,12 +59,13 @@ def atomic_folder(
     made = _make_parents(target)
     draft = hidden_name(target, DRAFT)
     try:
-        draft.mkdir()
-        yield draft
-        _sync_tree(draft)
-        _swap(draft, target)
-        sync(target.parent)
-        clear(target)
+        with naming(target):
+            draft.mkdir()
+            yield draft
+            _sync_tree(draft)
+            _swap(draft, target)
+            sync(target.parent)
+            clear(target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         _remove_empty(made)
@@ -111,8 +113,9 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     made = _make_parents(path)
     draft = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
-        yield draft
-        draft.replace(path)
+        with naming(path):
+            yield draft
+            draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         _remove_empty(made)
@@ -166,16 +169,12 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
     >>> path.read_bytes()
     b'text'
     """
-    try:
-        with atomic_file(path, overwrite=overwrite) as draft, draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with atomic_file(path, overwrite=overwrite) as draft, draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    with naming(path):
         sync(Path(path).absolute().parent)
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names none
 
 
 def check_apart(source: str | Path, target: str | Path) -> None:

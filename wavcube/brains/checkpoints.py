@@ -21,6 +21,7 @@ from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer, c
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from wavcube.atomic import sync
+from wavcube.disk_errors import naming
 
 logger = logging.getLogger(__name__)
 
@@ -119,13 +120,14 @@ class AtomicCheckpointer(Checkpointer):
             if hasattr(recoverable, "gather_state"):  # every process has a part of it
                 recoverable.gather_state()
         try:
-            # The parent class writes into the folder that _new_checkpoint_dirpath names.
-            saved = super().save_checkpoint(dict(meta or {}), end_of_epoch, name, logging.DEBUG)
-            ddp_barrier()  # some savers write from every process
-            if saved is None:
-                return None
-            final = saved.path.with_name(saved.path.name.removeprefix(SAVING))
-            self._publish(saved.path, final)
+            with naming(self.checkpoints_dir):
+                # The parent class writes into the folder that _new_checkpoint_dirpath names.
+                saved = super().save_checkpoint(dict(meta or {}), end_of_epoch, name, logging.DEBUG)
+                ddp_barrier()  # some savers write from every process
+                if saved is None:
+                    return None
+                final = saved.path.with_name(saved.path.name.removeprefix(SAVING))
+                self._publish(saved.path, final)
         except BaseException:
             if if_main_process():
                 self._remove_staging()

@@ -18,7 +18,7 @@ from wavcube.features.folder import FeatureFolder
 from wavcube.features.index import write_index
 from wavcube.features.layout import INDEX, JOB, SHARDS, Description, Form, shard_path
 from wavcube.features.shards import Bad, ShardRecord
-from wavcube.features.sources import hash_segments, open_source
+from wavcube.features.sources import open_source
 from wavcube.features.worker import Task
 from wavcube.representations import LatentRepresentation, Representation
 
@@ -137,7 +137,7 @@ def _describe(
         sample_rate=representation.sample_rate,
         hop=representation.hop,
         shape=(dim,) if states == 1 else (states, dim),
-        manifest_hash=hash_segments(segments, progress),
+        manifest_hash=segments.content_hash,
         num_segments=len(segments),
         form=form,
     )
@@ -163,6 +163,8 @@ def _check_free(folder: Path, description: Description) -> None:
     if JOB not in content:
         raise ValueError(f"{folder} holds something else ({content[0]}): choose a new folder")
     if differences := description.differences(Description.load(folder)):
+        if all(each.startswith("manifest_hash ") for each in differences):
+            differences.append("or an earlier version, which hashed other things, has begun it")
         raise ValueError(
             f"{folder} holds features of another job ({'; '.join(differences)}): choose another "
             "folder, or remove it"

@@ -81,7 +81,7 @@ class Description:
     shape : tuple of int
         Of one frame: `(C,)`, or `(S, C)` where there are several states.
     manifest_hash : str
-        Of the segments: ids, places and durations.
+        Of the segments: ids, recordings, places in them, durations and channels.
     num_segments : int
         Of the manifest.
     form : Form

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from wavcube.data.audio import inspect_audio
 from wavcube.data.scan import find_audio
 from wavcube.data.segments import Segment, Segments, is_segments, open_segments
+from wavcube.data.segments.identity import hash_rows
 
 
 class AudioFolder(Segments):
@@ -43,7 +42,7 @@ class AudioFolder(Segments):
 
 class _FolderRows:
     def __init__(self, folder: Path) -> None:
-        self.paths = find_audio(folder)
+        self.folder, self.paths = folder, find_audio(folder)
         self.ids = [path.relative_to(folder).with_suffix("").as_posix() for path in self.paths]
         first: dict[str, Path] = {}
         for name, path in zip(self.ids, self.paths, strict=True):
@@ -55,6 +54,10 @@ class _FolderRows:
 
     def row(self, number: int) -> Segment:
         return Segment(self.ids[number], 0.0, str(self.paths[number]))
+
+    @property
+    def content_hash(self) -> str:
+        return hash_rows(map(self.row, range(len(self.ids))), self.folder)
 
 
 def open_source(
@@ -94,26 +97,3 @@ def open_source(
     if not path.is_dir() or is_segments(path):
         return open_segments(path, root=root, progress=progress)
     return AudioFolder(path)
-
-
-def hash_segments(segments: Segments, progress: bool = False) -> str:
-    """Hash which segments there are, wherever their recordings lie.
-
-    Parameters
-    ----------
-    segments : Segments
-        All of them are gone through; no audio is.
-    progress : bool
-        Show a bar.
-
-    Returns
-    -------
-    str
-        SHA-256 of ids, places within the recordings, channels and durations, in their order.
-    """
-    digest = hashlib.sha256()
-    numbers = range(len(segments))
-    for number in tqdm(numbers, "reading the manifest", unit="row", disable=not progress):
-        row = segments[number]
-        digest.update(repr((row.id, row.start, row.duration, row.channel)).encode())
-    return digest.hexdigest()

@@ -14,7 +14,8 @@ class QuantizedLinear(nn.Module):
     """A Linear that multiplies 8-bit integers; for inference on a CPU.
 
     Each output's weights and each frame's activations are scaled by their own largest value, so
-    that nothing needs to be calibrated, and the result of a frame does not depend on others.
+    that nothing needs to be calibrated, and the result of a frame does not depend on others. One
+    alone is about 1 % off; benchmarks/README.md says what many make together, and what was tried.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -26,6 +27,10 @@ class _Rows(Protocol):
 
     def row(self, number: int) -> Segment:
         """Read a row."""
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all rows."""
 
 
 class Segments(Sequence[Segment]):
@@ -110,6 +115,24 @@ class Segments(Sequence[Segment]):
             "first": self[0].id,
             "last": self[-1].id,
         }
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of which sound each of them is, in their order; none is read for it.
+
+        It is that of ids, recordings, places in them, durations and channels: the same for JSON
+        lines, compressed or not, and a CSV of the same rows. A recording counts by its path as the
+        manifest has it, so that both may be moved where it is relative; a shard by its name.
+
+        Raises
+        ------
+        ValueError
+            If there is an index by a version of this package that took no hash.
+        """
+        whole = self._rows.content_hash
+        if not self._some_out:
+            return whole
+        return hashlib.sha256(f"{whole} without {self._left_out.tolist()}".encode()).hexdigest()
 
     def read(self, number: int, sample_rate: int) -> Tensor:
         """Read a segment's audio, mono.
@@ -249,7 +272,7 @@ def open_segments(
     if path.is_dir() and find_shards(path):
         return _indexed(TarRows(path, progress))
     if path.suffix == ".csv":
-        return listed_segments(read_csv(path, base))
+        return listed_segments(read_csv(path, base), base)
     raise ValueError(
         f"{path} is no manifest: give JSON lines ({' or '.join(LINE_SUFFIXES)}), a CSV or a folder "
         "of .tar shards; `wavcube manifest` makes one of a folder of audio"
@@ -261,13 +284,15 @@ def _indexed(rows: LineRows | TarRows, left_out: NDArray[np.int64] | None = None
     return Segments(rows, columns["durations"], columns["ends"], columns["groups"], left_out)
 
 
-def listed_segments(rows: Sequence[Segment]) -> Segments:
+def listed_segments(rows: Sequence[Segment], root: Path = Path()) -> Segments:
     """Make the same of rows in memory.
 
     Parameters
     ----------
     rows : sequence of Segment
         With durations.
+    root : Path
+        What :attr:`Segments.content_hash` takes their paths to be relative to.
 
     Raises
     ------
@@ -283,4 +308,5 @@ def listed_segments(rows: Sequence[Segment]) -> Segments:
     if not len(rows) or not (durations > 0).all():
         raise ValueError("there is no segment, or one whose duration is not above 0 s")
     groups = np.array([group_of(row) for row in rows], np.uint32)
-    return Segments(ListedRows(rows), durations, np.cumsum(durations, dtype=np.float64), groups)
+    ends = np.cumsum(durations, dtype=np.float64)
+    return Segments(ListedRows(rows, root), durations, ends, groups)

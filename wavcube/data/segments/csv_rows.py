@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wavcube.data.manifest import parse_duration, parse_path
+from wavcube.data.segments.identity import hash_rows
 from wavcube.data.segments.row import Segment
 
 __all__ = ["ListedRows", "iterate_csv", "read_csv"]
@@ -19,10 +20,12 @@ class ListedRows:
     ----------
     rows : sequence of Segment
         The rows.
+    root : Path
+        See :func:`~wavcube.data.segments.identity.hash_rows`.
     """
 
-    def __init__(self, rows: Sequence[Segment]) -> None:
-        self.rows = list(rows)
+    def __init__(self, rows: Sequence[Segment], root: Path = Path()) -> None:
+        self.rows, self.root = list(rows), root
 
     def row(self, number: int) -> Segment:
         """Give a row.
@@ -33,6 +36,11 @@ class ListedRows:
             From 0.
         """
         return self.rows[number]
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all rows."""
+        return hash_rows(self.rows, self.root)
 
 
 def read_csv(path: Path, root: Path) -> list[Segment]:

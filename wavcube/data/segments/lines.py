@@ -19,9 +19,10 @@ from typing import Any
 from tqdm import tqdm
 
 from wavcube.data.segments import blocks
+from wavcube.data.segments.identity import RowsHash
 from wavcube.data.segments.names import UniqueNames
 from wavcube.data.segments.row import Segment, parse_row
-from wavcube.data.segments.tables import Index, one_at_a_time, open_index, write_index
+from wavcube.data.segments.tables import HASH, Index, one_at_a_time, open_index, write_index
 
 __all__ = ["LineRows", "build_index", "group_of", "iterate_rows"]
 
@@ -61,6 +62,11 @@ class LineRows:
         _check_source(path, index)
         self.index = index
         self.form: str = index.note["form"]
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all rows."""
+        return self.index.content_hash
 
     def row(self, number: int) -> Segment:
         """Read a row.
@@ -155,13 +161,14 @@ def build_index(path: Path, folder: Path, progress: bool = False) -> None:
         (draft / _COPY).open("wb") if form == "copy" else nullcontext() as copy,
     ):
         writer = None if copy is None else blocks.BlockWriter(copy)
-        end = 0.0
+        end, rows = 0.0, RowsHash()
         for offset, place, line in iterate_rows(path):
             segment = parse_row(line, place, "")
             if not segment.duration:
                 raise ValueError(f"{place}: it has no 'duration'; `wavcube manifest` measures them")
             end += segment.duration
             names.add(segment.id)
+            rows.add(segment, segment.path)
             table.append(
                 offsets=offset if writer is None else writer.write(line.rstrip() + b"\n"),
                 durations=segment.duration,
@@ -172,7 +179,7 @@ def build_index(path: Path, folder: Path, progress: bool = False) -> None:
         names.check()
         if writer is not None:
             writer.close()
-        more |= {"form": form, "seconds": end}
+        more |= {"form": form, "seconds": end, HASH: rows.hexdigest()}
 
 
 def _ids(path: Path) -> Iterator[tuple[str, str]]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import SaveableDataLoader
-from speechbrain.utils.checkpoints import register_checkpoint_hooks
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
 from torch.utils.data import Dataset
 
 from wavcube.data.segments.bad import BadReads
@@ -167,3 +173,13 @@ class SegmentLoader(SaveableDataLoader):
         self.dataset.set_epoch(state["epoch"])
         self._speechbrain_iterator = None
         self._speechbrain_recovery_skip_to = state["batches"]
+
+    @mark_as_saver
+    def _speechbrain_save(self, path: Path) -> None:
+        Path(path).write_text(json.dumps(self.state_dict()), encoding="utf-8")
+
+    @mark_as_loader
+    def _speechbrain_load(self, path: Path, end_of_epoch: bool) -> None:
+        # after an epoch's end the next one is begun; a return to a checkpoint goes on with the data
+        if not end_of_epoch and self._speechbrain_iterator is None:
+            self.load_state_dict(json.loads(Path(path).read_text(encoding="utf-8")))

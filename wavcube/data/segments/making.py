@@ -92,6 +92,8 @@ def make_manifest(
     ValueError
         If a source is of no such kind or is damaged, an id is there twice, no row is good or too
         many are bad. Nothing is left but the list of what is bad.
+    OSError
+        If it cannot be written, on a full disk for example.
     """
     out = Path(out)
     if not out.name.endswith(LINE_SUFFIXES):
@@ -105,6 +107,8 @@ def make_manifest(
             build_index(draft, index, progress)
         except ValueError as error:
             raise ValueError(str(error).replace(str(draft), str(out))) from error
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(final)) from error
         # no index is ever beside another manifest; a missing one is made anew
         shutil.rmtree(final, ignore_errors=True)
     index.replace(final)

@@ -21,7 +21,7 @@ __all__ = ["Index", "TableWriter", "open_index", "write_index"]
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-_NOTE = "index.json"
+_NOTE, HASH = "index.json", "rows_sha256"
 _ROWS_AT_ONCE = 65536
 # array's codes, and numpy's for the same bytes
 _TYPES = {"Q": "<u8", "I": "<u4", "f": "<f4", "d": "<f8"}
@@ -97,6 +97,16 @@ class Index:
                     f"{self.rows * dtype.itemsize}): remove it, and it is made anew"
                 )
             self.columns[name] = np.memmap(path, dtype, "r", shape=(self.rows,))
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all rows, taken when they were gone through."""
+        if HASH not in self.note:
+            raise ValueError(
+                f"the index {self.folder} was made by an earlier version, which did not hash the "
+                "rows: remove it, and it is made anew"
+            )
+        return str(self.note[HASH])
 
     def __reduce__(self) -> tuple[type[Index], tuple[Path, Mapping[str, Any]]]:
         """Pickle where it is: other processes map the files, nothing of them is sent."""

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import soundfile
 from tqdm import tqdm
 
+from wavcube.data.segments.identity import RowsHash
 from wavcube.data.segments.lines import group_of
 from wavcube.data.segments.names import UniqueNames
 from wavcube.data.segments.row import Segment, parse_row
-from wavcube.data.segments.tables import Index, one_at_a_time, open_index, write_index
+from wavcube.data.segments.tables import HASH, Index, one_at_a_time, open_index, write_index
 from wavcube.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["TarRows", "find_shards"]
@@ -76,6 +77,11 @@ class TarRows:
         assert index is not None
         _check_source(self.shards, index)
         self.index = index
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all rows."""
+        return self.index.content_hash
 
     def row(self, number: int) -> Segment:
         """Read a row.
@@ -142,12 +148,13 @@ def _build(shards: list[Path], folder: Path, progress: bool) -> None:
         write_index(folder, source, _COLUMNS) as (table, draft, more),
         UniqueNames(draft / "names.bin", lambda: _ids(shards)) as names,
     ):
-        end = 0.0
+        end, rows = 0.0, RowsHash()
         for number, path in enumerate(shards):
             for segment, sample in _read_samples(path):
                 end += segment.duration
                 text = sample.text
                 names.add(segment.id)
+                rows.add(segment, path.name)
                 table.append(
                     shards=number,
                     headers=sample.audio.offset,
@@ -161,7 +168,7 @@ def _build(shards: list[Path], folder: Path, progress: bool) -> None:
                 )
                 bar.update()
         names.check()
-        more |= {"form": "shards", "seconds": end}
+        more |= {"form": "shards", "seconds": end, HASH: rows.hexdigest()}
 
 
 def _ids(shards: list[Path]) -> Iterator[tuple[str, str]]:
