@@ -17,8 +17,8 @@ from wavcube.metrics.recognition import normalize_text
 TO_TARGET, TO_SOURCE = "Similarity to target ↑", "Similarity to source ↓"
 NEARER = "Pairs nearer the target ↑"
 ACCEPTED = "Accepted as the target ↑"
-# the cosine above which SUPERB-SG takes a voice for the target's: there, on the recordings of task 1
-# of VCC2020, the rates of false acceptance and false rejection are equal
+# the cosine above which SUPERB-SG takes a voice for the target's: on VCC2020's recordings
+# (task 1) false acceptances and false rejections are equally frequent there
 ACCEPTANCE = 0.7405614
 # metrics of the converted speech and its source; and of it and a recording of the target, which
 # must be of the same sentence for a distortion
