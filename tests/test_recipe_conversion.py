@@ -102,6 +102,11 @@ def test_the_best_checkpoint_is_released(finished, recipe, vctk, monkeypatch):
     assert scores(finished) == before
 
 
+def test_the_best_weights_are_released_and_not_the_last(recipe, vctk, monkeypatch):
+    given = (f"--data_folder={vctk}", *SPEAKERS)
+    recipe.check_that_the_best_weights_are_released(monkeypatch, *given)
+
+
 def test_a_killed_run_ends_as_one_that_was_not(recipe, vctk, tmp_path):
     recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={vctk}", *SPEAKERS)
 

@@ -130,6 +130,11 @@ def test_the_best_checkpoint_is_released(finished, recipe, pairs, monkeypatch):
     assert scores(finished) == before
 
 
+def test_the_best_weights_are_released_and_not_the_last(recipe, pairs, monkeypatch):
+    given = (f"--data_folder={pairs}", *SPEAKERS)
+    recipe.check_that_the_best_weights_are_released(monkeypatch, *given)
+
+
 def test_a_killed_run_ends_as_one_that_was_not(recipe, pairs, tmp_path):
     recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={pairs}", *SPEAKERS)
 

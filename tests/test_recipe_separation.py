@@ -110,6 +110,10 @@ def test_the_best_checkpoint_is_released(finished, recipe, speech, monkeypatch):
     assert scores(finished) == before
 
 
+def test_the_best_weights_are_released_and_not_the_last(recipe, speech, monkeypatch):
+    recipe.check_that_the_best_weights_are_released(monkeypatch, f"--data_folder={speech}")
+
+
 def test_a_killed_run_ends_as_one_that_was_not(recipe, speech, tmp_path):
     recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={speech}")
 
