@@ -1,5 +1,6 @@
 """The recipe of voice conversion from its command line to a folder that loads, on tones."""
 
+import json
 import re
 import shutil
 from functools import partial
@@ -10,10 +11,12 @@ from converters import RATE, write_vctk
 from releases import random_release
 from task_runs import TaskRun, scores
 
+from wavcube.brains.conversion_trials import ACCEPTED
 from wavcube.cli import main as wavcube
-from wavcube.data.audio import read_audio
+from wavcube.data.audio import read_audio, write_audio
 from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeVoiceConverter
+from wavcube.testing import tone
 
 TINY = [
     "--device=cpu", "--noprogressbar", "--updates=6", "--warmup=1", "--validate_every=2",
@@ -150,6 +153,34 @@ def test_any_to_one_needs_no_reference(recipe, vctk, tmp_path):
     converted = next((out / "samples").glob("*_converted.wav"))
     made = user.convert_file(str(converted).replace("converted", "source"))[0].clamp(-1, 1)
     torch.testing.assert_close(made, read_audio(converted, RATE), rtol=0, atol=1e-3)
+
+
+def write_vcc2020(folder):
+    """A CSV of VCC2020 as the README has it: what a target learns from, then what all say."""
+    rows = ["ID,wav,spk_id,wrd"]
+    for place, speaker in enumerate(("TEF1", "TEF2", "SEF1", "SEM1")):
+        own = ["E10001", "E10002", "E20001"] if speaker[0] == "T" else []
+        for index, name in enumerate([*own, "E30001", "E30002"]):
+            write_audio(folder / speaker / f"{name}.wav", tone(0.9, 10 * place + index), RATE)
+            words = f"sentence {name}" if name.startswith("E3") else ""
+            rows.append(f"{speaker}_{name},{speaker}/{name}.wav,{speaker},{words}")
+    (folder / "vcc2020.csv").write_text("\n".join(rows))
+    return folder / "vcc2020.csv"
+
+
+def test_superb_sg_s_conversion_is_judged_by_the_target_s_own_sentences(recipe, tmp_path, capsys):
+    sizes = ["--hidden_dim=6", "--prenet_dim=4", "--decoder_dim=6", "--valid_sentences=2"]
+    speakers = ["--valid_speakers=[TEF2]", "--test_speakers=[SEF1, SEM1]"]
+    out = recipe(
+        f"--data_folder={write_vcc2020(tmp_path)}", *speakers, "--updates=2", out="superb",
+        yaml="voice_conversion_superb", options=[recipe.options[0], *TINY, *sizes],
+    )  # fmt: skip
+    told = capsys.readouterr().out
+    assert "train 3 (" in told, "not the sentences that the sources say too"
+    assert "of 4 of 4 trials" in told
+    found = json.loads((out / "metrics.json").read_text())["scores"]["any to one"]
+    assert found["mel_cepstral_distortion"]["count"] == found[ACCEPTED]["count"] == 4
+    assert load_release(out / "release").head.recurrent_projection
 
 
 @pytest.fixture
