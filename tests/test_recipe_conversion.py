@@ -9,6 +9,7 @@ import pytest
 import torch
 from converters import RATE, write_vctk
 from releases import random_release
+from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
 
 from wavcube.brains.conversion_trials import ACCEPTED
@@ -225,3 +226,22 @@ def test_a_speaker_with_one_utterance_is_named_with_its_row(mistaken, vctk, tmp_
     line = mistaken(f"--data_folder={tmp_path / 'data'}", *SPEAKERS)
     assert "train.csv, row 3 ('p2_001'" in line
     assert "the only utterance of speaker 'p2'" in line
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["voice_conversion", "voice_conversion_flow", "voice_conversion_any_to_one",
+     "voice_conversion_superb"],
+)  # fmt: skip
+def test_every_key_of_the_yaml_is_used(repository, name):
+    text = (repository / "hparams" / f"{name}.yaml").read_text()
+    readers = (
+        "recipes/VCTK/train_voice_conversion.py", "recipes/VCTK/vctk_prepare.py",
+        "wavcube/brains/conversion_recipe.py", "wavcube/brains/task_recipe.py",
+        "wavcube/brains/task_card.py", "wavcube/brains/latent_card.py",
+    )  # fmt: skip
+    code = "".join((repository / reader).read_text() for reader in readers)
+    keys = set(re.findall(r"^(\w+):", text, flags=re.MULTILINE)) - {"__set_seed"}
+    options = RunOptions().as_dict()
+    for key in keys:
+        assert f"<{key}>" in text or f'"{key}"' in code or key in options, f"{key} is unused"
