@@ -180,7 +180,9 @@ def test_superb_sg_s_conversion_is_judged_by_the_target_s_own_sentences(recipe, 
     assert "train 3 (" in told, "not the sentences that the sources say too"
     assert "of 4 of 4 trials" in told
     found = json.loads((out / "metrics.json").read_text())["scores"]["any to one"]
-    assert found["mel_cepstral_distortion"]["count"] == found[ACCEPTED]["count"] == 4
+    assert found["mel_cepstral_distortion"]["count"] == 4
+    # no voice may be found in what an untrained network says
+    assert found[ACCEPTED]["count"] + len(found[ACCEPTED]["failed"]) == 4
     assert load_release(out / "release").head.recurrent_projection
 
 
