@@ -117,7 +117,7 @@ def test_superb_s_decoder_goes_on_from_its_projected_output():
             hidden, memory = cell(frame, (hidden, memory))
             hidden = projection(hidden).tanh()
             steps.append(hidden)
-        torch.testing.assert_close(kept[0], hidden)
+        torch.testing.assert_close(kept, hidden)
         x = torch.stack(steps, 1)
     torch.testing.assert_close(made, head.output(x))
 

@@ -6,6 +6,7 @@ representations", arXiv 2110.06280; sizes of SUPERB-SG (arXiv 2203.06849).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from wavcube.lobes.heads.conversion import ConversionHead
 from wavcube.lobes.lengths import length_mask
-from wavcube.lobes.recurrent import run_lstm
+from wavcube.lobes.recurrent import run_lstm, run_projected_lstm
 from wavcube.lobes.voice import Voice, instance_normalize
 
 PRENET_DROPOUT = 0.5
@@ -158,16 +159,17 @@ class AutoregressiveConversion(ConversionHead):
         x = torch.cat([heard, x], -1)
         after = []
         for lstm, projection, state in zip(self.decoders, self.projections, states, strict=True):
-            made = []
-            for step in x.split(1 if self.recurrent_projection else x.shape[1], dim=1):
-                step, state = lstm(step, state)
-                step = torch.tanh(projection(self.decoder_dropout(step)))
-                if self.recurrent_projection:
-                    state = step.transpose(0, 1).contiguous(), state[1]
-                made.append(step)
-            x = torch.cat(made, 1)
+            project = partial(self._project, projection)
+            if self.recurrent_projection:
+                x, state = run_projected_lstm(lstm, x, state, project)
+            else:
+                x, state = lstm(x, state)
+                x = project(x)
             after.append(state)
         return self.output(x), after
+
+    def _project(self, projection: nn.Linear, x: Tensor) -> Tensor:
+        return torch.tanh(projection(self.decoder_dropout(x)))
 
     @staticmethod
     def _drop(x: Tensor, generator: torch.Generator | None) -> Tensor:
