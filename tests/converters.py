@@ -27,6 +27,9 @@ HEADS = {
     "autoregressive": lambda: AutoregressiveConversion(
         DIM, hidden_dim=6, prenet_dim=4, decoder_dim=6
     ),
+    "superb": lambda: AutoregressiveConversion(
+        DIM, hidden_dim=6, prenet_dim=4, decoder_dim=6, dropout=0.2, recurrent_projection=True
+    ),
 }
 
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from processes import run_code
+from speechbrain import Stage
 
 from wavcube.export import load_release
 
@@ -85,9 +86,25 @@ class TaskRun:
         assert self._in_its_own_process(killed, arguments, dying) == -signal.SIGKILL
         assert not (killed / "release").exists()
         assert self._in_its_own_process(killed, arguments) == 0
-        weights = [load_release(run / "release").state_dict() for run in (whole, killed)]
-        assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+        assert same(*(load_release(run / "release").state_dict() for run in (whole, killed)))
         assert scores(killed) == scores(whole)
+
+    def check_that_the_best_weights_are_released(self, monkeypatch, *arguments):
+        """Let the second of three validations score best: a release has its weights."""
+        validated, ends = [], self.brain.on_stage_end
+
+        def scored(brain, stage, stage_loss, epoch=None):
+            ends(brain, stage, stage_loss, epoch)
+            if stage == Stage.VALID:
+                score = (1.0, 3.0, 2.0)[len(validated)]
+                sign = 1 if brain.settings.best_is_highest else -1
+                brain.stage_scores[brain.settings.best_metric] = sign * score
+                validated.append({k: v.clone() for k, v in brain.model.state_dict().items()})
+
+        monkeypatch.setattr(self.brain, "on_stage_end", scored)
+        out = self(*arguments, "--updates=6", "--validate_every=2", out="best")
+        released = load_release(out / "release").state_dict()
+        assert [same(released, weights) for weights in validated] == [False, True, False]
 
     def _in_its_own_process(self, out, arguments, before=""):
         """Run whatever other tests left in this process."""
@@ -103,6 +120,12 @@ class TaskRun:
         path = self.hparams / f"{yaml or self.yaml}.yaml"
         options = self.options if options is None else options
         return [str(path), f"--output_folder={out}", *options, *arguments]
+
+
+def same(first, second):
+    """Whether two states are equal, name by name and bit by bit."""
+    assert first.keys() == second.keys()
+    return all(first[name].equal(second[name]) for name in first)
 
 
 def scores(folder):

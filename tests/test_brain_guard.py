@@ -72,6 +72,18 @@ def test_a_rate_can_stay_after_its_warm_up():
     assert rates == [4.0, 8.0, 8.0, 8.0, 8.0]
 
 
+def test_a_rate_can_fall_along_a_line():
+    brain = toy(updates=6, warmup=2, lr_straight=True)
+    brain.on_fit_start()
+    rates = []
+    for _ in range(6):
+        rates.append(brain.steps.rates()["generator"])
+        brain.fit_batch(torch.randn(2, 4))
+    peak = 0.05
+    assert rates == pytest.approx([peak / 2, peak, peak, 0.75 * peak, 0.5 * peak, 0.25 * peak])
+    assert brain.steps.rates()["generator"] == 0.0
+
+
 def test_a_schedule_of_another_length_is_not_recovered():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     state = WarmupCosine(optimizer, 1, 10).state_dict()

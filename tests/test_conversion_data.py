@@ -10,6 +10,7 @@ from converters import RATE, random_converter, write_vctk
 
 from wavcube.brains import conversion_recipe, conversion_trials
 from wavcube.brains.conversion_trials import (
+    ACCEPTED,
     NEARER,
     TO_SOURCE,
     TO_TARGET,
@@ -193,6 +194,29 @@ def test_the_distortion_is_of_the_parallel_trials_alone(rows, monkeypatch):
     assert "mel_cepstral_distortion" not in score_trials(silent, made, RATE, progress=False)
 
 
+def test_superb_sg_accepts_what_is_like_the_target_s_own_recording(rows, monkeypatch):
+    trials = make_trials(rows, sentences=2, reference_seconds=20)
+    # of the target's recordings; two are on either side of the threshold, one is silent
+    values = dict(zip([trial.name for trial in trials], (0.7406, 0.7405, 0.99, None), strict=True))
+
+    def scored(pairs, metrics, *_):
+        made = []
+        for pair in pairs:
+            own = read_audio(trial_of[pair.name].judge.wav, RATE).numpy()
+            value = values[pair.name] if np.array_equal(pair.reference, own) else 1.0
+            found = {} if value is None else {"speaker_similarity": Measurement(value)}
+            failed = {"speaker_similarity": "no voice"} if value is None else {}
+            made.append(PairScores(pair.name, RATE, found, failed))
+        return made
+
+    trial_of = {trial.name: trial for trial in trials}
+    monkeypatch.setattr(conversion_trials, "score_many", scored)
+    made = {trial.name: torch.zeros(RATE) for trial in trials}
+    accepted = score_trials(trials, made, RATE, [])[ACCEPTED]
+    assert accepted.mean == pytest.approx(2 / 3)
+    assert (accepted.count, accepted.failed) == (3, ((trials[3].name, "no voice"),))
+
+
 def test_validation_hears_every_speaker(monkeypatch, tmp_path):
     class Library:
         def __init__(self, *_):
@@ -233,6 +257,7 @@ def test_scores_know_target_from_source(rows):
     assert kept[TO_SOURCE].mean == pytest.approx(1.0, abs=1e-4)
     assert won[TO_TARGET].mean == pytest.approx(1.0, abs=1e-4)
     assert (kept[NEARER].mean, won[NEARER].mean) == (0.0, 1.0)
+    assert won[ACCEPTED].mean == 1.0
     assert won["mel_cepstral_distortion"].mean == pytest.approx(0.0, abs=1e-6)
     assert won["f0_mean_difference"].mean == 0.0 < kept["f0_mean_difference"].mean
     with pytest.raises(ValueError, match="none of conversion's"):

@@ -102,6 +102,45 @@ def test_the_same_input_gives_the_same_speech_by_a_flow():
         assert torch.equal(head(*given, voice), head(*given, voice))
 
 
+@torch.no_grad()
+def test_superb_s_decoder_goes_on_from_its_projected_output():
+    head, heard = random_head("superb"), torch.randn(2, 7, 12)
+    before, states = torch.zeros(2, 7, DIM), [None, None]
+    made, after = head._decode(heard, before, states, torch.Generator().manual_seed(0))
+    x = torch.cat([heard, prenet(head, before)], -1)
+    for lstm, projection, (kept, _) in zip(head.decoders, head.projections, after, strict=True):
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        cell = torch.nn.LSTMCell(lstm.input_size, 6)
+        cell.load_state_dict({name: getattr(lstm, f"{name}_l0") for name in names})
+        hidden, memory, steps = torch.zeros(2, 6), torch.zeros(2, 6), []
+        for frame in x.unbind(1):
+            hidden, memory = cell(frame, (hidden, memory))
+            hidden = projection(hidden).tanh()
+            steps.append(hidden)
+        torch.testing.assert_close(kept, hidden)
+        x = torch.stack(steps, 1)
+    torch.testing.assert_close(made, head.output(x))
+
+
+def prenet(head, before):
+    """What a head's prenet makes of frames, by the draws that its decoder begins with."""
+    generator = torch.Generator().manual_seed(0)
+    for layer in head.prenet:
+        before = head._drop(layer(before).relu(), generator)
+    return before
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "superb"])
+@torch.no_grad()
+def test_frames_given_the_ones_before_are_those_made_one_by_one(kind, monkeypatch):
+    head, (latents, frames, *melody) = random_head(kind), inputs(batch=2)
+    monkeypatch.setattr(head, "_drop", lambda x, generator: x)
+    made = head.generate(latents, frames, *melody, None)
+    errors = head.errors(latents, frames, *melody, None, made)
+    valid = torch.arange(11)[None] < frames[:, None]
+    assert errors[valid].abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("kind", HEADS)
 def test_a_converter_is_rebuilt_from_its_description(kind):
     stored = StoredVoice(DIM, 6, 3) if kind == "embedding" else None

@@ -13,7 +13,7 @@ from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 
 from wavcube.brains.enhancement import EnhancementBrain, EnhancementSettings
-from wavcube.brains.enhancement_recipe import gains
+from wavcube.brains.signal_recipe import gains
 from wavcube.data.noise_sets import share_out_noises
 from wavcube.export import build
 from wavcube.inference import WavCubeEnhancer

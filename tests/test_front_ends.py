@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from codec_models import ENCODEC, MIMI, save_codec
 from hyperpyyaml import load_hyperpyyaml
 from releases import random_release
 from safetensors.torch import load_file, save_file
-from transformers import EncodecConfig, EncodecModel, MimiConfig, MimiModel
 
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.release.ssl_folder import write_encoder
@@ -16,28 +16,6 @@ from wavcube.representations import (
     SSLRepresentation,
 )
 from wavcube.testing import tiny_acoustic_codec, tiny_ssl_config, tiny_ssl_encoder, tiny_wavcube
-
-ENCODEC = {
-    "model_type": "encodec",
-    "num_filters": 2,
-    "hidden_size": 8,
-    "num_lstm_layers": 1,
-    "codebook_size": 8,
-    "codebook_dim": 8,
-}
-MIMI = {
-    "model_type": "mimi",
-    "num_filters": 2,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "intermediate_size": 16,
-    "codebook_size": 8,
-    "codebook_dim": 8,
-    "vector_quantization_hidden_dimension": 8,
-    "upsample_groups": 16,
-}
 
 
 def group_norm_encoder():
@@ -190,14 +168,6 @@ def test_the_hash_names_model_and_weights(kind):
 def test_what_is_no_batch_is_refused(shape):
     with pytest.raises(ValueError, match="batch, time"):
         MelRepresentation()(torch.zeros(shape))
-
-
-def save_codec(folder, config):
-    classes = {"encodec": (EncodecConfig, EncodecModel), "mimi": (MimiConfig, MimiModel)}
-    config_class, model_class = classes[config["model_type"]]
-    model = model_class(config_class.from_dict(dict(config))).eval()
-    model.save_pretrained(folder)
-    return model
 
 
 @pytest.mark.parametrize("config", [ENCODEC, MIMI], ids=["encodec", "mimi"])

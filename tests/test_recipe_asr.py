@@ -2,9 +2,11 @@
 
 import csv
 import re
+import shutil
 
 import pytest
 import torch
+from codec_models import ENCODEC, save_codec
 from recognizers import TEXT, random_recognizer, recognizer_release, spell
 from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
@@ -16,7 +18,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.transcripts import place_of
 from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeASR
-from wavcube.representations import LatentRepresentation
+from wavcube.representations import CodecRepresentation, LatentRepresentation
 from wavcube.testing import tiny_wavcube
 
 CPU = {"device": "cpu"}
@@ -100,9 +102,26 @@ def check_same_text(out, alignments, capsys):
         assert " ".join(w for w in hypothesis if w not in ("<eps>", "")) == heard
 
 
+def test_the_best_weights_are_released_and_not_the_last(recipe, speech, monkeypatch):
+    recipe.check_that_the_best_weights_are_released(monkeypatch, f"--data_folder={speech}")
+
+
 def test_a_killed_run_ends_as_one_that_was_not(recipe, speech, tmp_path):
     options = f"--data_folder={speech}"
     recipe.check_that_a_killed_run_ends_as_another(tmp_path, options, updates=5)
+
+
+def test_a_head_on_a_codec_is_released_with_the_codec(recipe, speech, tmp_path, capsys):
+    save_codec(tmp_path / "codec", ENCODEC)
+    codec = f"!include:representation/encodec.yaml [[source, {tmp_path / 'codec'}]]"
+    options = [f"--representation={codec}", *TINY[1:]]
+    out = recipe(f"--data_folder={speech}", options=options)
+    shutil.rmtree(tmp_path / "codec")
+    capsys.readouterr()
+    check_same_text(out, (out / "wer_recognition.txt").read_text(), capsys)
+    model = load_release(out / "release")
+    assert isinstance(model.representation, CodecRepresentation)
+    assert model.sample_rate == 24000
 
 
 def test_a_release_is_fine_tuned_on_a_folder_with_its_own_tokens(recipe, speech, tmp_path):

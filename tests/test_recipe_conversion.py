@@ -1,5 +1,6 @@
 """The recipe of voice conversion from its command line to a folder that loads, on tones."""
 
+import json
 import re
 import shutil
 from functools import partial
@@ -8,12 +9,15 @@ import pytest
 import torch
 from converters import RATE, write_vctk
 from releases import random_release
+from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
 
+from wavcube.brains.conversion_trials import ACCEPTED
 from wavcube.cli import main as wavcube
-from wavcube.data.audio import read_audio
+from wavcube.data.audio import read_audio, write_audio
 from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeVoiceConverter
+from wavcube.testing import tone
 
 TINY = [
     "--device=cpu", "--noprogressbar", "--updates=6", "--warmup=1", "--validate_every=2",
@@ -102,6 +106,11 @@ def test_the_best_checkpoint_is_released(finished, recipe, vctk, monkeypatch):
     assert scores(finished) == before
 
 
+def test_the_best_weights_are_released_and_not_the_last(recipe, vctk, monkeypatch):
+    given = (f"--data_folder={vctk}", *SPEAKERS)
+    recipe.check_that_the_best_weights_are_released(monkeypatch, *given)
+
+
 def test_a_killed_run_ends_as_one_that_was_not(recipe, vctk, tmp_path):
     recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={vctk}", *SPEAKERS)
 
@@ -147,6 +156,36 @@ def test_any_to_one_needs_no_reference(recipe, vctk, tmp_path):
     torch.testing.assert_close(made, read_audio(converted, RATE), rtol=0, atol=1e-3)
 
 
+def write_vcc2020(folder):
+    """A CSV of VCC2020 as the README has it: what a target learns from, then what all say."""
+    rows = ["ID,wav,spk_id,wrd"]
+    for place, speaker in enumerate(("TEF1", "TEF2", "SEF1", "SEM1")):
+        own = ["E10001", "E10002", "E20001"] if speaker[0] == "T" else []
+        for index, name in enumerate([*own, "E30001", "E30002"]):
+            write_audio(folder / speaker / f"{name}.wav", tone(0.9, 10 * place + index), RATE)
+            words = f"sentence {name}" if name.startswith("E3") else ""
+            rows.append(f"{speaker}_{name},{speaker}/{name}.wav,{speaker},{words}")
+    (folder / "vcc2020.csv").write_text("\n".join(rows))
+    return folder / "vcc2020.csv"
+
+
+def test_superb_sg_s_conversion_is_judged_by_the_target_s_own_sentences(recipe, tmp_path, capsys):
+    sizes = ["--hidden_dim=6", "--prenet_dim=4", "--decoder_dim=6", "--valid_sentences=2"]
+    speakers = ["--valid_speakers=[TEF2]", "--test_speakers=[SEF1, SEM1]"]
+    out = recipe(
+        f"--data_folder={write_vcc2020(tmp_path)}", *speakers, "--updates=2", out="superb",
+        yaml="voice_conversion_superb", options=[recipe.options[0], *TINY, *sizes],
+    )  # fmt: skip
+    told = capsys.readouterr().out
+    assert "train 3 (" in told, "not the sentences that the sources say too"
+    assert "of 4 of 4 trials" in told
+    found = json.loads((out / "metrics.json").read_text())["scores"]["any to one"]
+    assert found["mel_cepstral_distortion"]["count"] == 4
+    # no voice may be found in what an untrained network says
+    assert found[ACCEPTED]["count"] + len(found[ACCEPTED]["failed"]) == 4
+    assert load_release(out / "release").head.recurrent_projection
+
+
 @pytest.fixture
 def mistaken(recipe, capsys, tmp_path):
     """Function that runs the recipe, which must refuse, and returns its one line."""
@@ -189,3 +228,22 @@ def test_a_speaker_with_one_utterance_is_named_with_its_row(mistaken, vctk, tmp_
     line = mistaken(f"--data_folder={tmp_path / 'data'}", *SPEAKERS)
     assert "train.csv, row 3 ('p2_001'" in line
     assert "the only utterance of speaker 'p2'" in line
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["voice_conversion", "voice_conversion_flow", "voice_conversion_any_to_one",
+     "voice_conversion_superb"],
+)  # fmt: skip
+def test_every_key_of_the_yaml_is_used(repository, name):
+    text = (repository / "hparams" / f"{name}.yaml").read_text()
+    readers = (
+        "recipes/VCTK/train_voice_conversion.py", "recipes/VCTK/vctk_prepare.py",
+        "wavcube/brains/conversion_recipe.py", "wavcube/brains/task_recipe.py",
+        "wavcube/brains/task_card.py", "wavcube/brains/latent_card.py",
+    )  # fmt: skip
+    code = "".join((repository / reader).read_text() for reader in readers)
+    keys = set(re.findall(r"^(\w+):", text, flags=re.MULTILINE)) - {"__set_seed"}
+    options = RunOptions().as_dict()
+    for key in keys:
+        assert f"<{key}>" in text or f'"{key}"' in code or key in options, f"{key} is unused"

@@ -11,7 +11,7 @@ from mos_models import write_onnx
 from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
 
-from wavcube.brains import enhancement_recipe
+from wavcube.brains import signal_recipe
 from wavcube.cli import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.export import load_release, read_card
@@ -80,7 +80,7 @@ def test_an_evaluation_that_fails_leaves_the_release(
             return score_many(*given, **options)
         raise OSError("no space left")
 
-    monkeypatch.setattr(enhancement_recipe, step, broken)
+    monkeypatch.setattr(signal_recipe, step, broken)
     with pytest.raises(SystemExit) as stop:
         recipe(f"--data_folder={pairs}", *SPEAKERS, "--updates=1", out=step)
     assert stop.value.code == 2
@@ -128,6 +128,11 @@ def test_the_best_checkpoint_is_released(finished, recipe, pairs, monkeypatch):
     monkeypatch.setattr(recipe.brain, "fit_batch", tampered)
     recipe(f"--data_folder={pairs}", *SPEAKERS)
     assert scores(finished) == before
+
+
+def test_the_best_weights_are_released_and_not_the_last(recipe, pairs, monkeypatch):
+    given = (f"--data_folder={pairs}", *SPEAKERS)
+    recipe.check_that_the_best_weights_are_released(monkeypatch, *given)
 
 
 def test_a_killed_run_ends_as_one_that_was_not(recipe, pairs, tmp_path):
@@ -197,7 +202,7 @@ def test_mistakes_end_with_one_line_and_code_2(mistaken, pairs, tmp_path):
 def test_every_key_of_the_yaml_is_used(repository, name):
     text = (repository / "hparams" / f"{name}.yaml").read_text()
     brains = repository / "wavcube" / "brains"
-    names = ("enhancement_recipe", "task_recipe", "task_card", "latent_card")
+    names = ("enhancement_recipe", "signal_recipe", "task_recipe", "task_card", "latent_card")
     recipes = repository / "recipes"
     readers = [
         recipes / "VCTK" / "train_enhancement.py",

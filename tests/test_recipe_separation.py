@@ -110,6 +110,10 @@ def test_the_best_checkpoint_is_released(finished, recipe, speech, monkeypatch):
     assert scores(finished) == before
 
 
+def test_the_best_weights_are_released_and_not_the_last(recipe, speech, monkeypatch):
+    recipe.check_that_the_best_weights_are_released(monkeypatch, f"--data_folder={speech}")
+
+
 def test_a_killed_run_ends_as_one_that_was_not(recipe, speech, tmp_path):
     recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={speech}")
 
@@ -212,7 +216,8 @@ def test_a_run_goes_on_with_its_own_data_only(finished, recipe, tmp_path, capsys
 def test_every_key_of_the_yaml_is_used(repository, name):
     text = (repository / "hparams" / f"{name}.yaml").read_text()
     brains = repository / "wavcube" / "brains"
-    names = ("separation_recipe", "task_recipe", "task_card", "latent_card", "run_data")
+    names = ("separation_recipe", "signal_recipe", "task_recipe", "task_card", "latent_card",
+             "run_data")  # fmt: skip
     readers = (repository / "recipes" / "Libri2Mix").glob("*.py")
     code = "".join(p.read_text() for p in [*readers, *(brains / f"{n}.py" for n in names)])
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)

@@ -186,6 +186,35 @@ def check_finite(values: Tensor, lengths: Tensor, what: str, unit: str) -> None:
         raise ValueError(f"{what} {item} is NaN or infinite at {unit} {place}")
 
 
+def check_latents(
+    latents: Tensor, width: int, lens: Tensor | None = None, *, empty: bool = False
+) -> None:
+    """Raise a ValueError unless these are latents of a width, finite within each item's length.
+
+    Parameters
+    ----------
+    latents : Tensor
+        `[B, N, D]`.
+    width : int
+        The D that is wanted.
+    lens : Tensor, optional
+        Relative lengths `[B]`; by default every item fills the batch.
+    empty : bool
+        Whether there may be none.
+
+    Examples
+    --------
+    >>> check_latents(torch.zeros(5, 8), 8)
+    Traceback (most recent call last):
+    ...
+    ValueError: latents must be [batch, frames, 8], got [5, 8]
+    """
+    if latents.dim() != 3 or latents.shape[2] != width or not (empty or latents.numel()):
+        raise ValueError(f"latents must be [batch, frames, {width}], got {list(latents.shape)}")
+    frames = to_absolute(lens, latents.shape[1], len(latents), latents.device)
+    check_finite(latents, frames, "latents", "frame")
+
+
 def resample_batch(
     wavs: Tensor, wav_lens: Tensor | None, rate: int, target: int
 ) -> tuple[Tensor, Tensor]:

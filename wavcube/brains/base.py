@@ -134,8 +134,8 @@ class GuardedBrain(RunLoop, SeveralProcesses, Brain):
         for name, optimizer in optimizers.items():
             updates = self.updates_of(name)
             warmup = min(self.settings.warmup, updates)
-            falls = self.settings.lr_falls
-            schedules[name] = WarmupCosine(optimizer, warmup, updates, falls)
+            shape = {"falls": self.settings.lr_falls, "straight": self.settings.lr_straight}
+            schedules[name] = WarmupCosine(optimizer, warmup, updates, **shape)
         self.optimizers_dict = optimizers
         self.steps = OptimizerSet(
             optimizers, schedules, self.guard, self.scaler, self.max_grad_norm

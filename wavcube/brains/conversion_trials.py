@@ -16,6 +16,10 @@ from wavcube.metrics.recognition import normalize_text
 
 TO_TARGET, TO_SOURCE = "Similarity to target ↑", "Similarity to source ↓"
 NEARER = "Pairs nearer the target ↑"
+ACCEPTED = "Accepted as the target ↑"
+# the cosine above which SUPERB-SG takes a voice for the target's: on VCC2020's recordings
+# (task 1) false acceptances and false rejections are equally frequent there
+ACCEPTANCE = 0.7405614
 # metrics of the converted speech and its source; and of it and a recording of the target, which
 # must be of the same sentence for a distortion
 KEPT = ("wer", "f0_correlation", "voicing_error")
@@ -187,8 +191,9 @@ def score_trials(
     -------
     dict of str to Summary
         By column; "pairs nearer the target" is the share of pairs of speakers whose similarity to
-        the target is above that to the source, on average over their sentences. The distortion
-        is of the trials with a parallel recording; its ``count`` says how many.
+        the target is above that to the source, on average over their sentences, "accepted as the
+        target" SUPERB-SG's rate (:func:`accept_rate`). The distortion is of the trials with a
+        parallel recording; its ``count`` says how many.
 
     Raises
     ------
@@ -224,6 +229,7 @@ def score_trials(
         TO_TARGET: of_target.pop("speaker_similarity"),
         TO_SOURCE: of_source.pop("speaker_similarity"),
         NEARER: _nearer(trials, to_target, to_source),
+        ACCEPTED: accept_rate(to_target),
         **aligned,
         **of_target,
         **of_source,
@@ -254,6 +260,33 @@ def pair_similarities(
         if "speaker_similarity" in score:
             found.setdefault(trial.pair, []).append(score["speaker_similarity"])
     return {pair: float(np.mean(values)) for pair, values in found.items()}
+
+
+def accept_rate(scores: Sequence[PairScores]) -> Summary:
+    """Give the share of conversions that SUPERB-SG's speaker verification takes for the target.
+
+    Parameters
+    ----------
+    scores : sequence of PairScores
+        With the similarity of each conversion to the target's own recording.
+
+    Returns
+    -------
+    Summary
+        Of those that have one; the others are its failures.
+
+    Examples
+    --------
+    >>> from wavcube.metrics import Measurement
+    >>> found = [{"speaker_similarity": Measurement(value)} for value in (0.9, 0.741, 0.74, 0.3)]
+    >>> accept_rate([PairScores("a", 16000, own) for own in found]).mean
+    0.5
+    """
+    key = "speaker_similarity"
+    accepted = [score[key] > ACCEPTANCE for score in scores if key in score]
+    failed = tuple((score.name, score.failures[key]) for score in scores if key not in score)
+    mean = float(np.mean(accepted)) if accepted else None
+    return Summary(mean, None, None, len(accepted), failed)
 
 
 def _nearer(

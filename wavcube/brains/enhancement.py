@@ -32,9 +32,9 @@ class EnhancementSettings(TaskSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, ema_decay, best_metric, best_is_highest, max_rollbacks
+    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.brains.task.TaskSettings`.
-    log_every, shard_optimizer, lr
+    max_rollbacks, log_every, shard_optimizer, lr
         See there.
     weights : Mapping of str to float
         Weight of each loss term that is on: "phase_sensitive" for a MaskEnhancer, "latent" for a

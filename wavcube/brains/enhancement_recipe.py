@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +10,10 @@ from speechbrain.dataio.batch import PaddedBatch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from wavcube.brains.latent_evaluation import check_best_metric
 from wavcube.brains.latent_parts import spread
-from wavcube.brains.latent_report import Resynthesis, write_samples
+from wavcube.brains.latent_report import Resynthesis
 from wavcube.brains.several import global_batch_size
-from wavcube.brains.task_recipe import TaskRecipe
+from wavcube.brains.signal_recipe import SignalRecipe
 from wavcube.brains.usage import show
 from wavcube.data.crops import CropDataset
 from wavcube.data.embedded import default_cache_folder, make_embedded_noises
@@ -27,16 +25,14 @@ from wavcube.data.pairs import NoisyPair
 from wavcube.data.scan import scan_audio_folder
 from wavcube.data.splits import describe_split
 from wavcube.data.utterances import utterance_dataset
-from wavcube.inspection import require_matplotlib
 from wavcube.lobes.heads.enhancer import Enhancer, MaskEnhancer
-from wavcube.metrics import PairScores, SignalPair, Summary, aggregate, dnsmos_metrics, score_many
-from wavcube.metrics.base import Measurement
-from wavcube.metrics.registry import INFOS, add_model_metrics
+from wavcube.metrics import Metric, Summary, dnsmos_metrics
+from wavcube.metrics.registry import add_model_metrics
 
 NOISY = "noisy input"
 
 
-class EnhancementRecipe(TaskRecipe):
+class EnhancementRecipe(SignalRecipe):
     """Enhancement of pairs, or of clean speech that is mixed with noise while it is read.
 
     A recipe's ``prepare`` gives rows of pairs (:class:`~wavcube.data.pairs.NoisyPair`), or rows of
@@ -74,13 +70,6 @@ class EnhancementRecipe(TaskRecipe):
         hparams = self.hparams
         return hparams["enhancer"](hparams["representation"]["module"], hparams["head"])
 
-    def check(self) -> None:
-        """Refuse bad counts, a best_metric that fails, and to draw without matplotlib."""
-        super().check()
-        measured = self.brain_class.SCORES
-        check_best_metric(self.hparams["best_metric"], measured, self.model.sample_rate)
-        require_matplotlib()
-
     def datasets(self) -> tuple[Dataset, Dataset]:
         """Give crops to train on, and whole utterances that choose the best."""
         hparams = self.hparams
@@ -108,6 +97,12 @@ class EnhancementRecipe(TaskRecipe):
         """
         return {**super().loader_options(dataset), "collate_fn": PaddedBatch}
 
+    def metrics(self) -> Sequence[str | Metric]:
+        """Give the YAML's metrics, and those of the user's DNSMOS model."""
+        model_file = self.hparams["dnsmos_model"]
+        given = () if model_file is None else dnsmos_metrics(model_file)
+        return add_model_metrics(self.hparams["metrics"], given)
+
     def references(self) -> dict[str, dict[str, Summary]]:
         """Score the noisy speech itself."""
         test = self._test()
@@ -115,9 +110,7 @@ class EnhancementRecipe(TaskRecipe):
         for item in (test[index] for index in range(len(test))):
             noisy.originals[item["id"]] = item["clean"].numpy()
             noisy.copies[item["id"]] = item["wav"].numpy()
-        self._results = {NOISY: noisy}
-        self._noisy_scores = self._score(noisy)
-        return {NOISY: aggregate(self._noisy_scores)}
+        return self.score_input(NOISY, noisy)
 
     def evaluate(self, label: str) -> dict[str, Summary]:
         """Enhance the test utterances one by one, as the class for users does, and score them.
@@ -128,26 +121,14 @@ class EnhancementRecipe(TaskRecipe):
             Of the row.
         """
         model = self.model.to(self.device).eval()
-        noisy = self._results[NOISY]
+        noisy = self.results[NOISY]
         result = Resynthesis(model.sample_rate, originals=noisy.originals)
         bar = tqdm(noisy.copies, desc="enhancement", disable=self.run_opts["noprogressbar"])
         for name in bar:
             wav = torch.from_numpy(noisy.copies[name])[None].to(self.device)
             with torch.no_grad():
                 result.copies[name] = model(wav)[0].float().cpu().numpy()
-        self._results[label] = result
-        scores = self._score(result)
-        return {**aggregate(scores), **gains(self._noisy_scores, scores)}
-
-    def write_samples(self, folder: Path) -> None:
-        """Write some test utterances: clean ("original"), noisy, enhanced; and a picture.
-
-        Parameters
-        ----------
-        folder : Path
-            Of the samples.
-        """
-        write_samples(folder, self._results, self.hparams["sample_clips"])
+        return self.score_result(label, result)
 
     def card_entries(self) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
@@ -189,55 +170,3 @@ class EnhancementRecipe(TaskRecipe):
             rooms=self.rooms[role],
             room_probability=self.hparams["room_probability"],
         )
-
-    def _score(self, result: Resynthesis) -> list[PairScores]:
-        model_file = self.hparams["dnsmos_model"]
-        given = () if model_file is None else dnsmos_metrics(model_file)
-        pairs = [
-            SignalPair(name, result.originals[name], copy, result.sample_rate)
-            for name, copy in result.copies.items()
-        ]
-        return score_many(
-            pairs,
-            add_model_metrics(self.hparams["metrics"], given),
-            self.hparams["scoring_processes"],
-            not self.run_opts["noprogressbar"],
-        )
-
-
-def gains(before: Sequence[PairScores], after: Sequence[PairScores]) -> dict[str, Summary]:
-    """Summarise by how much each utterance has become better.
-
-    Parameters
-    ----------
-    before, after : Sequence of PairScores
-        Of the same utterances in the same order.
-
-    Returns
-    -------
-    dict of str to Summary
-        By the column's title. More is better, whichever direction the metric has.
-
-    Examples
-    --------
-    >>> scores = [PairScores("a", 8000, {"mel_distance": Measurement(value)}) for value in (1, 0.4)]
-    >>> gain = gains(scores[:1], scores[1:])
-    >>> {title: summary.mean for title, summary in gain.items()}
-    {'Log-mel distance gain [neper]': 0.6}
-    """
-    differences = []
-    for first, second in zip(before, after, strict=True):
-        changed = {}
-        for key in second:
-            if key in first:
-                change = second[key] - first[key]
-                sign = 1 if INFOS[key].better == "higher" else -1
-                changed[key] = Measurement(sign * change)
-        failures = {**first.failures, **second.failures}
-        differences.append(PairScores(second.name, second.sample_rate, changed, failures))
-    return {_title(key): summary for key, summary in aggregate(differences).items()}
-
-
-def _title(key: str) -> str:
-    info = INFOS[key]
-    return f"{info.name} gain [{info.unit}]" if info.unit else f"{info.name} gain"

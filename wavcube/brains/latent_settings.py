@@ -18,9 +18,9 @@ class LatentSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, ema_decay, best_metric, best_is_highest, max_rollbacks
+    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.brains.settings.TrainingSettings`.
-    log_every, shard_optimizer
+    max_rollbacks, log_every, shard_optimizer
         See there.
     weights : Mapping of str to float
         Weight of each loss term that is on: "mel" and "semantic" always; "linear", the semantic
@@ -142,9 +142,9 @@ class AcousticSettings(LatentSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, ema_decay, best_metric, best_is_highest, max_rollbacks
+    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.brains.settings.TrainingSettings`.
-    log_every, shard_optimizer
+    max_rollbacks, log_every, shard_optimizer
         See there.
     weights, lr
         See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones exist.
@@ -194,9 +194,9 @@ class DecoderSettings(LatentSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, ema_decay, best_metric, best_is_highest, max_rollbacks
+    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.brains.settings.TrainingSettings`.
-    log_every, shard_optimizer
+    max_rollbacks, log_every, shard_optimizer
         See there.
     weights
         See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones.

@@ -63,9 +63,9 @@ class PretrainingSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, ema_decay, best_metric, best_is_highest, max_rollbacks
+    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.brains.settings.TrainingSettings`.
-    log_every, shard_optimizer
+    max_rollbacks, log_every, shard_optimizer
         See there.
     clusters : int
         Classes to predict.

@@ -103,7 +103,6 @@ class RecognitionRecipe(TaskRecipe):
 
     def check(self) -> None:
         """Leave out utterances with fewer frames than their labels need, or refuse too many."""
-        super().check()
         frames = {row.ID: self._frames(row) for row in self.rows["train"]}
         limit = self.hparams["max_short_fraction"]
         short = set(find_too_short(self.labels["train"], frames, limit))

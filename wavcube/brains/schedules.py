@@ -15,7 +15,7 @@ class ResumeError(ValueError):
 
 
 class WarmupCosine(LambdaLR):
-    """Linear warm-up, then half a cosine down to zero (or not), over one optimizer's updates.
+    """Linear warm-up, then half a cosine (or a line) down to zero, over one optimizer's updates.
 
     SpeechBrain's schedules either do not end at zero, restart, or scale every group to one rate.
     This one multiplies each group's own rate. Its state is recovered with a run.
@@ -30,6 +30,8 @@ class WarmupCosine(LambdaLR):
         All updates, the warm-up included; from there on the rate is zero.
     falls : bool
         Otherwise the rate stays at its peak.
+    straight : bool
+        Fall along a line.
 
     Raises
     ------
@@ -49,10 +51,18 @@ class WarmupCosine(LambdaLR):
     [4.0, 8.0, 8.0, 4.0, 0.0]
     """
 
-    def __init__(self, optimizer: Optimizer, warmup: int, updates: int, falls: bool = True) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        warmup: int,
+        updates: int,
+        falls: bool = True,
+        straight: bool = False,
+    ) -> None:
         if not 0 <= warmup <= updates or updates < 1:
             raise ValueError(f"a warm-up of {warmup} does not fit into {updates} updates")
-        self.warmup, self.updates, self.falls = warmup, updates, falls
+        self.warmup, self.updates = warmup, updates
+        self.falls, self.straight = falls, straight
         super().__init__(optimizer, self._factor)
 
     def _factor(self, done: int) -> float:
@@ -62,6 +72,8 @@ class WarmupCosine(LambdaLR):
             return 1.0
         left = self.updates - self.warmup
         progress = min((done - self.warmup) / left, 1.0) if left else 1.0
+        if self.straight:
+            return 1.0 - progress
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
     def state_dict(self) -> dict:
@@ -87,7 +99,11 @@ class WarmupCosine(LambdaLR):
                 f"the checkpoint's schedule has (warm-up, updates) {saved}, this run's "
                 f"{(self.warmup, self.updates)}: keep the settings, or start in another folder"
             )
-        own = {"lr_lambdas": [None] * len(self.base_lrs), "falls": self.falls}
+        own = {
+            "lr_lambdas": [None] * len(self.base_lrs),
+            "falls": self.falls,
+            "straight": self.straight,
+        }
         super().load_state_dict({**state_dict, **own})
 
 

@@ -13,21 +13,18 @@ from speechbrain.dataio.batch import PaddedBatch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from wavcube.brains.enhancement_recipe import gains
-from wavcube.brains.latent_evaluation import check_best_metric
-from wavcube.brains.latent_report import Resynthesis, write_samples
+from wavcube.brains.latent_report import Resynthesis
 from wavcube.brains.run_data import embedded_corpus
 from wavcube.brains.several import global_batch_size
-from wavcube.brains.task_recipe import TaskRecipe
+from wavcube.brains.signal_recipe import SignalRecipe
 from wavcube.brains.usage import show
 from wavcube.data.further import further_speech
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixtures import MixtureDataset, MixtureRow
 from wavcube.data.prepare import check_same_data
 from wavcube.data.remixing import RemixedDataset
-from wavcube.inspection import require_matplotlib
 from wavcube.lobes.heads.separator import LatentSeparator, MaskSeparator, Separator
-from wavcube.metrics import PairScores, SignalPair, Summary, aggregate, best_permutation, score_many
+from wavcube.metrics import Summary, best_permutation
 
 MIXTURE = "mixture"
 # what chooses the mixtures: a run goes on with the same only
@@ -38,7 +35,7 @@ DATA_KEYS = (
 )  # fmt: skip
 
 
-class SeparationRecipe(TaskRecipe):
+class SeparationRecipe(SignalRecipe):
     """Separation of mixtures of speakers.
 
     A recipe's ``prepare`` gives rows of mixtures (:class:`~wavcube.data.mixtures.MixtureRow`).
@@ -111,13 +108,6 @@ class SeparationRecipe(TaskRecipe):
         hparams = self.hparams
         return hparams["separator"](hparams["representation"]["module"], hparams["head"])
 
-    def check(self) -> None:
-        """Refuse bad counts, a best_metric that fails, and to draw without matplotlib."""
-        super().check()
-        measured = self.brain_class.SCORES
-        check_best_metric(self.hparams["best_metric"], measured, self.model.sample_rate)
-        require_matplotlib()
-
     def datasets(self) -> tuple[Dataset, Dataset]:
         """Give crops to train on, and whole mixtures that choose the best."""
         hparams, rate = self.hparams, self.model.sample_rate
@@ -166,9 +156,7 @@ class SeparationRecipe(TaskRecipe):
                 name = f"{item['id']}_s{place}"
                 mixed.originals[name] = source.numpy()
                 mixed.copies[name] = self._mixtures[item["id"]]
-        self._results = {MIXTURE: mixed}
-        self._before = self._score(mixed)
-        return {MIXTURE: aggregate(self._before)}
+        return self.score_input(MIXTURE, mixed)
 
     def evaluate(self, label: str) -> dict[str, Summary]:
         """Separate the test mixtures one by one, as the class for users does, and score them.
@@ -179,7 +167,7 @@ class SeparationRecipe(TaskRecipe):
             Of the row.
         """
         model = self.model.to(self.device).eval()
-        originals = self._results[MIXTURE].originals
+        originals = self.results[MIXTURE].originals
         result = Resynthesis(model.sample_rate, originals=originals)
         silent = self.run_opts["noprogressbar"]
         for name, wav in tqdm(self._mixtures.items(), desc="separation", disable=silent):
@@ -188,19 +176,7 @@ class SeparationRecipe(TaskRecipe):
             names = [f"{name}_s{place}" for place in range(1, len(made) + 1)]
             order = best_permutation(np.stack([originals[key] for key in names]), made)
             result.copies.update(zip(names, made[list(order)], strict=True))
-        self._results[label] = result
-        scores = self._score(result)
-        return {**aggregate(scores), **gains(self._before, scores)}
-
-    def write_samples(self, folder: Path) -> None:
-        """Write some sources: as they were ("original"), in the mixture, separated; and a picture.
-
-        Parameters
-        ----------
-        folder : Path
-            Of the samples.
-        """
-        write_samples(folder, self._results, self.hparams["sample_clips"])
+        return self.score_result(label, result)
 
     def card_entries(self) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
@@ -219,11 +195,3 @@ class SeparationRecipe(TaskRecipe):
     def _whole(self, role: str) -> MixtureDataset:
         hparams, rate = self.hparams, self.model.sample_rate
         return MixtureDataset(self.rows[role], rate, hparams["mode"], noisy=hparams["noisy"])
-
-    def _score(self, result: Resynthesis) -> list[PairScores]:
-        pairs = [
-            SignalPair(name, result.originals[name], copy, result.sample_rate)
-            for name, copy in result.copies.items()
-        ]
-        bars = not self.run_opts["noprogressbar"]
-        return score_many(pairs, self.hparams["metrics"], self.hparams["scoring_processes"], bars)

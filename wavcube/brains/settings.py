@@ -22,6 +22,8 @@ class TrainingSettings:
         Updates until the peak learning rate.
     lr_falls : bool
         From there along a cosine to zero; otherwise it stays.
+    lr_straight : bool
+        Along a line, if it falls.
     ema_decay : float, optional
         Average the weights; the average is what is validated, evaluated and exported.
     best_metric : str
@@ -45,6 +47,7 @@ class TrainingSettings:
     name: str = "training"
     warmup: int = 0
     lr_falls: bool = True
+    lr_straight: bool = False
     ema_decay: float | None = None
     best_metric: str = "loss"
     best_is_highest: bool = False

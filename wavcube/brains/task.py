@@ -34,9 +34,9 @@ class TaskSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, ema_decay, best_metric, best_is_highest, max_rollbacks
+    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.brains.settings.TrainingSettings`.
-    log_every, shard_optimizer
+    max_rollbacks, log_every, shard_optimizer
         See there.
     lr : float
         Of the head; a representation that is fine-tuned has its own.

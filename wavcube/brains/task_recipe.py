@@ -110,14 +110,13 @@ class TaskRecipe:
         return released
 
     def check(self) -> None:
-        """Refuse what would end the run later, before anything is written; by default bad counts.
+        """Refuse what would end the run later, before anything is written; by default nothing.
 
         Raises
         ------
         ValueError
             If there is something.
         """
-        check_counts(self.hparams)
 
     def datasets(self) -> tuple[Dataset, Dataset]:
         """Give what is trained on, an epoch as long as it is, and what chooses the best."""
@@ -195,6 +194,7 @@ class TaskRecipe:
     def _run(self, hparams_file: str, overrides: str) -> None:
         started = time.monotonic()
         with self.refuse():
+            check_counts(self.hparams)
             with nothing_left_of(self.folder):
                 with main_first():
                     self.rows = self.prepare()

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from wavcube.batch_checks import check_finite, relative_lengths, whole_lengths
+from wavcube.batch_checks import check_latents, relative_lengths, whole_lengths
 from wavcube.file_methods import FileMethods
 from wavcube.inference.base import ReleasedModel, check_computed
 from wavcube.inference.long_form import LongForm
-from wavcube.lobes.lengths import to_absolute
 from wavcube.release.described import inference_state, latent_hash, release_hash
 from wavcube.release.weights_file import StoredWeights
 
@@ -177,13 +176,8 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
             are so large that the waveform is not finite.
         """
         latents = torch.as_tensor(latents, device=self._where)
-        if latents.dim() != 3 or latents.shape[2] != self.latent_dim or not latents.numel():
-            raise ValueError(
-                f"latents must be [batch, frames, {self.latent_dim}], got {list(latents.shape)}"
-            )
         latents, lens = latents.float(), relative_lengths(lens, self._where)
-        frames = to_absolute(lens, latents.shape[1], len(latents), self._where)
-        check_finite(latents, frames, "latents", "frame")
+        check_latents(latents, self.latent_dim, lens)
         length = whole_lengths(length)
         with torch.no_grad(), self.inference_ctx:
             wavs = self.mods.wavcube.decode(latents, lens, length)

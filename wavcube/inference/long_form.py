@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from wavcube.batch_checks import check_finite
+from wavcube.batch_checks import check_latents
 from wavcube.data.long_audio import LongAudio, WaveformInMemory, windows_of
 from wavcube.decode_pieces import decode_pieces, fit_pieces
 from wavcube.encode_pieces import encode_pieces, plan_windows, sample_bounds
@@ -101,14 +101,10 @@ class LongForm:
         """
         latents = torch.as_tensor(latents)
         latents = latents[None] if latents.dim() == 2 else latents
-        width = self._lobe.latent_dim
-        one = latents.dim() == 3 and latents.shape[2] == width and len(latents) == 1
-        if not one or not latents.numel():
-            raise ValueError(
-                f"latents of one recording must be [1, frames, {width}], got {list(latents.shape)}"
-            )
+        check_latents(latents, self._lobe.latent_dim)
+        if len(latents) != 1:
+            raise ValueError(f"decode_long takes latents of one recording, not of {len(latents)}")
         frames = latents.shape[1]
-        check_finite(latents, torch.tensor([frames], device=latents.device), "latents", "frame")
         length = frames * self._lobe.hop if length is None else length
         step = self._frames_in(chunk_seconds)
         if step < 1:
@@ -247,11 +243,7 @@ class LatentStream:
             If they have another shape, or are not finite.
         """
         model, latents = self.model, torch.as_tensor(latents)
-        width = model._lobe.latent_dim
-        if latents.dim() != 3 or latents.shape[2] != width:
-            raise ValueError(f"latents must be [batch, frames, {width}], got {list(latents.shape)}")
-        frames = torch.tensor([latents.shape[1]] * len(latents), device=latents.device)
-        check_finite(latents, frames, "latents", "frame")
+        check_latents(latents, model._lobe.latent_dim, empty=True)
         with torch.no_grad(), model.inference_ctx:
             given = model._lobe.decoder_input(latents.to(model._where).float())
             return self.state.push(given)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
@@ -25,7 +29,6 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, counts: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> import torch
     >>> lstm = nn.LSTM(3, 2, batch_first=True, bidirectional=True)
     >>> run_lstm(lstm, torch.randn(2, 5, 3), torch.tensor([5, 4]))[1, 4]
     tensor([0., 0., 0., 0.], grad_fn=<SelectBackward0>)
@@ -35,3 +38,52 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, counts: Tensor) -> Tensor:
         return lstm(x)[0]
     packed = pack_padded_sequence(x, counts.cpu(), batch_first=True, enforce_sorted=False)
     return pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+
+def run_projected_lstm(
+    lstm: nn.LSTM,
+    x: Tensor,
+    state: tuple[Tensor, Tensor] | None,
+    project: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Run an LSTM whose output is mapped before it is given, and heard at the next frame.
+
+    Parameters
+    ----------
+    lstm : nn.LSTM
+        With ``batch_first=True``, one layer, one direction.
+    x : Tensor
+        `[B, N, C]`.
+    state : tuple of Tensor, optional
+        Output and memory of the last frame `[B, H]`; None to begin.
+    project : Callable
+        From `[B, H]` to `[B, H]`.
+
+    Returns
+    -------
+    made : Tensor
+        Mapped outputs `[B, N, H]`.
+    state : tuple of Tensor
+        To go on from.
+
+    Examples
+    --------
+    >>> lstm = nn.LSTM(3, 2, batch_first=True)
+    >>> x = torch.randn(2, 5, 3)
+    >>> made, _ = run_projected_lstm(lstm, x, None, lambda output: output)
+    >>> torch.allclose(made, lstm(x)[0], atol=1e-6)
+    True
+    """
+    if state is None:
+        state = (x.new_zeros(len(x), lstm.hidden_size),) * 2
+    hidden, memory = state
+    # what does not depend on the frame before, of all frames at once
+    given = F.linear(x, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
+    made = []
+    for frame in given.unbind(1):
+        gates = frame + F.linear(hidden, lstm.weight_hh_l0)
+        write, keep, new, read = gates.chunk(4, dim=1)
+        memory = keep.sigmoid() * memory + write.sigmoid() * new.tanh()
+        hidden = project(read.sigmoid() * memory.tanh())
+        made.append(hidden)
+    return torch.stack(made, 1), (hidden, memory)

@@ -6,6 +6,7 @@ representations", arXiv 2110.06280; sizes of SUPERB-SG (arXiv 2203.06849).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,14 +15,14 @@ from torch.nn import functional as F
 
 from wavcube.lobes.heads.conversion import ConversionHead
 from wavcube.lobes.lengths import length_mask
-from wavcube.lobes.recurrent import run_lstm
+from wavcube.lobes.recurrent import run_lstm, run_projected_lstm
 from wavcube.lobes.voice import Voice, instance_normalize
 
 PRENET_DROPOUT = 0.5
 
 
 class AutoregressiveConversion(ConversionHead):
-    """Convolutions and a BLSTM over the source; two LSTMs that hear their own last frame.
+    """Convolutions and a BLSTM over the source; two LSTMs that hear the last frame that they made.
 
     The melody and the voice are those of its one speaker, which it learns by heart. The dropout in
     front of the LSTMs is on in use too, as in Tacotron 2; there it is the same for every item and
@@ -43,6 +44,9 @@ class AutoregressiveConversion(ConversionHead):
         Behind each convolution.
     decoder_dropout : float
         Behind each LSTM.
+    recurrent_projection : bool
+        An LSTM's state from one frame to the next is its projected output, as in SUPERB-SG;
+        otherwise its own, and training is faster, all frames at once.
 
     Raises
     ------
@@ -67,6 +71,7 @@ class AutoregressiveConversion(ConversionHead):
         kernel_size: int = 5,
         dropout: float = 0.5,
         decoder_dropout: float = 0.2,
+        recurrent_projection: bool = False,
     ) -> None:
         super().__init__(latent_dim)
         if kernel_size % 2 == 0:
@@ -79,7 +84,9 @@ class AutoregressiveConversion(ConversionHead):
             "kernel_size": kernel_size,
             "dropout": dropout,
             "decoder_dropout": decoder_dropout,
+            "recurrent_projection": recurrent_projection,
         }
+        self.recurrent_projection = recurrent_projection
         self.project = nn.Linear(latent_dim, hidden_dim)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(hidden_dim, hidden_dim, kernel_size, padding=kernel_size // 2, bias=False)
@@ -152,10 +159,17 @@ class AutoregressiveConversion(ConversionHead):
         x = torch.cat([heard, x], -1)
         after = []
         for lstm, projection, state in zip(self.decoders, self.projections, states, strict=True):
-            x, state = lstm(x, state)
-            x = torch.tanh(projection(self.decoder_dropout(x)))
+            project = partial(self._project, projection)
+            if self.recurrent_projection:
+                x, state = run_projected_lstm(lstm, x, state, project)
+            else:
+                x, state = lstm(x, state)
+                x = project(x)
             after.append(state)
         return self.output(x), after
+
+    def _project(self, projection: nn.Linear, x: Tensor) -> Tensor:
+        return torch.tanh(projection(self.decoder_dropout(x)))
 
     @staticmethod
     def _drop(x: Tensor, generator: torch.Generator | None) -> Tensor:
