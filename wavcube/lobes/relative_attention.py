@@ -74,7 +74,7 @@ class GlobalAttention:
             `[B, H, N, D]`.
         """
         if self.bias is not None:
-            return self._attend(query, key, value, gate * self.bias)
+            return self._attend(query, key, value, (gate * self.bias).to(query.dtype))
         query, gate = query.flip(2), gate.flip(2)
         heads, size = self._piece(query)
         # as the kernel lays it out, so that joining the heads copies nothing
@@ -84,6 +84,8 @@ class GlobalAttention:
             for start in range(0, self.frames, size):
                 rows = slice(start, start + size)
                 bias = self._gated(gate[:, some, rows], self.reversed_rows[some, rows])
+                if bias.device.type != "cpu":  # a CPU's kernel adds float32 to any scores
+                    bias = bias.to(query.dtype)
                 out[:, some, rows] = self._attend(
                     query[:, some, rows], key[:, some], value[:, some], bias
                 )
@@ -99,7 +101,8 @@ class GlobalAttention:
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         if self.hidden is not None:
             bias = bias.masked_fill(self.hidden, float("-inf"))
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        with torch.autocast(query.device.type, enabled=False):  # it would round the biases first
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
     def _piece(self, query: Tensor) -> tuple[int, int]:
         """Choose how many heads, and how many of their queries, attend at once."""
