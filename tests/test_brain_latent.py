@@ -19,6 +19,16 @@ def changed(before, module):
     return {name for name, value in module.state_dict().items() if not value.equal(before[name])}
 
 
+def count_calls(module, kind):
+    """Forward passes of each submodule of a class, by name, from now on."""
+    calls = {}
+    for name, part in module.named_modules():
+        if type(part).__name__ == kind:
+            calls[name] = 0
+            part.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+    return calls
+
+
 def test_stage_1_trains_all_but_the_encoder():
     brain = started(stage("stage 1"))
     before = copies(brain.model)
@@ -102,9 +112,11 @@ def test_one_forward_of_the_generator_and_of_the_discriminators_a_step():
         module.register_forward_hook(lambda *_, name=name: calls.append(name))
     for discriminator in brain.modules.discriminators.values():
         discriminator.register_forward_hook(hear)
+    normed = count_calls(brain.modules.discriminators, "_WeightNorm")
     brain.fit_batch(given)
-    # each of the two families hears the real and the generated clips once
+    # each of the two families hears the real and the generated clips once, with the same weights
     assert calls == ["wavcube", *["real", "generated"] * 2, "discriminators"]
+    assert set(normed.values()) == {1}
 
 
 def test_discriminators_cost_nothing_before_their_start():

@@ -129,7 +129,10 @@ def test_another_recording_is_another_job_another_text_is_not(manifest, tmp_path
     options = ["--representation", "mel", "--device", "cpu"]
     assert main(["extract", str(manifest), str(tmp_path / "out"), *options]) == 0
     rows = manifest.read_text()
-    for changed, code in ((rows.replace("a.wav", "b.wav"), 2), (rows.replace("}", " }"), 0)):
+    for changed, code in (
+        (rows.replace("a.wav", "b.wav"), 2),
+        (rows.replace("}", ', "text": "corrected"}'), 0),
+    ):
         manifest.write_text(changed)
         shutil.rmtree(tmp_path / "speech.jsonl.index")
         assert main(["extract", str(manifest), str(tmp_path / "out"), *options]) == code

@@ -58,7 +58,7 @@ def cramped_index(*arguments):
 
 def test_no_index(manifest, tmp_path):
     before = tree(tmp_path)
-    with full_disk(300), pytest.raises(OSError, match="index"):
+    with full_disk(300), pytest.raises(OSError, match=r"in\.jsonl\.index"):
         open_segments(manifest)
     assert tree(tmp_path).keys() - before.keys() <= {".in.jsonl.index.lock"}
     assert len(open_segments(manifest)) == 90

@@ -139,6 +139,13 @@ def test_goes_on_at_the_batch_where_it_was(segments, workers):
         loader_of(segments, max_rows=2).load_state_dict(state)
 
 
+@pytest.mark.parametrize("place", ["12", "None"])
+def test_a_place_that_an_earlier_version_saved_is_refused(segments, tmp_path, place):
+    (tmp_path / "loader").write_text(place)
+    with pytest.raises(ValueError, match=f"place '{place}' in a loader of an earlier version"):
+        loader_of(segments)._speechbrain_load(tmp_path / "loader", end_of_epoch=False)
+
+
 def test_is_a_recoverable_of_speechbrain(segments, tmp_path):
     loader = loader_of(segments)
     whole = [batch.id for batch in loader]

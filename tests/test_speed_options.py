@@ -17,6 +17,7 @@ from wavcube.lobes.quantized import QuantizedLinear
 from wavcube.lobes.recompute import recompute_activations
 from wavcube.lobes.relative_attention import GlobalAttention
 from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.transformer import RelativeTransformer
 from wavcube.release.source import packaged_model
 from wavcube.release.weights import load_release_weights
 from wavcube.release.without_storage import has_no_storage, settle_types, without_storage
@@ -67,6 +68,33 @@ def test_groups_of_heads_and_blocks_of_queries_equal_the_full_matrix(
         assert pieces.bias is None
         torch.testing.assert_close(pieces(*heads, gate), expected, atol=1e-5, rtol=1e-5)
         assert pieces.scratch.numel() < full.bias.numel() * 2
+
+
+def test_compiled_attention_is_traced_once_for_a_length():
+    compiled, graphs = RelativeTransformer(16, 2, num_heads=2, ffn_dim=32).eval(), []
+    eager, x = copy.deepcopy(compiled), torch.randn(1, 9, 16)
+
+    def note(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    for layer in compiled:
+        layer.compile(backend=note)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), eager(x))
+        torch.testing.assert_close(compiled(x), eager(x))
+    assert len(graphs) == 1  # for both layers, both times
+
+
+def test_a_cpu_adds_position_biases_that_no_autocast_has_rounded():
+    biases, heads = 100 * torch.randn(2, 99), torch.randn(3, 1, 2, 50, 8).bfloat16()
+    gate = torch.rand(1, 2, 50, 1)
+    with torch.no_grad():
+        expected = GlobalAttention(biases, None)(*heads.float(), gate)
+        with torch.autocast("cpu", torch.bfloat16):
+            made = GlobalAttention(biases, None)(*heads, gate)
+    assert relative(made.float(), expected) < 0.005
 
 
 def test_a_front_end_in_pieces_equals_the_whole():

@@ -44,6 +44,7 @@ class Discriminators(nn.ModuleDict):
 
     Examples
     --------
+    >>> import torch
     >>> from wavcube.lobes.discriminators import MultiPeriodDiscriminator
     >>> discriminators = Discriminators({"period": MultiPeriodDiscriminator((2,), (4, 4))})
     >>> real = torch.randn(2, 1600)

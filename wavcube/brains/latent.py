@@ -179,8 +179,7 @@ class LatentBrain(GuardedBrain):
             losses["discriminator"] = self.settings.discriminator_weight * judged.discriminator
             self.note({"discriminator": judged.discriminator})
         self.note(terms)
-        # the generator's goes back first, through half of the graph: the other frees all it passes
-        return {"generator": weighted_sum(terms, weights), **losses}
+        return {**losses, "generator": weighted_sum(terms, weights)}
 
     @torch.no_grad()
     def target(self, predictions: CodecOutput, wavs: Tensor, samples: Tensor) -> Tensor | None:

@@ -74,7 +74,7 @@ class GlobalAttention:
             `[B, H, N, D]`.
         """
         if self.bias is not None:
-            return self._attend(query, key, value, (gate * self.bias).to(query.dtype))
+            return self._attend(query, key, value, self._masked(gate * self.bias))
         query, gate = query.flip(2), gate.flip(2)
         heads, size = self._piece(query)
         # as the kernel lays it out, so that joining the heads copies nothing
@@ -84,24 +84,29 @@ class GlobalAttention:
             for start in range(0, self.frames, size):
                 rows = slice(start, start + size)
                 bias = self._gated(gate[:, some, rows], self.reversed_rows[some, rows])
-                if bias.device.type != "cpu":  # a CPU's kernel adds float32 to any scores
-                    bias = bias.to(query.dtype)
                 out[:, some, rows] = self._attend(
-                    query[:, some, rows], key[:, some], value[:, some], bias
+                    query[:, some, rows], key[:, some], value[:, some], self._masked(bias)
                 )
         return out.flip(2)
 
     def _gated(self, gate: Tensor, rows: Tensor) -> Tensor:
         """Multiply in memory that is taken once: asking the system for it costs as much again."""
+        if torch.compiler.is_compiling():
+            return gate * rows
         shape = gate.shape[:3] + rows.shape[2:]
         if self.scratch is None or self.scratch.numel() < shape.numel():
             self.scratch = rows.new_empty(shape.numel())
         return torch.mul(gate, rows, out=self.scratch[: shape.numel()].view(shape))
 
+    def _masked(self, bias: Tensor) -> Tensor:
+        """Hide the padding's keys, in place."""
+        return bias if self.hidden is None else bias.masked_fill_(self.hidden, float("-inf"))
+
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        if self.hidden is not None:
-            bias = bias.masked_fill(self.hidden, float("-inf"))
-        with torch.autocast(query.device.type, enabled=False):  # it would round the biases first
+        # a CPU's kernel adds float32 to any scores; autocast would round the biases first
+        if self.bias is not None or bias.device.type != "cpu":
+            bias = bias.to(query.dtype)
+        with torch.autocast(query.device.type, enabled=False):
             return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
     def _piece(self, query: Tensor) -> tuple[int, int]:

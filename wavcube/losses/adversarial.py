@@ -20,8 +20,8 @@ def discriminator_hinge(real_scores: Sequence[Tensor], fake_scores: Sequence[Ten
     Parameters
     ----------
     real_scores, fake_scores : Sequence of Tensor
-        One score map of any shape per sub-discriminator, of real and of generated speech. Generated
-        speech must have been detached before the discriminators saw it.
+        One score map of any shape per sub-discriminator, of real and of generated speech. The
+        gradient is for the discriminators alone: let it not go on into generated speech.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from wavcube.representations.clips import states_of_clips
 logger = logging.getLogger(__name__)
 
 # raised when what the same model computes changes by the code
-_FORMAT = 1
+_FORMAT = 2
 # shards kept open: their headers name thousands of states, and are slow to read for each of them
 _OPEN_SHARDS = 64
 

@@ -121,8 +121,9 @@ class Segments(Sequence[Segment]):
         """SHA-256 of which sound each of them is, in their order; none is read for it.
 
         It is that of ids, recordings, places in them, durations and channels: the same for JSON
-        lines, compressed or not, and a CSV of the same rows. A recording counts by its path as the
-        manifest has it, so that both may be moved where it is relative; a shard by its name.
+        lines, compressed or not, and a CSV of the same rows. A recording counts by its relative
+        path, so that both may be moved (give paths that are absolute in one form only); a shard by
+        its name.
 
         Raises
         ------

@@ -181,5 +181,12 @@ class SegmentLoader(SaveableDataLoader):
     @mark_as_loader
     def _speechbrain_load(self, path: Path, end_of_epoch: bool) -> None:
         # after an epoch's end the next one is begun; a return to a checkpoint goes on with the data
-        if not end_of_epoch and self._speechbrain_iterator is None:
-            self.load_state_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        if end_of_epoch or self._speechbrain_iterator is not None:
+            return
+        text = Path(path).read_text(encoding="utf-8")
+        if not text.startswith("{"):
+            raise ValueError(
+                f"{path} holds the place {text!r} in a loader of an earlier version, which did not "
+                "say of which batches: begin the run anew"
+            )
+        self.load_state_dict(json.loads(text))

@@ -108,6 +108,8 @@ def make_manifest(
         except ValueError as error:
             raise ValueError(str(error).replace(str(draft), str(out))) from error
         except OSError as error:
+            if error.errno is None:
+                raise
             raise OSError(error.errno, error.strerror, str(final)) from error
         # no index is ever beside another manifest; a missing one is made anew
         shutil.rmtree(final, ignore_errors=True)
