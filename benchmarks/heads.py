@@ -125,13 +125,15 @@ def summarise(values: Sequence[float]) -> str:
 
     Examples
     --------
-    >>> summarise([1.0, 2.0, 3.0]), summarise([1.5]), summarise([])
-    ('2.00 ± 1.00', '1.50', '-')
+    >>> summarise([1.0, 2.0, 3.0]), summarise([0.15]), summarise([])
+    ('2.00 ± 1.00', '0.150', '-')
     """
     if not values:
         return "-"
-    mean = f"{statistics.fmean(values):.2f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"
+    mean = statistics.fmean(values)
+    digits = 2 if abs(mean) >= 1 else 3
+    shown = f"{mean:.{digits}f}"
+    return shown if len(values) == 1 else f"{shown} ± {statistics.stdev(values):.{digits}f}"
 
 
 def table(name: str, head: Head, cells: Mapping[str, Sequence[Cell]]) -> str:
