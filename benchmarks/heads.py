@@ -4,8 +4,8 @@
 
 Runs what is missing, one run after another, each in a folder of its own under OUT_FOLDER (call it
 again after an interruption: runs resume, finished ones are read), and prints a table of each task:
-mean and standard deviation over the seeds. Head, data and number of updates are the same in a
-table, and the masks see the representation alone (`--with_spectrum False`), as SUPERB's do.
+mean and standard deviation over the seeds. Head, data, batches and number of updates are the same
+in a table, and the masks see the representation alone (`--with_spectrum False`), as SUPERB's do.
 """
 
 from __future__ import annotations
