@@ -70,7 +70,8 @@ def test_groups_of_heads_and_blocks_of_queries_equal_the_full_matrix(
         assert pieces.scratch.numel() < full.bias.numel() * 2
 
 
-def test_compiled_attention_is_traced_once_for_a_length():
+@pytest.mark.parametrize("rounded", [False, True])
+def test_compiled_attention_is_traced_once_for_a_length(rounded):
     compiled, graphs = RelativeTransformer(16, 2, num_heads=2, ffn_dim=32).eval(), []
     eager, x = copy.deepcopy(compiled), torch.randn(1, 9, 16)
 
@@ -81,19 +82,26 @@ def test_compiled_attention_is_traced_once_for_a_length():
     torch.compiler.reset()
     for layer in compiled:
         layer.compile(backend=note)
-    with torch.no_grad():
-        torch.testing.assert_close(compiled(x), eager(x))
-        torch.testing.assert_close(compiled(x), eager(x))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+        expected = eager(x)
+        for _ in range(2):
+            assert relative(compiled(x), expected) < (0.005 if rounded else 1e-6)
     assert len(graphs) == 1  # for both layers, both times
 
 
-def test_a_cpu_adds_position_biases_that_no_autocast_has_rounded():
-    biases, heads = 100 * torch.randn(2, 99), torch.randn(3, 1, 2, 50, 8).bfloat16()
-    gate = torch.rand(1, 2, 50, 1)
+# two heads at once, and one at a time
+@pytest.mark.parametrize("most", [2**20, 2 * 50 * 50])
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_cpu_adds_position_biases_that_no_autocast_has_rounded(monkeypatch, padded, most):
+    monkeypatch.setattr("wavcube.lobes.relative_attention.MOST_BIASES_ROUNDED", most)
+    biases, heads = 100 * torch.randn(2, 99), torch.randn(3, 2, 2, 50, 8).bfloat16()
+    gate = torch.rand(2, 2, 50, 1)
+    mask = torch.arange(50)[None] < torch.tensor([[50], [30]]) if padded else None
     with torch.no_grad():
-        expected = GlobalAttention(biases, None)(*heads.float(), gate)
+        expected = GlobalAttention(biases, mask)(*heads.float(), gate)
         with torch.autocast("cpu", torch.bfloat16):
-            made = GlobalAttention(biases, None)(*heads, gate)
+            made = GlobalAttention(biases, mask)(*heads, gate)
+    assert made.dtype == torch.bfloat16
     assert relative(made.float(), expected) < 0.005
 
 
