@@ -108,8 +108,8 @@ def rows(corpus):
 
 def test_a_library_computes_once_and_what_the_model_would(rows, tmp_path, monkeypatch):
     model = random_converter()
-    made = VoiceLibrary(model, tmp_path, SpeakerPerturbation(), copies=2, seed=3)
-    clips = made.add(rows[:2], progress=False)
+    made = VoiceLibrary(model, tmp_path, SpeakerPerturbation(), copies=2)
+    clips = made.add(rows[:2], 3, progress=False)
     wav = read_audio(rows[0].wav, RATE)
     with torch.no_grad():
         expected = model.representation(wav[None])[0][0]
@@ -126,13 +126,13 @@ def test_a_library_computes_once_and_what_the_model_would(rows, tmp_path, monkey
 
     monkeypatch.setattr(model.representation, "states", computed)
     monkeypatch.setattr(model, "track", computed)
-    again = VoiceLibrary(model, tmp_path, SpeakerPerturbation(), copies=2, seed=3)
-    for one, other in zip(again.add(rows[:2], progress=False), clips, strict=True):
+    again = VoiceLibrary(model, tmp_path, SpeakerPerturbation(), copies=2)
+    for one, other in zip(again.add(rows[:2], 3, progress=False), clips, strict=True):
         assert (one.key, one.copies) == (other.key, other.copies)
         assert torch.equal(one.melody, other.melody)
-    other = VoiceLibrary(model, tmp_path, SpeakerPerturbation(pitch=1.2), copies=1, seed=3)
+    other = VoiceLibrary(model, tmp_path, SpeakerPerturbation(pitch=1.2), copies=1)
     with pytest.raises(AssertionError, match="it was there"):
-        other.add(rows[:1], progress=False)
+        other.add(rows[:1], 3, progress=False)
 
 
 def test_trials_are_all_pairs_and_the_sentence_is_in_no_reference(rows):
@@ -217,12 +217,15 @@ def test_superb_sg_accepts_what_is_like_the_target_s_own_recording(rows, monkeyp
     assert (accepted.count, accepted.failed) == (3, ((trials[3].name, "no voice"),))
 
 
-def test_validation_hears_every_speaker(monkeypatch, tmp_path):
+def test_validation_hears_every_speaker_and_the_same_copies_in_every_run(monkeypatch, tmp_path):
+    seeds = []
+
     class Library:
         def __init__(self, *_):
             self.read = None
 
-        def add(self, rows, *_):
+        def add(self, rows, seed, _):
+            seeds.append(seed)
             return [Clip(r.ID, r.spk_id, r.ID, (r.ID,), torch.zeros(9, 2)) for r in rows]
 
     monkeypatch.setattr(conversion_recipe, "VoiceLibrary", Library)
@@ -231,18 +234,53 @@ def test_validation_hears_every_speaker(monkeypatch, tmp_path):
         rows={"train": voice["a"], "valid": voice["b"] + voice["c"]},
         model=random_converter(), device="cpu", trials=[], run_opts={"noprogressbar": True},
         hparams={
-            "valid_utterances": 7, "copies": 1, "seed": 1, "cache_folder": tmp_path,
+            "valid_utterances": 7, "copies": 1, "seed": 5, "cache_folder": tmp_path,
             "perturbation": None, "crop_seconds": 1, "reference_seconds": 1, "validate_every": 1,
             "batch_size": 1, "valid_lessons": 1,
         },
     )  # fmt: skip
     valid = conversion_recipe.ConversionRecipe.datasets(run)[1]
     assert [clip.ID for clip in valid.clips] == [f"{n}_{i}" for n in "bc" for i in range(3)]
+    assert seeds == [5, 0]
     few = conversion_recipe.share_out([row for rows in voice.values() for row in rows], 5)
     assert [row.ID for row in few] == ["a_0", "a_1", "c_0", "c_1"]
     assert len(conversion_recipe.share_out(voice["a"], 1)) == 1
     lone = [rows[0] for rows in voice.values()]
     assert conversion_recipe.share_out(lone, 24) == lone
+
+
+@pytest.mark.parametrize("transcribed", [True, False])
+def test_one_voice_is_not_trained_on_what_its_conversions_are_compared_with(transcribed):
+    def said(name, index):
+        words = f"sentence {index}" if transcribed else ""
+        return Utterance(f"{name}_{index}", 1.0, f"{name}_{index}.wav", name, words)
+
+    def begun(sentences=2, **changes):
+        run = conversion_recipe.ConversionRecipe("train.py", "")
+        run.rows = {
+            "train": [said("one", index) for index in range(9)],
+            "valid": [],
+            "test": [said(name, index) for name in "ab" for index in range(sentences)],
+        }  # fmt: skip
+        run.hparams = {
+            "metrics": [], "target_speaker": "one", "valid_sentences": 3, "data_folder": None,
+            "single_utterances": False, "sentences_per_pair": 2, "reference_seconds": 2, **changes,
+        }  # fmt: skip
+        run.begin(None)
+        return run
+
+    run = begun()
+    judges = {trial.judge.ID for trial in run.trials}
+    assert judges == ({"one_0", "one_1"} if transcribed else {"one_8"})
+    train, valid = ({row.ID for row in run.rows[part]} for part in ("train", "valid"))
+    assert judges < valid
+    assert not train & valid
+    assert (len(train), len(valid)) == (6, 3)
+    if transcribed:
+        run = begun(valid_sentences=1)
+        assert [row.ID for row in run.rows["valid"]] == ["one_0", "one_1"]
+        with pytest.raises(ValueError, match="compared with 8: 1 are left to train on"):
+            begun(sentences=8, valid_sentences=1, sentences_per_pair=8)
 
 
 def test_scores_know_target_from_source(rows):
@@ -265,9 +303,9 @@ def test_scores_know_target_from_source(rows):
 
 
 def test_a_single_utterance_is_named_with_its_row(rows):
-    check_several(rows, "train.csv")
-    with pytest.raises(ValueError, match=r"train.csv, row 3 \('p2_001', .*'p2'"):
-        check_several(rows[:3], "train.csv")
+    check_several(rows, None)
+    with pytest.raises(ValueError, match=r"p2_001.*: .*'p2'"):
+        check_several(rows[:3], None)
 
 
 def test_own_voices_are_split_by_sentence_or_by_speaker(corpus, tmp_path):

@@ -83,10 +83,7 @@ class ConversionRecipe(TaskRecipe):
         """
         check_metrics(self.hparams["metrics"])
         target = self.hparams["target_speaker"]
-        if target is not None:
-            self._keep_to(target)
-        if not self.hparams["single_utterances"]:
-            check_several(self.rows["train"], str(self.folder / "manifests" / "train.csv"))
+        own = [] if target is None else self._recordings_of(target)
         self.trials = make_trials(
             self.rows["test"],
             self.rows["train"] + self.rows["valid"],
@@ -94,23 +91,43 @@ class ConversionRecipe(TaskRecipe):
             reference_seconds=self.hparams["reference_seconds"],
             targets=None if target is None else [target],
         )
+        if target is not None:
+            self._keep_to(target, own)
+        if not self.hparams["single_utterances"]:
+            check_several(self.rows["train"], self.hparams["data_folder"])
         if DISTORTION in self.hparams["metrics"]:
             parallel = sum(trial.parallel is not None for trial in self.trials)
             show(f"{DISTORTION}: of {parallel} of {len(self.trials)} trials, where both speakers "
                  "say the sentence")  # fmt: skip
         self.last: dict[str, Tensor] = {}
 
-    def _keep_to(self, target: str) -> None:
-        """Train on one speaker alone, with the last sentences for validation."""
+    def _recordings_of(self, target: str) -> list[Utterance]:
         own = [row for row in self.rows["train"] + self.rows["valid"] if row.spk_id == target]
-        held_back = self.hparams["valid_sentences"]
-        if len(own) < held_back + 2:
+        needed = self.hparams["valid_sentences"] + 2
+        if len(own) < needed:
             known = sorted({row.spk_id for row in self.rows["train"]})
             raise ValueError(
                 f"target_speaker {target!r} has {len(own)} utterances for training and validation, "
-                f"and needs {held_back + 2}; speakers: {', '.join(known)}"
+                f"and needs {needed}; speakers: {', '.join(known)}"
             )
-        self.rows["train"], self.rows["valid"] = own[:-held_back], own[-held_back:]
+        return own
+
+    def _keep_to(self, target: str, own: Sequence[Utterance]) -> None:
+        """Train on one speaker alone, and on nothing that conversions are compared with.
+
+        These recordings, and the last of the others if they are too few, are for validation.
+        """
+        judges = {trial.judge for trial in self.trials}
+        held_back = [row for row in own if row in judges]
+        free = [row for row in own if row not in judges]
+        count = len(free) - max(0, self.hparams["valid_sentences"] - len(held_back))
+        if count < 2:
+            raise ValueError(
+                f"target_speaker {target!r} has {len(own)} utterances, of which conversions are "
+                f"compared with {len(held_back)}: {max(count, 0)} are left to train on, and 2 are "
+                "needed. Set sentences_per_pair or valid_sentences lower"
+            )
+        self.rows["train"], self.rows["valid"] = free[:count], [*free[count:], *held_back]
 
     def make_model(self) -> VoiceConverter:
         """Build the YAML's representation and head; one voice is stored with them."""
@@ -169,9 +186,7 @@ class ConversionRecipe(TaskRecipe):
         show(describe_split({"train": train, "valid": valid, "test": list(dict.fromkeys(test))}))
         copies, seed = hparams["copies"], hparams["seed"]
         model = self.model.to(self.device).eval()
-        library = VoiceLibrary(
-            model, hparams["cache_folder"], hparams["perturbation"], copies, seed
-        )
+        library = VoiceLibrary(model, hparams["cache_folder"], hparams["perturbation"], copies)
         rate, embeddings = model.representation.frame_rate, None
         if model.head.embedding_dim:
             embeddings = speaker_embeddings([*train, *valid], model.sample_rate, bars)
@@ -181,10 +196,10 @@ class ConversionRecipe(TaskRecipe):
             "embeddings": embeddings,
         }
         per_epoch = hparams["validate_every"] * global_batch_size(hparams["batch_size"])
-        clips, apart = library.add(train, bars), library.add(valid, bars)
+        # the same lessons whatever the seed of the run, so that runs can be compared
+        clips, apart = library.add(train, seed, bars), library.add(valid, 0, bars)
         return (
             LessonDataset(clips, library.read, lessons=per_epoch, seed=seed, **sizes),
-            # the same lessons whatever the seed of the run, so that runs can be compared
             LessonDataset(apart, library.read, lessons=hparams["valid_lessons"], seed=0, **sizes),
         )
 

@@ -19,6 +19,7 @@ from wavcube.atomic import write_atomically
 from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
 from wavcube.data.perturbation import SpeakerPerturbation
+from wavcube.data.transcripts import row_of
 from wavcube.data.voices import Clip
 from wavcube.lobes.heads.converter import VoiceConverter
 from wavcube.metrics.base import MetricError
@@ -44,8 +45,6 @@ class VoiceLibrary:
         Makes the copies.
     copies : int
         Of every utterance.
-    seed : int
-        Draws the copies.
     """
 
     def __init__(
@@ -54,24 +53,25 @@ class VoiceLibrary:
         folder: str | Path,
         perturbation: SpeakerPerturbation,
         copies: int,
-        seed: int,
     ) -> None:
         if copies < 1:
             raise ValueError(f"copies {copies}: a converter learns from at least 1")
         self.model, self.perturbation = model, perturbation
-        self.copies, self.seed = copies, seed
+        self.copies = copies
         self.cache = StateCache(folder, model.representation)
         self._melody_file = self.cache.folder / "melodies.st"
         self._melodies = _load(self._melody_file)
 
     @torch.no_grad()
-    def add(self, rows: Sequence[Utterance], progress: bool = True) -> list[Clip]:
+    def add(self, rows: Sequence[Utterance], seed: int, progress: bool = True) -> list[Clip]:
         """Compute what is missing of utterances.
 
         Parameters
         ----------
         rows : sequence of Utterance
             Of a manifest.
+        seed : int
+            Draws their copies.
         progress : bool
             Show a bar.
 
@@ -81,12 +81,12 @@ class VoiceLibrary:
             In their order.
         """
         rate, keys = self.model.sample_rate, [state_key(row.ID, row.wav) for row in rows]
-        names = [tuple(f"{key}~{self._copy_name(i)}" for i in range(self.copies)) for key in keys]
+        names = [tuple(f"{key}~{self._copy_name(i, seed)}" for i in range(self.copies)) for key in keys]
         bar = partial(tqdm, total=len(rows), unit="clip", disable=not progress)
         items = (
             item
             for row, key, own in bar(zip(rows, keys, names, strict=True), desc="latents")
-            for item in self._computations(row, key, own)
+            for item in self._computations(row, key, own, seed)
         )
         self.cache.fill(items)
         missing = [(r, k) for r, k in zip(rows, keys, strict=True) if k not in self._melodies]
@@ -104,13 +104,15 @@ class VoiceLibrary:
         """Read latents `[N, D]`."""
         return self.cache[key][0]
 
-    def _copy_name(self, index: int) -> str:
+    def _copy_name(self, index: int, seed: int) -> str:
         ranges = self.perturbation
-        return f"{index}-{self.seed}-{ranges.pitch}-{ranges.formants}-{ranges.timbre_db}"
+        return f"{index}-{seed}-{ranges.pitch}-{ranges.formants}-{ranges.timbre_db}"
 
-    def _computations(self, row: Utterance, key: str, copies: Sequence[str]) -> list[tuple]:
+    def _computations(
+        self, row: Utterance, key: str, copies: Sequence[str], seed: int
+    ) -> list[tuple]:
         def copied(index: int) -> Tensor:
-            rng = np.random.default_rng((self.seed, index, zlib.crc32(row.ID.encode())))
+            rng = np.random.default_rng((seed, index, zlib.crc32(row.ID.encode())))
             return self.perturbation(read_audio(row.wav, self.model.sample_rate), rng)
 
         first = (key, partial(read_audio, row.wav, self.model.sample_rate))
@@ -161,15 +163,15 @@ def speaker_embeddings(
     return made
 
 
-def check_several(rows: Sequence[Utterance], where: str) -> None:
+def check_several(rows: Sequence[Utterance], source: str | Path | None) -> None:
     """Refuse speakers of whom there is one utterance: a reference must be another one.
 
     Parameters
     ----------
     rows : sequence of Utterance
         Of a manifest.
-    where : str
-        Its name, for the message.
+    source : str or Path, optional
+        The folder or CSV that they are from, for the message.
 
     Raises
     ------
@@ -178,18 +180,18 @@ def check_several(rows: Sequence[Utterance], where: str) -> None:
 
     Examples
     --------
-    >>> check_several([Utterance("a", 1.0, "a.wav", "sue")], "train")
+    >>> check_several([Utterance("a", 1.0, "a.wav", "sue")], "my")
     Traceback (most recent call last):
     ...
-    ValueError: train, row 1 ('a', a.wav): the only utterance of speaker 'sue', and a reference ...
+    ValueError: a.wav: the only utterance of speaker 'sue' to train on, and a reference must be ...
     """
     counts = Counter(row.spk_id for row in rows)
-    for place, row in enumerate(rows, start=1):
+    for row in rows:
         if counts[row.spk_id] == 1:
             raise ValueError(
-                f"{where}, row {place} ({row.ID!r}, {row.wav}): the only utterance of speaker "
-                f"{row.spk_id!r}, and a reference must be another one. Add one, leave the row out, "
-                "or set single_utterances to True to cut such utterances in two"
+                f"{row_of(row, source)}: the only utterance of speaker {row.spk_id!r} to train on, "
+                "and a reference must be another one. Add one, leave this one out, or set "
+                "single_utterances to True to cut such utterances in two"
             )
 
 

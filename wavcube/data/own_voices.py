@@ -11,6 +11,7 @@ from wavcube.data.further import further_speech
 from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import check_files, find_audio, scan_audio_folder
+from wavcube.data.transcripts import row_of
 
 __all__ = ["further_voices", "hold_back_sentences", "prepare_own_voices"]
 
@@ -79,17 +80,21 @@ def prepare_own_voices(
         chosen = {"valid": list(valid_speakers), "test": list(test_speakers)}
         manifests = _by_speaker(scan.utterances, chosen)
     else:
-        manifests = hold_back_sentences(scan.utterances)
+        manifests = hold_back_sentences(scan.utterances, source)
     return write_prepared(out_folder, manifests, arguments, data_root=data_root, bad=scan.bad)
 
 
-def hold_back_sentences(rows: Sequence[Utterance]) -> dict[str, list[Utterance]]:
+def hold_back_sentences(
+    rows: Sequence[Utterance], source: str | Path | None = None
+) -> dict[str, list[Utterance]]:
     """Test on the last recording of every speaker, validate on the one before.
 
     Parameters
     ----------
     rows : Sequence[Utterance]
         With speakers.
+    source : str or Path, optional
+        The CSV that they are from, for the message.
 
     Returns
     -------
@@ -112,11 +117,10 @@ def hold_back_sentences(rows: Sequence[Utterance]) -> dict[str, list[Utterance]]
         speakers.setdefault(row.spk_id, []).append(row)
     for speaker, own in speakers.items():
         if len(own) < 4:
-            place = list(rows).index(own[0]) + 1
             raise ValueError(
-                f"row {place} ({own[0].ID!r}, {own[0].wav}): speaker {speaker!r} has {len(own)} "
-                "recordings, and 4 are needed where no valid_speakers and test_speakers are named: "
-                "two to train on, one for validation, one for the test"
+                f"{row_of(own[0], source)}: speaker {speaker!r} has {len(own)} recordings, and 4 "
+                "are needed where no valid_speakers and test_speakers are named: two to train on, "
+                "one for validation, one for the test"
             )
     parts = {"train": slice(None, -2), "valid": slice(-2, -1), "test": slice(-1, None)}
     return {

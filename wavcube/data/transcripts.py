@@ -10,7 +10,13 @@ from pathlib import Path
 from wavcube.data.manifest import Utterance
 from wavcube.data.splits import hold_back_utterances
 
-__all__ = ["place_of", "read_transcripts", "read_transcripts_beside", "split_by_speaker"]
+__all__ = [
+    "place_of",
+    "read_transcripts",
+    "read_transcripts_beside",
+    "row_of",
+    "split_by_speaker",
+]
 
 
 def read_transcripts(path: str | Path) -> dict[str, str]:
@@ -122,12 +128,36 @@ def place_of(row: Utterance, source: str | Path | None) -> str:
     >>> place_of(Utterance("b", 1.0, "my/b.wav"), "my")
     'the text of my/b.wav'
     """
+    place = row_of(row, source)
+    return f"the text of {place}" if place == row.wav else f"{place}, column 'wrd'"
+
+
+def row_of(row: Utterance, source: str | Path | None) -> str:
+    """Say where the user finds a row.
+
+    Parameters
+    ----------
+    row : Utterance
+        Of a manifest.
+    source : str or Path, optional
+        What the user gave: a CSV, or a folder.
+
+    Returns
+    -------
+    str
+        Its place in the CSV; otherwise its audio file.
+
+    Examples
+    --------
+    >>> row_of(Utterance("b", 1.0, "my/b.wav"), "my")
+    'my/b.wav'
+    """
     if source is not None and Path(source).is_file():
         with Path(source).open(newline="", encoding="utf-8-sig") as file:
             for number, own in enumerate(csv.DictReader(file), start=1):
                 if row.ID == own.get("ID", Path(own.get("wav") or "").stem).strip():
-                    return f"{source}, row {number} ({row.ID}), column 'wrd'"
-    return f"the text of {row.wav}"
+                    return f"{source}, row {number} ({row.ID})"
+    return row.wav
 
 
 def split_by_speaker(
