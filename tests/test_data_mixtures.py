@@ -305,6 +305,42 @@ def test_drawn_levels_are_librimixs(recipe, corpus, noises, tmp_path):
     assert max(heard) - min(heard) > 2
 
 
+def test_noise_is_measured_as_it_is_mixed_its_first_channel_alone(drawn, tmp_path):
+    from wavcube.data.manifest import Utterance
+
+    files = {
+        "1-1-1": noise_of(16000, 1),
+        "2-2-2": noise_of(16000, 2),
+        "mono": noise_of(16000, 3),
+        "stereo": np.stack([noise_of(16000, 3), noise_of(16000, 4)], axis=1),
+    }
+    rows = {
+        name: Utterance(name, 1.0, write(tmp_path / f"{name}.wav", wav), name[0])
+        for name, wav in files.items()
+    }
+    voices, drawn_gains = [rows["1-1-1"], rows["2-2-2"]], {}
+    for name in ("mono", "stereo"):
+        (row,) = drawn.draw_mixtures(voices, [rows[name]], 1, sample_rate=RATE, seed=1)
+        drawn_gains[name] = row.noise_gain
+    assert drawn_gains["stereo"] == pytest.approx(drawn_gains["mono"])
+
+
+def test_a_speaker_is_a_folder_of_the_split(recipe, tmp_path):
+    speakers = {"train-a": ("ann", "bob"), "dev-a": ("cy", "di"), "test-a": ("ed", "flo")}
+    for split, names in speakers.items():
+        for name in names:
+            for index in range(2):
+                write(tmp_path / "own" / split / name / f"{index}.wav", noise_of(16000, index))
+    manifests = recipe.prepare_drawn(
+        tmp_path / "own", tmp_path / "out", sample_rate=RATE, progress=False,
+        counts={"train": 9, "valid": 1, "test": 1}, min_seconds=0.4,
+    )  # fmt: skip
+    train = read_mixtures(manifests["train"], tmp_path / "own")
+    assert len(train) == 4  # every recording of the one with every one of the other
+    assert {frozenset(row.spk_id.split("_")) for row in train} == {frozenset({"ann", "bob"})}
+    assert len({row.ID for row in train}) == 4
+
+
 def test_loud_mixture_is_turned_down_as_a_whole(drawn, tmp_path, monkeypatch):
     from wavcube.data.manifest import Utterance
 

@@ -89,7 +89,7 @@ def test_speed_changes_the_pitch_and_not_the_length(tmp_path):
 
 
 def test_noise_of_any_mixture_is_added(rows, tmp_path):
-    noise = write(tmp_path / "noise.wav", np.full(300, 0.5))
+    noise = write(tmp_path / "noise.wav", np.tile([0.5, -0.5], (300, 1)))
     noisy = [MixtureRow(r.ID, r.sources, r.gains, noise, 0.1, spk_id=r.spk_id) for r in rows]
     item = remixed(noisy, noisy=True)[0]
     torch.testing.assert_close(item["wav"], item["sources"].sum(1) + 0.05)

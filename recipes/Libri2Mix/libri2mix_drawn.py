@@ -17,6 +17,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.mixing import MAX_PEAK, fit_lengths, loop_with_fades
 from wavcube.data.mixtures import MixtureRow
 from wavcube.data.noise_sets import share_out_noises
+from wavcube.data.noisy import read_noise
 from wavcube.data.prepare import prepared_manifests
 from wavcube.data.scan import check_files, find_audio, scan_audio_folder
 from wavcube.data.splits import hold_back_speakers
@@ -119,8 +120,7 @@ def prepare_drawn(
     if done is not None:
         return done
     rows = {
-        role: [Utterance(path.stem, 0.0, str(path), _speaker(path)) for path in found]
-        for role, found in files.items()
+        role: [_utterance(path, data_folder) for path in found] for role, found in files.items()
     }
     scan = check_files(
         [row for found in rows.values() for row in found],
@@ -232,11 +232,11 @@ def draw_gains(
     rng: random.Random,
 ) -> MixtureRow:
     """Draw the levels of one mixture; see `draw_mixtures`."""
-    signals = [measure(row.wav, sample_rate) for row in pair]
+    signals = [measure(row.wav, read_audio(row.wav, sample_rate), sample_rate) for row in pair]
     targets = [rng.uniform(*SPEECH_LOUDNESS) for _ in pair]
     longest = max(len(signal.wav) for signal in signals)
     if noise is not None:
-        found = measure(noise.wav, sample_rate)
+        found = measure(noise.wav, read_noise(noise.wav, sample_rate), sample_rate)
         looped = loop_with_fades(found.wav, longest, sample_rate // 2 + 1)
         signals.append(found._replace(wav=looped))
         targets.append(rng.uniform(*NOISE_LOUDNESS))
@@ -257,9 +257,8 @@ def draw_gains(
     )
 
 
-def measure(path: str, sample_rate: int) -> Levels:
-    """Read a file and measure its loudness."""
-    wav = read_audio(path, sample_rate)
+def measure(path: str, wav: torch.Tensor, sample_rate: int) -> Levels:
+    """Measure the loudness of what a file holds."""
     # BS.1770 looks at blocks of 0.4 s
     long_enough = len(wav) >= 0.4 * sample_rate
     loudness = (
@@ -296,5 +295,10 @@ def _find_noises(
     }
 
 
-def _speaker(path: Path) -> str:
-    return path.stem.partition("-")[0]  # LibriSpeech's names begin with it
+def _utterance(path: Path, data_folder: Path) -> Utterance:
+    """Name a file and its speaker: the folder in the split."""
+    inside = path.relative_to(data_folder).with_suffix("").parts[1:]
+    speaker = inside[0] if len(inside) > 1 else ""
+    # LibriSpeech's names say speaker and chapter themselves
+    name = path.stem if path.stem.startswith(f"{speaker}-") else "-".join(inside)
+    return Utterance(name, 0.0, str(path), speaker)

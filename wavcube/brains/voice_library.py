@@ -81,7 +81,9 @@ class VoiceLibrary:
             In their order.
         """
         rate, keys = self.model.sample_rate, [state_key(row.ID, row.wav) for row in rows]
-        names = [tuple(f"{key}~{self._copy_name(i, seed)}" for i in range(self.copies)) for key in keys]
+        names = [
+            tuple(f"{key}~{self._copy_name(i, seed)}" for i in range(self.copies)) for key in keys
+        ]
         bar = partial(tqdm, total=len(rows), unit="clip", disable=not progress)
         items = (
             item

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import soundfile
 import torch
-import torchaudio
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from wavcube.atomic import write_atomically
 from wavcube.data.audio import read_audio
 from wavcube.data.mixing import fit_lengths, loop_with_fades
+from wavcube.data.noisy import read_noise
 
 __all__ = ["MixtureDataset", "MixtureRow", "read_mixtures", "write_mixtures"]
 
@@ -170,19 +169,10 @@ class MixtureDataset(Dataset):
             return wav
         wav = sources.sum(dim=1)
         if self.noisy:
-            wav = wav + row.noise_gain * self._noise(row.noise, longest)[: len(wav)]
+            fade = round(_FADE * self.sample_rate) + 1
+            noise = loop_with_fades(read_noise(row.noise, self.sample_rate, longest), longest, fade)
+            wav = wav + row.noise_gain * noise[: len(wav)]
         return wav
-
-    def _noise(self, path: str, length: int) -> Tensor:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            samples = file.read(-(-length * rate // self.sample_rate), "float32", always_2d=True)
-        wav = torch.from_numpy(samples[:, 0].copy())
-        if not len(wav) or not wav.isfinite().all():
-            raise ValueError(f"{path}: no samples, or samples that are NaN or infinite")
-        if rate != self.sample_rate:
-            wav = torchaudio.functional.resample(wav, rate, self.sample_rate)
-        return loop_with_fades(wav, length, round(_FADE * self.sample_rate) + 1)
 
     def _span(self, index: int, size: int) -> tuple[int, int]:
         if self.crop is None or size <= self.crop:

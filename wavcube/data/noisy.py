@@ -20,7 +20,7 @@ from wavcube.data.crops import CropDataset
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixing import loop_with_fades, mix_at_snr, reverberate
 
-__all__ = ["NoisyDataset", "SpeechDataset", "read_piece"]
+__all__ = ["NoisyDataset", "SpeechDataset", "read_noise", "read_piece"]
 
 # apart from CropDataset's draws, which have three numbers
 _STREAM = 1
@@ -147,7 +147,9 @@ class NoisyDataset(Dataset):
         return {**item, "wav": noisy, "clean": _follow(clean, heard, scaled), "snr_db": ratio_db}
 
 
-def read_piece(path: str, position: float, length: int, sample_rate: int) -> Tensor:
+def read_piece(
+    path: str, position: float, length: int, sample_rate: int, *, first_channel: bool = False
+) -> Tensor:
     """Read a piece of a file without decoding the rest; a short file is repeated.
 
     Parameters
@@ -160,6 +162,8 @@ def read_piece(path: str, position: float, length: int, sample_rate: int) -> Ten
         Samples wanted.
     sample_rate : int
         Of the piece, in Hz.
+    first_channel : bool
+        Take it alone; by default several channels are averaged.
 
     Returns
     -------
@@ -177,12 +181,43 @@ def read_piece(path: str, position: float, length: int, sample_rate: int) -> Ten
         spare = max(0, file.frames - frames)
         file.seek(min(spare, int(position * (spare + 1))))
         samples = file.read(frames, dtype="float32", always_2d=True)
-    wav = torch.from_numpy(samples.mean(axis=1))
+    wav = torch.from_numpy(samples[:, 0].copy() if first_channel else samples.mean(axis=1))
     if not len(wav) or not wav.isfinite().all():
         raise ValueError(f"{path}: no samples, or samples that are NaN or infinite")
     if rate != sample_rate:
         wav = torchaudio.functional.resample(wav, rate, sample_rate)
     return loop_with_fades(wav, length, round(_FADE_SECONDS * sample_rate))
+
+
+def read_noise(path: str, sample_rate: int, length: int | None = None) -> Tensor:
+    """Read the first channel of a file's beginning, as LibriMix does: WHAM has two.
+
+    Parameters
+    ----------
+    path : str
+        An audio file.
+    sample_rate : int
+        Of the noise, in Hz.
+    length : int, optional
+        Samples wanted; there are fewer where the file is shorter. By default the whole file.
+
+    Returns
+    -------
+    Tensor
+        `[T]`.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no samples, or samples that are NaN or infinite.
+    """
+    with soundfile.SoundFile(path) as file:
+        rate = file.samplerate
+        frames = -1 if length is None else -(-length * rate // sample_rate)
+        wav = torch.from_numpy(file.read(frames, "float32", always_2d=True)[:, 0].copy())
+    if not len(wav) or not wav.isfinite().all():
+        raise ValueError(f"{path}: no samples, or samples that are NaN or infinite")
+    return wav if rate == sample_rate else torchaudio.functional.resample(wav, rate, sample_rate)
 
 
 def _follow(clean: Tensor, heard: Tensor, scaled: Tensor) -> Tensor:

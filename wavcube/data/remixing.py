@@ -136,7 +136,10 @@ class RemixedDataset(Dataset):
         wav = sources.sum(dim=1)
         if self.noises:
             path, gain = self.noises[int(rng.integers(len(self.noises)))]
-            wav = wav + gain * read_piece(path, rng.random(), self.crop, self.sample_rate)
+            place = rng.random()
+            # LibriMix's gains are of WHAM's first channel
+            noise = read_piece(path, place, self.crop, self.sample_rate, first_channel=True)
+            wav = wav + gain * noise
         return {"id": f"{int(self._epoch)}-{index}", "wav": wav, "sources": sources}
 
     def _draw_voices(self, rng: np.random.Generator) -> list[Voice]:
