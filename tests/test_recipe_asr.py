@@ -147,6 +147,9 @@ def test_a_new_vocabulary_needs_one_text_file(recipe, speech, tmp_path):
     model = load_release(out / "release")
     assert model.head.num_tokens == 28, "26 letters, the space and the blank"
     assert model.head.projection.out_features == load_release(source).head.projection.out_features
+    # a last layer begins as the YAML has it: with silence
+    assert model.head.output.bias.argmax() == 0
+    assert model.head.output.bias[0] > 2.5
 
 
 def test_new_tokens_leave_the_representation_to_be_fine_tuned():

@@ -203,6 +203,22 @@ def test_a_best_metric_that_fails_is_refused_before_training(mistaken, speech, m
     assert "pip install 'wavcube[eval]'" in mistaken(data, **conv)
 
 
+def test_ctrl_c_says_where_the_run_goes_on(recipe, speech, monkeypatch, capsys):
+    train, calls = recipe.brain.fit_batch, iter(range(9))
+
+    def interrupted(brain, batch):
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return train(brain, batch)
+
+    monkeypatch.setattr(recipe.brain, "fit_batch", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        recipe(f"--data_folder={speech}", out="interrupted")
+    assert stop.value.code == 130
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith("the same command goes on from the last checkpoint (update 2)")
+
+
 def test_a_run_goes_on_with_its_own_data_only(finished, recipe, tmp_path, capsys):
     with pytest.raises(SystemExit):
         recipe(f"--data_folder={write_speech(tmp_path)}")

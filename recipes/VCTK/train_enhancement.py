@@ -34,7 +34,7 @@ from wavcube.data.prepare import check_same_data
 # what chooses the speech: a run goes on with the same only
 DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "noise_folder", "room_folder",
              "embedded", "embedded_noise", "microphone", "train_set", "valid_speakers",
-             "test_speakers")  # fmt: skip
+             "test_speakers", "held_back_speakers")  # fmt: skip
 # VoiceBank-DEMAND's, of SUPERB-SG
 VALID_SPEAKERS, TEST_SPEAKERS = ["p226", "p287"], ["p232", "p257"]
 

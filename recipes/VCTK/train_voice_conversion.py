@@ -27,6 +27,8 @@ from wavcube.data.prepare import check_same_data
 # what chooses the speech: a run goes on with the same only
 DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded", "microphone",
              "valid_speakers", "test_speakers", "target_speaker")  # fmt: skip
+# and, where one speaker is learned, which of its recordings are kept apart
+ONE_VOICE_KEYS = ("valid_sentences", "sentences_per_pair")
 
 
 class Recipe(ConversionRecipe):
@@ -37,7 +39,8 @@ class Recipe(ConversionRecipe):
     def prepare(self):
         """Read the manifests of train, valid and test."""
         hparams, out = self.hparams, self.folder / "manifests"
-        check_same_data(out / "data.json", {key: hparams[key] for key in DATA_KEYS})
+        keys = DATA_KEYS if hparams["target_speaker"] is None else (*DATA_KEYS, *ONE_VOICE_KEYS)
+        check_same_data(out / "data.json", {key: hparams[key] for key in keys})
         own, limits = hparams["data_folder"], {"max_bad_fraction": hparams["max_bad_fraction"]}
         if own is None:
             show("no --data_folder: training on speech that the package makes itself")

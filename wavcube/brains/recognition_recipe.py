@@ -98,6 +98,11 @@ class RecognitionRecipe(TaskRecipe):
         model = released
         if self.hparams["vocabulary"] is not None:
             model = with_new_tokens(released, len(self.tokens))
+            fresh = self.hparams["head"](num_tokens=len(self.tokens))
+            # what the YAML lets a last layer begin with is no part of a release
+            model.head.output.load_state_dict(
+                {**model.head.output.state_dict(), "bias": fresh.output.bias.detach()}
+            )
         model.head.augment = self.hparams["head"](num_tokens=1).augment
         return model
 

@@ -65,7 +65,7 @@ def interruptible(program: str, folder: str | Path | None = None) -> Iterator[No
     program : str
         Name to begin the line with.
     folder : str or Path, optional
-        Of the run, whose checkpoints are in `*/save`.
+        Of the run, whose checkpoints are in `save`, or in that of a stage's folder.
 
     Raises
     ------
@@ -89,12 +89,16 @@ def interruptible(program: str, folder: str | Path | None = None) -> Iterator[No
 
 
 def _what_is_next(folder: str | Path | None) -> str:
-    saved = [] if folder is None else [*Path(folder).glob("*/save/CKPT*/brain.ckpt")]
+    saved: list[Path] = []
+    if folder is not None:
+        folder = Path(folder)
+        saved = [path for own in ("", "*/") for path in folder.glob(f"{own}save/CKPT*/brain.ckpt")]
     if not saved:
         return "starts from the beginning"
     newest = max(saved, key=lambda path: path.stat().st_mtime_ns)
     update = yaml.safe_load(newest.read_text(encoding="utf-8"))["optimizer_step"]
-    return f"goes on from the last checkpoint (update {update} of {newest.parents[2].name})"
+    of_stage = "" if newest.parents[2] == folder else f" of {newest.parents[2].name}"
+    return f"goes on from the last checkpoint (update {update}{of_stage})"
 
 
 @contextmanager
