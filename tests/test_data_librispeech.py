@@ -159,16 +159,6 @@ def test_an_interrupted_preparation_starts_again(recipe, corpus, tmp_path, monke
     assert len(read(manifests, corpus)["test"]) == 6
 
 
-def test_a_limit_makes_a_toy_set(recipe, corpus, tmp_path):
-    rows = read(
-        recipe.prepare_librispeech(
-            corpus, tmp_path / "out", held_back_speakers=2, limit=4, progress=False
-        ),
-        corpus,
-    )
-    assert {name: len(found) for name, found in rows.items()} == {"train": 4, "valid": 4, "test": 4}
-
-
 def test_a_speaker_in_two_splits_is_refused(recipe, corpus, tmp_path):
     add_split(corpus, "test-clean", [3])
     with pytest.raises(ValueError, match="1 speakers are in both test and train, for example 3"):

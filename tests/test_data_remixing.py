@@ -205,6 +205,8 @@ def test_speakers_are_held_back_where_there_is_no_split(recipe, tmp_path):
     assert sum(map(len, speakers)) == len(set.union(*speakers)) == 8
     with pytest.raises(ValueError, match="from 1 to 7 of the 8 speakers can be held back, not 9"):
         prepare("c", held_back_roles=["test"], held_back_speakers=9)
+    with pytest.raises(ValueError, match=r"held_back_roles .* not \['dev'\]"):
+        prepare("d", held_back_roles=["dev", "test"])
 
 
 def test_mixtures_of_real_speech_are_of_speakers_held_out(recipe, shared, tmp_path):

@@ -98,6 +98,8 @@ def prepare_drawn(
         speaker, or too many files are bad.
     """
     data_folder = Path(data_folder)
+    if unknown := sorted(set(held_back_roles) - {"valid", "test"}):
+        raise ValueError(f"held_back_roles are of 'valid' and 'test', not {unknown}")
     noises = _find_noises(noise_folder, max_bad_fraction)
     files = {
         role: [path for split in _splits(data_folder, prefix) for path in find_audio(split)]

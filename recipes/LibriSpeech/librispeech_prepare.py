@@ -7,7 +7,6 @@ corpus based on public domain audio books", ICASSP 2015, https://www.openslr.org
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,6 @@ def prepare_librispeech(
     valid_splits: Sequence[str] | None = None,
     test_splits: Sequence[str] | None = None,
     held_back_speakers: int = 10,
-    limit: int | None = None,
     seed: int = 1234,
     max_bad_fraction: float = 0.01,
     progress: bool = True,
@@ -85,10 +83,8 @@ def prepare_librispeech(
         Names of folders. None takes all of LibriSpeech's and Mini LibriSpeech's that are there.
     held_back_speakers : int
         Without a split for validation, this many training speakers are held back for it.
-    limit : int | None
-        Utterances in each manifest at most, drawn at random, for a quick trial.
     seed : int
-        Draws speakers and limited sets.
+        Draws the speakers.
     max_bad_fraction : float
         How many files may be bad before the run stops.
     progress : bool
@@ -115,7 +111,6 @@ def prepare_librispeech(
         "data_folder": str(data_folder.resolve()),
         "splits": splits,
         "held_back_speakers": held_back_speakers,
-        "limit": limit,
         "seed": seed,
         "max_bad_fraction": max_bad_fraction,
         "files": fingerprint(list_sources(data_folder, files)),
@@ -127,8 +122,6 @@ def prepare_librispeech(
     everything = [row for name in rows for row in rows[name]]
     scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
     manifests = assign_roles(rows, scan.utterances, splits, held_back_speakers, seed)
-    if limit is not None:
-        manifests = {role: draw(found, limit, seed) for role, found in manifests.items()}
     return write_prepared(out_folder, manifests, arguments, data_root=data_folder, bad=scan.bad)
 
 
@@ -216,11 +209,3 @@ def list_utterances(split: Path, files: Sequence[Path]) -> list[Utterance]:
 def find_transcripts(split: Path) -> list[Path]:
     """List a split's `.trans.txt` files."""
     return sorted(split.glob("*/*/*.trans.txt"))
-
-
-def draw(rows: Sequence[Utterance], limit: int, seed: int) -> list[Utterance]:
-    """Draw at most `limit` rows, in their order."""
-    if limit >= len(rows):
-        return list(rows)
-    chosen = set(random.Random(seed).sample(range(len(rows)), limit))
-    return [row for index, row in enumerate(rows) if index in chosen]

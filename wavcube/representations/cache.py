@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,8 +25,8 @@ _FORMAT = 2
 _OPEN_SHARDS = 64
 
 
-def state_key(name: str, path: str | Path, start: int = 0, stop: int | None = None) -> str:
-    """Name what was computed of an utterance, or of a crop of it.
+def state_key(name: str, path: str | Path) -> str:
+    """Name what was computed of an utterance.
 
     Parameters
     ----------
@@ -35,10 +35,6 @@ def state_key(name: str, path: str | Path, start: int = 0, stop: int | None = No
     path : str or Path
         Its audio file, whose size and time are in the key: a file that was changed is computed
         anew.
-    start : int
-        First sample of the crop.
-    stop : int, optional
-        The sample after its last; by default the end.
 
     Returns
     -------
@@ -54,12 +50,11 @@ def state_key(name: str, path: str | Path, start: int = 0, stop: int | None = No
     --------
     >>> path = getfixture("tmp_path") / "a.wav"
     >>> _ = path.write_bytes(b"12345")
-    >>> state_key("a", path, 160).rpartition("-")[0]
-    'a@160:end#5'
+    >>> state_key("a", path).rpartition("-")[0]
+    'a#5'
     """
     status = Path(path).stat()
-    end = "end" if stop is None else stop
-    return f"{name}@{start}:{end}#{status.st_size}-{status.st_mtime_ns}"
+    return f"{name}#{status.st_size}-{status.st_mtime_ns}"
 
 
 class StateCache:
@@ -90,8 +85,8 @@ class StateCache:
     >>> cache = StateCache(getfixture("tmp_path"), MelRepresentation(4))
     >>> cache.fill([("a", lambda: torch.randn(1600))])
     1
-    >>> cache.batch(["a"])[0].shape
-    torch.Size([1, 1, 5, 8])
+    >>> cache["a"].shape
+    torch.Size([1, 5, 8])
     """
 
     def __init__(
@@ -151,36 +146,8 @@ class StateCache:
             self._write(waiting)
         return computed
 
-    def batch(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Read states.
-
-        Parameters
-        ----------
-        keys : sequence of str
-            Of :meth:`fill`.
-
-        Returns
-        -------
-        states : Tensor
-            `[B, S, N, C]` on the CPU, zero in the padding, for :meth:`Representation.combine`.
-        lens : Tensor
-            Relative lengths `[B]`.
-
-        Raises
-        ------
-        KeyError
-            If one was never computed.
-        """
-        parts = [self[key] for key in keys]
-        frames = torch.tensor([part.shape[1] for part in parts])
-        states = parts[0].new_zeros(
-            len(parts), parts[0].shape[0], int(frames.max()), parts[0].shape[2]
-        )
-        for row, part in zip(states, parts, strict=True):
-            row[:, : part.shape[1]] = part
-        return states, frames / states.shape[2]
-
     def __getitem__(self, key: str) -> Tensor:
+        """Read states `[S, N, C]`, on the CPU."""
         if key not in self._shards:
             raise KeyError(f"{key!r} is not in {self.folder}: fill the cache first")
         return _opened(self._shards[key]).get_tensor(key)
