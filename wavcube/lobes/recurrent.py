@@ -27,12 +27,20 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, counts: Tensor) -> Tensor:
     Tensor
         `[B, N, H]`, zero beyond an item's frames.
 
+    Notes
+    -----
+    Under autocast in float16 it runs in float32 on a CPU.
+
     Examples
     --------
     >>> lstm = nn.LSTM(3, 2, batch_first=True, bidirectional=True)
     >>> run_lstm(lstm, torch.randn(2, 5, 3), torch.tensor([5, 4]))[1, 4]
     tensor([0., 0., 0., 0.], grad_fn=<SelectBackward0>)
     """
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16:
+        # oneDNN has no LSTM in float16
+        with torch.autocast("cpu", enabled=False):
+            return run_lstm(lstm, x.float(), counts)
     if bool((counts == x.shape[1]).all()):
         # oneDNN takes no packed sequences: on a CPU those cost three times as much
         return lstm(x)[0]

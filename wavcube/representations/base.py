@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,9 +19,9 @@ class Representation(nn.Module):
 
     The model is frozen, or fine-tuned from a given update on with a learning rate of its own. It
     stays in eval mode in either case: it is a function, without dropout. While it is frozen it
-    runs in float32 also under autocast, so that cached states are the computed ones. The weights
-    of several states are trained with the head, from their plain mean on (SUPERB, arXiv
-    2105.01051).
+    runs in float32 also under autocast, so that cached states are the computed ones; unless its
+    matrices were put into half precision, for inference. The weights of several states are trained
+    with the head, from their plain mean on (SUPERB, arXiv 2105.01051).
 
     A subclass gives `sample_rate`, `hop`, `dim`, :meth:`config`, :meth:`description` and
     :meth:`compute`.
@@ -153,8 +154,10 @@ class Representation(nn.Module):
         if self._fine_tunes:
             states = self.compute(wavs, samples, frames)
         else:
-            with torch.no_grad(), torch.autocast(wavs.device.type, enabled=False):
-                states = self.compute(wavs.float(), samples, frames)
+            halved = any(weight.dtype != torch.float32 for weight in self.model.parameters())
+            exact = nullcontext() if halved else torch.autocast(wavs.device.type, enabled=False)
+            with torch.no_grad(), exact:
+                states = self.compute(wavs.float(), samples, frames).float()
         valid = length_mask(frames, states.shape[2])
         return states.masked_fill(~valid[:, None, :, None], 0.0), frames / states.shape[2]
 
