@@ -14,6 +14,7 @@ import wavcube.batch_checks
 from wavcube import WavCube
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.latent_files import Latents
+from wavcube.release.source import packaged_release
 from wavcube.testing import tiny_wavcube, tone
 
 CPU = {"device": "cpu"}
@@ -200,11 +201,23 @@ def test_two_models_never_share_a_file(tmp_path, speech):
 
 
 def test_a_mistyped_source_is_an_error(tmp_path):
-    for source in (tmp_path / "missing", "missing", "./a/b/c", "https://host/model"):
+    for source in (tmp_path / "missing", "missing", "./a/b/c", "./missing", "https://host/model"):
         with pytest.raises(FileNotFoundError, match="no release"):
             WavCube.from_hparams(source)
     with pytest.raises(FileNotFoundError, match=r"hyperparams\.yaml"):
         WavCube.from_hparams(tmp_path)
+
+
+def test_the_folder_of_a_run_is_no_release_but_has_one(tmp_path):
+    random_release(tmp_path / "release")
+    with pytest.raises(FileNotFoundError, match=r"folder of a run: its release is .*release"):
+        WavCube.from_hparams(tmp_path)
+
+
+def test_a_release_of_a_head_is_refused_in_one_line(recwarn):
+    with pytest.raises(ValueError, match="is of no WavCube: load it with WavCubeEnhancer"):
+        WavCube.from_hparams(packaged_release("enhancement_tiny"), run_opts=CPU)
+    assert not [warning for warning in recwarn if "meta" in str(warning.message)]
 
 
 def test_a_hub_id_without_network_is_an_error(tmp_path):

@@ -196,6 +196,31 @@ def test_whom_a_run_trained_on_it_is_not_tested_on(recipe, speech, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [("--lr=0.5", "other settings: {'lr': 0.002}"), ("--updates=2", "settings: {'updates': 1}")],
+)
+def test_a_run_goes_on_with_its_own_settings_only(recipe, speech, capsys, changed, message):
+    recipe(f"--data_folder={speech}", "--updates=1")
+    noted = (recipe.folder / "run" / "hyperparams.yaml").read_bytes()
+    line = recipe.refusal(capsys, f"--data_folder={speech}", "--updates=1", changed, out="run")
+    assert message in line
+    assert (recipe.folder / "run" / "hyperparams.yaml").read_bytes() == noted
+
+
+def test_a_run_goes_on_with_its_own_utterances_only(recipe, speech, capsys):
+    recipe(f"--data_folder={speech}", "--updates=1")
+    speech.write_text("".join(speech.read_text().splitlines(keepends=True)[:-1]))
+    line = recipe.refusal(capsys, f"--data_folder={speech}", "--updates=1", out="run")
+    assert "other utterances: {'" in line
+
+
+@pytest.mark.parametrize("updates", ["four", "0"])
+def test_updates_are_counted(recipe, speech, capsys, updates):
+    line = recipe.refusal(capsys, f"--data_folder={speech}", f"--updates={updates}")
+    assert ("must be whole numbers" if updates == "four" else "does not fit into 0") in line
+
+
 def test_more_speech_brings_its_transcripts_along(recipe, speech, tmp_path, capsys):
     folder = tmp_path / "more" / "7" / "1"
     folder.mkdir(parents=True)

@@ -64,7 +64,7 @@ def test_a_run_leaves_table_log_samples_and_release(finished):
     assert (finished / "samples" / "spectrograms.png").is_file()
 
 
-def test_class_and_command_line_give_what_the_recipe_has_scored(finished, speech, tmp_path):
+def test_class_and_command_line_give_what_the_recipe_has_scored(finished, speech, tmp_path, capsys):
     row = read_mixtures(finished / "manifests" / "test.csv", speech)[0]
     item = MixtureDataset([row], RATE, "min")[0]
     release = str(finished / "release")
@@ -84,6 +84,13 @@ def test_class_and_command_line_give_what_the_recipe_has_scored(finished, speech
     differences = [np.abs(written - wav.numpy()).max() for wav in by_class.T]
     assert min(differences) < 1e-3, "the samples are what the class gives"
     assert wavcube([*said, "--out", str(tmp_path / "out.wav")]) == 2, "nothing is overwritten"
+    assert "out_1.wav exists: pass --overwrite" in capsys.readouterr().err
+
+
+def test_the_yaml_of_another_recipe_is_refused(mistaken, speech):
+    line = mistaken(f"--data_folder={speech}", yaml="asr", options=["--device=cpu"])
+    assert "the YAML has no key" in line
+    assert "is it of this recipe?" in line
 
 
 def test_releases_of_other_classes_are_refused(finished):

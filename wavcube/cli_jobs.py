@@ -49,7 +49,8 @@ def add_file_command(
     parser.add_argument(
         "--out",
         required=out_required,
-        help="output file, or folder when there are several inputs; by default beside the inputs",
+        help="output file, or folder when there are several inputs"
+        + ("" if out_required else "; by default beside the inputs"),
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     parser.set_defaults(run=run)

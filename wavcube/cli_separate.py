@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from wavcube.cli_files import check_output
 from wavcube.cli_jobs import add_file_command, plan, run_jobs
 from wavcube.cli_model import load_model
 from wavcube.suffixes import AUDIO_SUFFIXES, WRITTEN_SUFFIXES
@@ -24,6 +25,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def _separate(options: argparse.Namespace) -> int:
     jobs = plan(options, AUDIO_SUFFIXES, WRITTEN_SUFFIXES)
     from wavcube.inference import WavCubeSeparator
+    from wavcube.inference.separation import source_files
 
     model, overwrite = load_model(options, WavCubeSeparator), options.overwrite
+    for job in jobs:
+        for path in source_files(job.target, model.num_sources):
+            check_output(path, overwrite)
     return run_jobs(jobs, lambda j: model.separate_file(j.source, j.target, overwrite=overwrite))

@@ -75,6 +75,7 @@ class LatentSettings(TrainingSettings):
     recompute_activations: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names, where = set(self.weights), f"stage {self.name!r}"
         if unknown := sorted(names - self.terms):
             raise ValueError(f"{where}: no loss terms {unknown}; there are {sorted(self.terms)}")

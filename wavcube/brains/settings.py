@@ -37,6 +37,11 @@ class TrainingSettings:
     shard_optimizer : bool
         Of several processes each keeps a part of the optimizers' state: less memory, more traffic.
 
+    Raises
+    ------
+    ValueError
+        If updates or warm-up are no whole numbers, there is no update, or fewer than warm-up has.
+
     Examples
     --------
     >>> TrainingSettings(updates=1000, warmup=100).best_metric
@@ -54,6 +59,14 @@ class TrainingSettings:
     max_rollbacks: int = 3
     log_every: int = 20
     shard_optimizer: bool = False
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.updates, int) and isinstance(self.warmup, int)):
+            raise ValueError(
+                f"updates {self.updates!r} and warmup {self.warmup!r} must be whole numbers"
+            )
+        if not 0 <= self.warmup <= self.updates or self.updates < 1:
+            raise ValueError(f"a warm-up of {self.warmup} does not fit into {self.updates} updates")
 
     def shortened(self: Settings, updates: int) -> Settings:
         """Give the same training over fewer updates, for a dry run.

@@ -23,6 +23,7 @@ from wavcube.brains.journal import Journal
 from wavcube.brains.latent_evaluation import check_counts
 from wavcube.brains.latent_report import write_metrics
 from wavcube.brains.ranks import is_main, join_group, leave_group, main_first, on_main
+from wavcube.brains.run_identity import RecipeHparams, check_same_run
 from wavcube.brains.schedules import ResumeError
 from wavcube.brains.task import TaskBrain
 from wavcube.brains.task_card import describe_task
@@ -186,7 +187,7 @@ class TaskRecipe:
         with interruptible(self.program), self.refuse():
             hparams_file, self.run_opts, overrides = parse_arguments(arguments, self.usage)
             with open(hparams_file, encoding="utf-8") as file:
-                self.hparams = load_hyperpyyaml(file, overrides)
+                self.hparams = RecipeHparams(load_hyperpyyaml(file, overrides))
             self.folder = Path(self.hparams["output_folder"])
         with interruptible(self.program, self.folder):
             self._run(hparams_file, overrides)
@@ -198,6 +199,7 @@ class TaskRecipe:
             with nothing_left_of(self.folder):
                 with main_first():
                     self.rows = self.prepare()
+                    check_same_run(self.folder, self.hparams["settings"], self.rows)
                     self.model = self._first_model()
                     self.check()
                 join_group(self.run_opts)

@@ -108,8 +108,8 @@ def prepare_own_audio(
     return write_prepared(out_folder, manifests, arguments, data_root=data_root, bad=scan.bad)
 
 
-def check_same_data(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Note down what a run trains on, and refuse to go on with anything else.
+def check_same_data(path: str | Path, data: Mapping[str, Any], what: str = "data") -> None:
+    """Note down what a run trains on, or how, and refuse to go on with anything else.
 
     Parameters
     ----------
@@ -117,6 +117,8 @@ def check_same_data(path: str | Path, data: Mapping[str, Any]) -> None:
         The note, JSON, in the run's folder.
     data : mapping
         Plain data: folders and whatever else chooses the speech.
+    what : str
+        It is, for the message.
 
     Raises
     ------
@@ -141,9 +143,10 @@ def check_same_data(path: str | Path, data: Mapping[str, Any]) -> None:
     now = json.loads(text)
     changed = {name: noted.get(name) for name in now if noted.get(name) != now[name]}
     if changed:
+        same = f", or remove {path} if it is the same speech elsewhere" if what == "data" else ""
         raise ValueError(
-            f"{path.parent} is of a run with other data: {changed}; choose another output_folder, "
-            f"or remove {path} if it is the same speech elsewhere"
+            f"{path.parent} is of a run with other {what}: {changed}; choose another output_folder"
+            f"{same}"
         )
 
 

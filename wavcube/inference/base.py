@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from wavcube.batch_checks import check_waveforms, device_name, resample_batch
 from wavcube.inference.run_options import HALF, check_options, compile_layers
 from wavcube.lobes.quantized import halve_matrices, quantize_linears
-from wavcube.release.config_file import CONFIG_FILE, check_agreement
+from wavcube.release.config_file import CONFIG_FILE, check_agreement, read_config
 from wavcube.release.described import release_config
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE
 from wavcube.release.source import (
@@ -163,7 +163,7 @@ class ReleasedModel(Pretrained):
         source = resolve_source(packaged_release(cls.PACKAGED) if source is None else source)
         config = fetch_config or FetchConfig()
         path = fetch_file(hparams_file, source, savedir, config)
-        lazily = cls.LAZY and not trust_yaml and not overrides
+        lazily = cls.LAZY and not trust_yaml and not overrides and not _is_of_a_head(source)
         with without_storage() if lazily else nullcontext():
             hparams = load_hyperparams(path, overrides, trust_yaml)
         (name,) = cls.MODULES_NEEDED
@@ -246,6 +246,12 @@ class ReleasedModel(Pretrained):
     def _where(self) -> torch.device:
         """Where the parameters are: ``device`` is what the model was built with."""
         return next(self.mods.parameters()).device
+
+
+def _is_of_a_head(source: str) -> bool:
+    """Look into a folder's config.json: a packaged representation fills itself when it is built."""
+    is_release = (Path(source) / CONFIG_FILE).is_file()
+    return is_release and "representation" in read_config(source)
 
 
 def check_computed(result: Tensor, doing: str, given: Tensor) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from wavcube.leftovers import whereabouts
 from wavcube.release.build import ALLOWED_CLASSES
 from wavcube.release.hyperparams_check import UnsafeYAMLError, check_hyperparams
-from wavcube.release.hyperparams_yaml import PRETRAINER, WEIGHTS_HOOK
+from wavcube.release.hyperparams_yaml import PRETRAINER, WEIGHTS_FILE, WEIGHTS_HOOK, YAML_FILE
 from wavcube.release.weights import load_release_weights
 from wavcube.release.yaml_arguments import check_yaml_arguments
 
@@ -84,9 +84,13 @@ def resolve_source(source: str | Path | None) -> str:
     """
     name = str(packaged_model() if source is None else source)
     if Path(name).is_dir():
+        release = Path(name, "release")
+        if (release / YAML_FILE).is_file() and not Path(name, WEIGHTS_FILE).is_file():
+            raise FileNotFoundError(f"{name} is the folder of a run: its release is {release}")
         return name
     # results/typo is a slip in a path of this machine, not somebody's repository
-    local = Path(name).parts[:1] and Path(Path(name).parts[0]).is_dir()
+    parts = Path(name).parts
+    local = name.startswith(".") or (parts and Path(parts[0]).is_dir())
     if isinstance(source, str) and _HUB_ID.fullmatch(name) and not local:
         return name
     raise FileNotFoundError(
