@@ -26,13 +26,14 @@ from wavcube.lobes.heads.separator import (
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses import permutation_invariant, weighted_sum
 from wavcube.losses.phase_sensitive import pairwise_phase_sensitive, phase_sensitive_target
-from wavcube.losses.separation import pairwise_latent, pairwise_si_sdr
+from wavcube.losses.mel import LogMelSpectrogram
+from wavcube.losses.separation import pairwise_latent, pairwise_mel, pairwise_si_sdr
 from wavcube.metrics import best_permutation, score_pair, si_sdr_table
 
-PHASE_SENSITIVE, SI_SDR, LATENT = "phase_sensitive", "si_sdr", "latent"
+PHASE_SENSITIVE, SI_SDR, LATENT, MEL = "phase_sensitive", "si_sdr", "latent", "mel"
 TERMS = {
     MaskSeparator: {PHASE_SENSITIVE, SI_SDR},
-    LatentSeparator: {LATENT},
+    LatentSeparator: {LATENT, MEL},
     WaveformSeparator: {SI_SDR},
 }
 IMPROVEMENT = "si_sdr_improvement"
@@ -50,8 +51,9 @@ class SeparationSettings(TaskSettings):
         See there.
     weights : Mapping of str to float
         Weight of each loss term that is on: "phase_sensitive" (SUPERB-SG's) and "si_sdr" for a
-        MaskSeparator, "si_sdr" for a WaveformSeparator, "latent" for a LatentSeparator. Terms are
-        added before the assignment is chosen, so that all have the same one.
+        MaskSeparator, "si_sdr" for a WaveformSeparator, "latent" and "mel", the log-mel distance
+        of what is decoded, for a LatentSeparator. Terms are added before the assignment is chosen,
+        so that all have the same one.
 
     Examples
     --------
@@ -125,6 +127,7 @@ class SeparationBrain(TaskBrain):
                 f"{sorted(settings.weights)}"
             )
         super().__init__(model, settings, opt_class, hparams, run_opts, checkpointer, journal)
+        self.log_mel = LogMelSpectrogram(model.sample_rate).to(self.device)
         self.target = model.representation
         if not self.target.is_frozen:
             self.target = copy.deepcopy(self.target).requires_grad_(False)
@@ -162,10 +165,12 @@ class SeparationBrain(TaskBrain):
             terms[PHASE_SENSITIVE] = self._phase_sensitive(predictions, mixtures, sources, samples)
         if LATENT in weights:
             terms[LATENT] = self._latent(predictions, sources, lens)
-        if SI_SDR in weights or stage != Stage.TRAIN:
+        if {SI_SDR, MEL} & weights.keys() or stage != Stage.TRAIN:
             separated = self.model.render(predictions, mixtures, samples)
         if SI_SDR in weights:
             terms[SI_SDR] = pairwise_si_sdr(separated, sources, samples)
+        if MEL in weights:
+            terms[MEL] = pairwise_mel(self.log_mel, separated, sources, samples)
         if stage != Stage.TRAIN:
             self._score(mixtures, sources, separated, samples, batch.id)
         self.note({name: permutation_invariant(term.detach()) for name, term in terms.items()})

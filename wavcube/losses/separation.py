@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from wavcube.lobes.lengths import length_mask
 from wavcube.losses.masking import zero_padding
+from wavcube.losses.mel import LogMelSpectrogram
 
 
 def pairwise_si_sdr(estimates: Tensor, targets: Tensor, num_samples: Tensor) -> Tensor:
@@ -52,6 +54,47 @@ def pairwise_si_sdr(estimates: Tensor, targets: Tensor, num_samples: Tensor) -> 
         for estimate, target, size in zip(estimates, targets, sizes, strict=True)
     ]
     return torch.cat(items)
+
+
+def pairwise_mel(
+    log_mel: LogMelSpectrogram, estimates: Tensor, targets: Tensor, num_samples: Tensor
+) -> Tensor:
+    """Mean absolute difference of log-mel spectrograms of waveforms.
+
+    The distance of :class:`~wavcube.losses.mel.MelLoss`, for each pair.
+
+    Parameters
+    ----------
+    log_mel : LogMelSpectrogram
+        Of the waveforms' rate.
+    estimates, targets : Tensor
+        `[B, S, T]`. What lies beyond an item's samples is ignored.
+    num_samples : Tensor
+        Samples of each item `[B]`.
+
+    Returns
+    -------
+    Tensor
+        `[B, S, S]` in nepers, estimates by targets, float32.
+
+    Examples
+    --------
+    >>> sources = torch.randn(1, 2, 1600)
+    >>> log_mel = LogMelSpectrogram(16000)
+    >>> table = pairwise_mel(log_mel, sources, sources.flip(1), torch.tensor([1600]))
+    >>> bool(table[0, 0, 1] == 0), bool(table[0, 0, 0] > 0.1)
+    (True, True)
+    """
+    count = estimates.shape[1]
+    samples = num_samples.repeat_interleave(count)
+    first, second = (
+        log_mel(wavs.flatten(0, 1), samples).unflatten(0, (-1, count))
+        for wavs in (estimates, targets)
+    )
+    distance = (first[:, :, None] - second[:, None]).abs().mean(dim=-2)
+    frames = log_mel.num_frames(num_samples)
+    valid = length_mask(frames, distance.shape[-1])[:, None, None]
+    return distance.where(valid, 0.0).sum(dim=-1) / valid.sum(dim=-1)
 
 
 def pairwise_latent(estimates: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
