@@ -50,6 +50,7 @@ def a_batch(seconds=(0.4, 0.3), seeds=(1, 2), swapped=False):
         (mask_on_mel, {"si_sdr": 1.0}, lambda first: first - 1.0),
         (mask_on_mel, {"si_sdr": 1.0, "phase_sensitive": 0.1}, lambda first: first - 1.0),
         (latent_separator, {"latent": 1.0}, lambda first: 0.9 * first),
+        (latent_separator, {"mel": 1.0}, lambda first: 0.95 * first),
         (waveform, {"si_sdr": 1.0}, lambda first: first - 1.0),
     ],
 )
@@ -68,7 +69,7 @@ def test_every_loss_term_learns(make, weights, less):
     ("make", "weights"),
     [
         (mask_on_mel, {"phase_sensitive": 1.0, "si_sdr": 1.0}),
-        (latent_separator, {"latent": 1.0}),
+        (latent_separator, {"latent": 1.0, "mel": 1.0}),
         (waveform, {"si_sdr": 1.0}),
     ],
 )
@@ -120,7 +121,7 @@ def test_fine_tuning_aims_at_what_the_decoder_knows():
     ("make", "weights", "best", "message"),
     [
         (mask_on_mel, {"latent": 1.0}, "loss", r"learns by \['phase_sensitive', 'si_sdr'\]"),
-        (latent_separator, {"si_sdr": 1.0}, "loss", r"learns by \['latent'\]"),
+        (latent_separator, {"si_sdr": 1.0}, "loss", r"learns by \['latent', 'mel'\]"),
         (waveform, {}, "loss", "not by the loss terms"),
         (mask_on_mel, {"si_sdr": 1.0}, "wer", "best_metric 'wer' is none of"),
     ],

@@ -13,9 +13,10 @@ from wavcube.lobes.heads.separator import LatentSeparator, MaskSeparator
 from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.recurrent import run_lstm
 from wavcube.lobes.spectrogram import log_magnitudes
+from wavcube.losses.mel import LogMelSpectrogram, MelLoss
 from wavcube.losses.permutation import permutation_invariant
 from wavcube.losses.semantic import semantic_loss
-from wavcube.losses.separation import pairwise_latent, pairwise_si_sdr
+from wavcube.losses.separation import pairwise_latent, pairwise_mel, pairwise_si_sdr
 from wavcube.representations import LatentRepresentation, MelRepresentation
 from wavcube.testing import tiny_wavcube, tone
 
@@ -135,6 +136,19 @@ def test_assignment_is_found_in_full_precision():
     with torch.autocast("cpu", torch.bfloat16):
         found = permutation_invariant(table)
     torch.testing.assert_close(found[None], expected, rtol=0, atol=1e-6)
+
+
+def test_mel_distance_is_the_mel_loss_of_each_pair():
+    estimates, targets = torch.randn(2, 2, 4000), torch.randn(2, 2, 4000)
+    samples = torch.tensor([4000, 2500])
+    estimates[1, :, 2500:] = 9.0
+    table = pairwise_mel(LogMelSpectrogram(16000), estimates, targets, samples)
+    for item, size in enumerate(samples.tolist()):
+        for i in range(2):
+            for j in range(2):
+                pair = estimates[item, i, :size], targets[item, j, :size]
+                expected = MelLoss(16000)(*(wav[None] for wav in pair))
+                torch.testing.assert_close(table[item, i, j], expected)
 
 
 def test_latent_distance_is_the_semantic_loss_of_each_pair():

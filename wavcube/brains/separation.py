@@ -25,8 +25,8 @@ from wavcube.lobes.heads.separator import (
 )
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses import permutation_invariant, weighted_sum
-from wavcube.losses.phase_sensitive import pairwise_phase_sensitive, phase_sensitive_target
 from wavcube.losses.mel import LogMelSpectrogram
+from wavcube.losses.phase_sensitive import pairwise_phase_sensitive, phase_sensitive_target
 from wavcube.losses.separation import pairwise_latent, pairwise_mel, pairwise_si_sdr
 from wavcube.metrics import best_permutation, score_pair, si_sdr_table
 
