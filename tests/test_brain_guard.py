@@ -125,7 +125,7 @@ def test_an_unknown_best_metric_is_an_error(tmp_path):
 
 
 def test_validation_scores_do_not_depend_on_the_batch_size(tmp_path):
-    brain = train(toy(updates=2))
+    brain = train(toy(updates=3))
     scores = []
     for size in (1, 3):
         loader = brain.make_dataloader(Numbers(5), Stage.VALID, None, batch_size=size)
