@@ -95,15 +95,12 @@ class RecognitionRecipe(TaskRecipe):
         released : RecognitionModel
             With its weights.
         """
-        model = released
+        model, fresh = released, self.hparams["head"](num_tokens=len(self.tokens))
         if self.hparams["vocabulary"] is not None:
             model = with_new_tokens(released, len(self.tokens))
-            fresh = self.hparams["head"](num_tokens=len(self.tokens))
             # what the YAML lets a last layer begin with is no part of a release
-            model.head.output.load_state_dict(
-                {**model.head.output.state_dict(), "bias": fresh.output.bias.detach()}
-            )
-        model.head.augment = self.hparams["head"](num_tokens=1).augment
+            model.head.output.bias.data.copy_(fresh.output.bias.data)
+        model.head.augment = fresh.augment
         return model
 
     def check(self) -> None:

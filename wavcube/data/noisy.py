@@ -182,10 +182,7 @@ def read_piece(
         file.seek(min(spare, int(position * (spare + 1))))
         samples = file.read(frames, dtype="float32", always_2d=True)
     wav = torch.from_numpy(samples[:, 0].copy() if first_channel else samples.mean(axis=1))
-    if not len(wav) or not wav.isfinite().all():
-        raise ValueError(f"{path}: no samples, or samples that are NaN or infinite")
-    if rate != sample_rate:
-        wav = torchaudio.functional.resample(wav, rate, sample_rate)
+    wav = _checked_at_rate(path, wav, rate, sample_rate)
     return loop_with_fades(wav, length, round(_FADE_SECONDS * sample_rate))
 
 
@@ -215,6 +212,11 @@ def read_noise(path: str, sample_rate: int, length: int | None = None) -> Tensor
         rate = file.samplerate
         frames = -1 if length is None else -(-length * rate // sample_rate)
         wav = torch.from_numpy(file.read(frames, "float32", always_2d=True)[:, 0].copy())
+    return _checked_at_rate(path, wav, rate, sample_rate)
+
+
+def _checked_at_rate(path: str, wav: Tensor, rate: int, sample_rate: int) -> Tensor:
+    """Refuse what holds no sound, and resample what does."""
     if not len(wav) or not wav.isfinite().all():
         raise ValueError(f"{path}: no samples, or samples that are NaN or infinite")
     return wav if rate == sample_rate else torchaudio.functional.resample(wav, rate, sample_rate)
