@@ -12,7 +12,7 @@ from wavcube.data.audio import write_audio
 from wavcube.export import build, load_release, read_config
 from wavcube.inference import WavCube, run_options
 from wavcube.latent_files import Latents
-from wavcube.lobes.linear import Linear
+from wavcube.lobes.linear import Linear, linear_gelu
 from wavcube.lobes.quantized import QuantizedLinear
 from wavcube.lobes.recompute import recompute_activations
 from wavcube.lobes.relative_attention import GlobalAttention
@@ -47,6 +47,22 @@ def test_onednn_s_linear_equals_torch_s():
         torch.testing.assert_close(linear(x), expected, atol=1e-5, rtol=1e-5)
         unbiased = Linear(48, 32, bias=False)
         torch.testing.assert_close(unbiased(x), x @ unbiased.weight.t(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_linear_with_its_gelu_in_one_kernel_equals_both_and_hooks_see_the_linear(monkeypatch):
+    linear, x, seen = Linear(48, 32), 4 * torch.randn(3, 20, 48), []
+    product = nn.functional.linear(x, linear.weight, linear.bias)
+    expected = nn.functional.gelu(product)
+    assert linear_gelu(linear, x).requires_grad
+    with torch.no_grad():
+        with monkeypatch.context() as without_torch_s:
+            without_torch_s.setattr(nn.functional, "gelu", None)
+            torch.testing.assert_close(linear_gelu(linear, x), expected, atol=1e-5, rtol=1e-5)
+        quantized = linear_gelu(QuantizedLinear(linear), x)
+        assert 0 < relative(quantized, expected) < 0.03
+        linear.register_forward_hook(lambda layer, given, made: seen.append(made))
+        torch.testing.assert_close(linear_gelu(linear, x), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(seen[0], product, atol=1e-5, rtol=1e-5)
 
 
 # one head at a time and its queries in blocks, the last of them short; two heads and one, whole

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavcube.lobes.lengths import length_mask
-from wavcube.lobes.linear import Linear
+from wavcube.lobes.linear import Linear, linear_gelu
 from wavcube.lobes.recompute import RecomputableLayer
 
 
@@ -80,7 +80,7 @@ class ConvNeXtBlock(RecomputableLayer):
         """
         hidden = x if mask is None else x * mask
         hidden = self.norm(_conv_over_time(self.depthwise, hidden))
-        hidden = self.contract(F.gelu(self.expand(hidden)))
+        hidden = self.contract(linear_gelu(self.expand, hidden))
         return x + self.gain * hidden
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavcube.lobes.linear import Linear
+from wavcube.lobes.linear import Linear, linear_gelu
 from wavcube.lobes.recompute import RecomputableLayer
 from wavcube.lobes.rotary import rotate
 
@@ -147,4 +147,4 @@ class RotaryTransformerLayer(RecomputableLayer):
             Frames `[B, T, C]`.
         """
         x = x + self.attention(self.attention_norm(x), table, attend)
-        return x + self.ffn_out(F.gelu(self.ffn_in(self.ffn_norm(x))))
+        return x + self.ffn_out(linear_gelu(self.ffn_in, self.ffn_norm(x)))

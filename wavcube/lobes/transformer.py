@@ -11,9 +11,8 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from wavcube.lobes.linear import Linear
+from wavcube.lobes.linear import Linear, linear_gelu
 from wavcube.lobes.recompute import RecomputableLayer
 from wavcube.lobes.relative_attention import Attend, GlobalAttention, RelativeLocalAttention
 
@@ -152,7 +151,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, N, C]` to `[B, N, C]`."""
-        return self.output_dense(F.gelu(self.intermediate_dense(x)))
+        return self.output_dense(linear_gelu(self.intermediate_dense, x))
 
 
 class RelativeTransformerLayer(RecomputableLayer):
