@@ -1,5 +1,6 @@
 """Weights written one at a time: the same files as safetensors', and little memory."""
 
+import os
 import sys
 import weakref
 from collections.abc import Mapping
@@ -71,6 +72,15 @@ def test_an_unknown_weight_is_a_key_error(tmp_path):
     assert isinstance(stored, StoredWeights)
     with pytest.raises(KeyError):
         stored["b"]
+
+
+def test_a_file_that_was_replaced_is_refused(tmp_path):
+    stored = write_weights(tmp_path / "file", {"a": torch.zeros(3)}, torch.float32)
+    write_weights(tmp_path / "other", {"a": torch.ones(3)}, torch.float32)
+    assert torch.equal(stored["a"], torch.zeros(3))
+    os.replace(tmp_path / "other", tmp_path / "file")
+    with pytest.raises(ValueError, match="file was replaced after it was opened"):
+        stored["a"]
 
 
 def mapped_memory():

@@ -171,7 +171,9 @@ class ReleasedModel(Pretrained):
         if not overrides and not trust_yaml and (Path(source) / CONFIG_FILE).is_file():
             check_agreement(source, release_config(hparams["modules"][name]), hparams_file)
         load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
-        settle_types(hparams["modules"][name], (run_opts or {}).get("precision") in HALF)
+        # a lazy class settles its matrices itself, once it knows where and how they are used
+        half = lazily or (run_opts or {}).get("precision") in HALF
+        settle_types(hparams["modules"][name], keep_half=half)
         hparams["weights_file"] = fetch_file(WEIGHTS_FILE, source, savedir, config)
         files = [str(file) for file in hparams.get("files") or []]
         hparams["files"] = {file: fetch_file(file, source, savedir, config) for file in files}

@@ -95,6 +95,6 @@ def halve_matrices(module: nn.Module, dtype: torch.dtype) -> None:
         Autocast's.
     """
     for part in module.modules():
-        # float16 of a release stays mapped: a copy of another kind would take as much again
+        # float16 is that of a release: what stays in the file takes no memory
         if isinstance(part, Linear) and part.weight.dtype == torch.float32:
             part.weight.data = part.weight.data.to(dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,19 +29,25 @@ _TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_DTYPES = {name: dtype for dtype, name in _TYPES.items()}
 _ALIGNMENT = 8
+_LENGTH = struct.Struct("<Q")
 
 
 class StoredWeights(Mapping[str, Tensor]):
     """Tensors of a complete safetensors file, each read when it is asked for.
 
-    The file is opened anew every time: a mapping that stayed open would keep in memory what was
-    read before.
+    They are read and not mapped: of a mapping, all that was ever looked at stays in memory.
 
     Parameters
     ----------
     path : Path
         The file.
+
+    Raises
+    ------
+    ValueError
+        When a tensor is asked for after the file was replaced.
 
     Examples
     --------
@@ -51,20 +58,41 @@ class StoredWeights(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with safe_open(path, framework="pt") as file:
-            self._names = tuple(file.keys())
+        # checks that the file is complete
+        with safe_open(path, framework="pt"):
+            self._file = _identity(path)
+        with path.open("rb") as file:
+            (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+            self._entries = json.loads(file.read(length))
+        self._entries.pop("__metadata__", None)
+        self._begin = _LENGTH.size + length
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        with safe_open(self.path, framework="pt") as file:
-            return file.get_tensor(name)
+        entry = self._entries[name]
+        tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
+        with self.path.open("rb") as file:
+            file.seek(self._begin + entry["data_offsets"][0])
+            file.readinto(_as_bytes(tensor))
+        if _identity(self.path) != self._file:
+            raise ValueError(f"{self.path} was replaced after it was opened: load the model again")
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._entries)
+
+
+def _as_bytes(tensor: Tensor) -> memoryview:
+    """See the memory of a tensor that is in one piece; numpy has not all of torch's types."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """Tell a file from one that took its place; a file that is renamed stays the same."""
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def write_weights(
@@ -108,8 +136,7 @@ def write_weights(
             for name in names:
                 tensor = tensors[name]
                 stored = _converted(name, tensor.detach(), types[name])
-                # as bytes, because numpy has not all of torch's types
-                file.write(stored.reshape(-1).view(torch.uint8).numpy().data)
+                file.write(_as_bytes(stored))
                 if done_with is not None:
                     done_with(tensor)
     except OSError as error:
@@ -128,7 +155,7 @@ def _header(
         content[name] = {"dtype": _TYPES[types[name]], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(content, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    return struct.pack("<Q", len(text)) + text
+    return _LENGTH.pack(len(text)) + text
 
 
 def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
