@@ -19,7 +19,7 @@ from wavcube.data.mixtures import MixtureRow
 from wavcube.data.noise_sets import share_out_noises
 from wavcube.data.noisy import read_noise
 from wavcube.data.prepare import prepared_manifests
-from wavcube.data.scan import check_files, find_audio, scan_audio_folder
+from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
 from wavcube.data.splits import hold_back_speakers
 
 # names of splits begin so: train-clean-100, train-100, dev-clean, dev, test-clean, test
@@ -121,19 +121,7 @@ def prepare_drawn(
     done = prepared_manifests(out_folder, complete)
     if done is not None:
         return done
-    rows = {
-        role: [_utterance(path, data_folder) for path in found] for role, found in files.items()
-    }
-    scan = check_files(
-        [row for found in rows.values() for row in found],
-        max_bad_fraction=max_bad_fraction,
-        progress=progress,
-    )
-    long_enough = {row.wav: row for row in scan.utterances if row.duration >= min_seconds}
-    rows = {
-        role: [long_enough[row.wav] for row in found if row.wav in long_enough]
-        for role, found in rows.items()
-    }
+    rows, bad = _usable_utterances(files, data_folder, min_seconds, max_bad_fraction, progress)
     for role in ("valid", "test"):
         if not rows.get(role):
             rows["train"], rows[role] = hold_back_speakers(rows["train"], held_back_speakers, seed)
@@ -143,7 +131,31 @@ def prepare_drawn(
         for role, found in rows.items()
     }
     places = drawn, complete, data_folder, out_folder
-    return write_manifests(*places, max_bad_fraction, progress, scan.bad)
+    return write_manifests(*places, max_bad_fraction, progress, bad)
+
+
+def _usable_utterances(
+    files: Mapping[str, Sequence[Path]],
+    data_folder: Path,
+    min_seconds: float,
+    max_bad_fraction: float,
+    progress: bool,
+) -> tuple[dict[str, list[Utterance]], list[BadFile]]:
+    """Look into the files of each role: those that are long enough, and the bad ones of all."""
+    rows = {
+        role: [_utterance(path, data_folder) for path in found] for role, found in files.items()
+    }
+    scan = check_files(
+        [row for found in rows.values() for row in found],
+        max_bad_fraction=max_bad_fraction,
+        progress=progress,
+    )
+    usable = {row.wav: row for row in scan.utterances if row.duration >= min_seconds}
+    kept = {
+        role: [usable[row.wav] for row in found if row.wav in usable]
+        for role, found in rows.items()
+    }
+    return kept, scan.bad
 
 
 def draw_mixtures(
