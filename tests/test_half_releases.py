@@ -11,6 +11,7 @@ from wavcube.lobes import stored_linear
 from wavcube.lobes.linear import Linear
 from wavcube.lobes.stored_linear import StoredLinear
 from wavcube.release.card import ModelCard
+from wavcube.representations.latent import LatentRepresentation
 from wavcube.testing import tiny_wavcube, tone
 
 CARD = ModelCard(
@@ -66,28 +67,39 @@ def test_a_release_that_was_replaced_while_it_is_in_use_is_refused(monkeypatch, 
         model.encode_batch(tone(0.5))
 
 
-def test_in_float32_what_is_never_used_is_never_converted(release):
-    model, exact, wav = load(release), load_release(release), tone(0.5)
-    hashes = model.latent_hash, model.model_hash
-    latents, lens = model.encode_batch(wav)
-    torch.testing.assert_close(latents, exact.encode(wav[None])[0], atol=1e-5, rtol=1e-5)
-    lobe = model.mods.wavcube
-    encoding = [*parts(lobe.encoder, Linear), *parts(lobe.bottleneck, Linear)]
-    assert {part.weight.dtype for part in encoding} == {torch.float32}
-    assert not any(part._forward_pre_hooks for part in encoding)
-    decoding = parts(lobe.decoder, Linear)
-    assert {part.weight.dtype for part in decoding} == {torch.float16}
-    wavs = copy.deepcopy(model).decode_batch(latents, lens)
-    assert {part.weight.dtype for part in decoding} == {torch.float16}, "the copy is another model"
-    assert torch.equal(model.decode_batch(latents, lens), wavs)
-    assert {part.weight.dtype for part in decoding} == {torch.float32}
-    assert (model.latent_hash, model.model_hash) == hashes
+def test_a_release_that_is_gone_is_named(monkeypatch, release, tmp_path):
+    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    monkeypatch.chdir(tmp_path)
+    model = load("a", precision="bf16")
+    monkeypatch.chdir("/")
+    model.encode_batch(tone(0.5))
+    (release / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="safetensors is gone"):
+        model.encode_batch(tone(0.5))
 
 
 @pytest.mark.parametrize("options", [{"freeze_params": False}, {"compile": True}])
-def test_what_is_trained_or_compiled_is_float32_from_the_start(monkeypatch, release, options):
+def test_what_is_trained_or_compiled_holds_its_matrices(monkeypatch, release, options):
+    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **kw: None)
-    model = load(release, **options)
-    assert {value.dtype for value in model.parameters()} == {torch.float32}
-    assert all(value.requires_grad == ("compile" not in options) for value in model.parameters())
-    assert len(parts(model, Linear)) > 20
+    assert not parts(load(release, precision="bf16", **options), StoredLinear)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_float32_release_is_halved_in_memory(monkeypatch, tmp_path, caplog, precision):
+    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    release = write_release(tiny_wavcube("transformer"), tmp_path / "b", card=CARD)
+    model = load(release, precision=precision)
+    assert not parts(model, StoredLinear)
+    halved = {part.weight.dtype for part in parts(model, Linear)}
+    assert halved == {torch.bfloat16 if precision == "bf16" else torch.float16}
+    assert ("fp16 is slower than float32 on a CPU" in caplog.text) == (precision == "fp16")
+
+
+def test_the_latent_of_a_float16_release_is_fine_tuned_in_float32(release):
+    latent = LatentRepresentation.from_release(release, unfreeze_at=0, lr=1e-4)
+    with torch.inference_mode():
+        latent.model.encode(tone(0.5)[None])
+    assert {value.dtype for value in latent.parameters()} == {torch.float32}
+    latent.model.requires_grad_(True).encode(tone(0.5)[None])[0].sum().backward()
+    assert sum(value.grad is not None for value in latent.model.encoder.parameters()) > 20

@@ -86,6 +86,8 @@ class ReleasedModel(Pretrained):
             run_opts["device"] = device_name(run_opts["device"])
         super().__init__(modules, dict(hparams or {}), run_opts, freeze_params)
         self.mods.eval()
+        if self.precision == "fp16" and self._where.type == "cpu":
+            logger.warning("precision fp16 is slower than float32 on a CPU: take bf16 there")
         if quantize or self.precision in HALF:
             self.before_weights_change()
         if quantize:
@@ -171,9 +173,7 @@ class ReleasedModel(Pretrained):
         if not overrides and not trust_yaml and (Path(source) / CONFIG_FILE).is_file():
             check_agreement(source, release_config(hparams["modules"][name]), hparams_file)
         load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
-        # a lazy class settles its matrices itself, once it knows where and how they are used
-        half = lazily or (run_opts or {}).get("precision") in HALF
-        settle_types(hparams["modules"][name], keep_half=half)
+        settle_types(hparams["modules"][name], (run_opts or {}).get("precision") in HALF)
         hparams["weights_file"] = fetch_file(WEIGHTS_FILE, source, savedir, config)
         files = [str(file) for file in hparams.get("files") or []]
         hparams["files"] = {file: fetch_file(file, source, savedir, config) for file in files}

@@ -12,11 +12,9 @@ from wavcube.batch_checks import check_latents, relative_lengths, whole_lengths
 from wavcube.file_methods import FileMethods
 from wavcube.inference.base import ReleasedModel, check_computed
 from wavcube.inference.long_form import LongForm
-from wavcube.inference.run_options import HALF
-from wavcube.lobes.stored_linear import leave_stored, settle_at_first_use
+from wavcube.lobes.stored_linear import leave_stored
 from wavcube.release.described import inference_state, latent_hash, release_hash
 from wavcube.release.weights_file import StoredWeights
-from wavcube.release.without_storage import settle_types
 
 
 class WavCube(FileMethods, LongForm, ReleasedModel):
@@ -73,7 +71,6 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
         # weights to hash in place of the lobe's own, if those were rounded
         self._stored: tuple[Mapping[str, Tensor], ...] = ()
         super().__init__(modules, hparams, run_opts, freeze_params)
-        self._settle_halves(freeze_params)
 
     @property
     def frame_rate(self) -> float:
@@ -101,22 +98,18 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
         return self._hash("latent", latent_hash)
 
     def before_weights_change(self) -> None:
-        """Remember what to hash: rounded latents are those of the release, but for rounding."""
+        """Remember what to hash, and leave float16 matrices in their file.
+
+        Rounded latents are those of the release, but for rounding.
+        """
         file = getattr(self.hparams, "weights_file", None)
         own = inference_state(self.mods.wavcube)
-        self._stored = (dict(own) if file is None else StoredWeights(file),)
-
-    def _settle_halves(self, frozen: bool) -> None:
-        """Decide when float16 matrices of the release are read, and in which type they are kept."""
-        lobe, file = self.mods.wavcube, getattr(self.hparams, "weights_file", None)
-        rounds = self.precision in HALF
-        if file is None or not frozen or self.compile or self._where.type != "cpu":
-            settle_types(lobe, keep_half=rounds)
-        elif rounds:
-            # a CPU converts them to its half precision at every call, wherever they come from
-            leave_stored(lobe, StoredWeights(file))
-        else:
-            settle_at_first_use(lobe)
+        stored = dict(own) if file is None else StoredWeights(file)
+        self._stored = (stored,)
+        frozen = not any(parameter.requires_grad for parameter in self.mods.parameters())
+        # a CPU converts them to its half precision at every call, wherever they come from
+        if file is not None and frozen and self._where.type == "cpu" and not self.compile:
+            leave_stored(self.mods.wavcube, stored)
 
     def _hash(self, what: str, function: Callable[..., str]) -> str:
         # hashing a large model takes seconds: once, unless a weight is changed in place

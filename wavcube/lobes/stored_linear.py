@@ -1,4 +1,4 @@
-"""Linears of a float16 release: read at every call, or brought to float32 at the first one."""
+"""Linears whose matrices stay where they are stored: memory for one at a time, not for all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.hooks import RemovableHandle
 
 from wavcube.lobes.linear import Linear
 
@@ -58,43 +57,10 @@ def leave_stored(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """
     for path, part in list(module.named_modules()):
         for child_name, child in list(part.named_children()):
-            if _is_half(child) and child.weight.nbytes >= SMALLEST_BYTES:
+            if isinstance(child, Linear) and _is_large_half(child.weight):
                 name = f"{path}.{child_name}.weight".lstrip(".")
                 setattr(part, child_name, StoredLinear(child, weights, name))
 
 
-def settle_at_first_use(module: nn.Module) -> None:
-    """Let float16 Linears become float32 when they are first called: most of a model may never be.
-
-    Parameters
-    ----------
-    module : nn.Module
-        To be run in float32.
-
-    Examples
-    --------
-    >>> linear = Linear(4, 3)
-    >>> linear.weight.data = linear.weight.data.half()
-    >>> settle_at_first_use(linear)
-    >>> linear.weight.dtype, linear(torch.randn(2, 4)).dtype, linear.weight.dtype
-    (torch.float16, torch.float32, torch.float32)
-    """
-    for part in module.modules():
-        if _is_half(part):
-            settle = _SettleOnce()
-            settle.handle = part.register_forward_pre_hook(settle)
-
-
-class _SettleOnce:
-    """A hook that goes when its work is done."""
-
-    handle: RemovableHandle
-
-    def __call__(self, linear: nn.Module, given: tuple[Tensor, ...]) -> None:
-        del given
-        linear.weight.data = linear.weight.data.float()
-        self.handle.remove()
-
-
-def _is_half(part: nn.Module) -> bool:
-    return isinstance(part, Linear) and part.weight.dtype == torch.float16
+def _is_large_half(weight: Tensor) -> bool:
+    return weight.dtype == torch.float16 and weight.nbytes >= SMALLEST_BYTES

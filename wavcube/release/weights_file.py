@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import safe_open
@@ -46,8 +46,10 @@ class StoredWeights(Mapping[str, Tensor]):
 
     Raises
     ------
+    FileNotFoundError
+        When a tensor is asked for after the file was removed.
     ValueError
-        When a tensor is asked for after the file was replaced.
+        When it was replaced.
 
     Examples
     --------
@@ -57,10 +59,10 @@ class StoredWeights(Mapping[str, Tensor]):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.resolve()
         # checks that the file is complete
         with safe_open(path, framework="pt"):
-            self._file = _identity(path)
+            self._file = _identity(self.path)
         with path.open("rb") as file:
             (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
             self._entries = json.loads(file.read(length))
@@ -70,12 +72,17 @@ class StoredWeights(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         entry = self._entries[name]
         tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
-        with self.path.open("rb") as file:
+        with self._open() as file:
             file.seek(self._begin + entry["data_offsets"][0])
             file.readinto(_as_bytes(tensor))
+        return tensor
+
+    def _open(self) -> BinaryIO:
+        if not self.path.exists():
+            raise FileNotFoundError(f"{self.path} is gone, and weights of it are still needed")
         if _identity(self.path) != self._file:
             raise ValueError(f"{self.path} was replaced after it was opened: load the model again")
-        return tensor
+        return self.path.open("rb")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -89,10 +96,10 @@ def _as_bytes(tensor: Tensor) -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
-def _identity(path: Path) -> tuple[int, int, int]:
-    """Tell a file from one that took its place; a file that is renamed stays the same."""
-    status = os.stat(path)
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def _identity(path: Path) -> tuple[int, int]:
+    """Tell a file from one that took its place."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def write_weights(
