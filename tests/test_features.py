@@ -14,6 +14,7 @@ from releases import full_disk
 from safetensors.torch import load_file
 
 from wavcube.data.audio import read_audio, write_audio
+from wavcube.data.segments import Segments
 from wavcube.features import FeatureFolder, Form, extract
 from wavcube.features.worker import plan_batches
 from wavcube.representations import MelRepresentation, SSLRepresentation
@@ -191,6 +192,20 @@ def test_bad_segments_are_listed_and_left_out(speech, tmp_path, caplog):
     again = extract(speech, out, MEL, form=SMALL, retry_bad=True)
     assert len(again) == 5
     assert again.bad() == {}
+
+
+def test_a_row_that_is_damaged_is_listed(speech, tmp_path, monkeypatch):
+    read = Segments.__getitem__
+
+    def row(self, number):
+        if number == 1:
+            raise ValueError("its row is damaged")
+        return read(self, number)
+
+    monkeypatch.setattr(Segments, "__getitem__", row)
+    features = extract(speech, tmp_path / "out", MEL, form=SMALL, max_bad_fraction=0.4)
+    assert len(features) == 4
+    assert features.bad() == {"row 1": "its row is damaged"}
 
 
 def test_too_many_bad_segments_stop_the_job(speech, tmp_path):

@@ -11,10 +11,12 @@ import torch
 
 from wavcube.brains.run_data import prepare_rows
 from wavcube.brains.run_segments import crops_of, sample_of
+from wavcube.claims import claimed
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.manifest import Utterance, write_manifest
 from wavcube.data.segments import Segment, open_segments
 from wavcube.data.segments.collection import listed_segments
+from wavcube.data.segments.crops import SegmentCrops
 from wavcube.data.segments.joined import JoinedSegments
 from wavcube.data.segments.sharding import write_shards
 from wavcube.data.segments.splitting import hold_back
@@ -70,24 +72,64 @@ def shorten(manifest):
     manifest.write_text("\n".join(lines[:-1]))
 
 
-def test_a_run_on_a_manifest(manifest, repository, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def recipe(repository, tmp_path, monkeypatch):
+    """Run the recipe on a manifest in this process."""
     monkeypatch.syspath_prepend(str(repository / "recipes" / "LibriSpeech"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     train = importlib.import_module("train")
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yaml, out = repository / "hparams/wavcube.yaml", tmp_path / "run"
-    try:
-        train.main([str(yaml), f"--output_folder={out}", *TINY, f"--data_folder={manifest}"])
-    finally:
-        for handler in set(root.handlers) - set(handlers):
-            handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
+
+    def run(out, manifest):
+        root = logging.getLogger()
+        handlers, level = list(root.handlers), root.level
+        yaml = repository / "hparams/wavcube.yaml"
+        try:
+            train.main([str(yaml), f"--output_folder={out}", *TINY, f"--data_folder={manifest}"])
+        finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+
+    return run
+
+
+def test_a_run_on_a_manifest(recipe, manifest, tmp_path, capsys):
+    out = tmp_path / "run"
+    recipe(out, manifest)
     assert "utterances: train 30 (" in capsys.readouterr().out
     load_release(out / "release")
     assert set(json.loads((out / "metrics.json").read_text())["scores"]) == {"stage 1"}
+
+
+def test_too_much_that_is_unreadable_ends_a_run_with_one_line(
+    recipe, manifest, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("wavcube.data.segments.bad._AT_LEAST", 1)
+    read = SegmentCrops._read
+
+    def fail(crops, segment, position):
+        if segment.id.endswith(("1", "2", "3")):
+            raise OSError("gone")
+        return read(crops, segment, position)
+
+    monkeypatch.setattr(SegmentCrops, "_read", fail)
+    with pytest.raises(SystemExit) as stop:
+        recipe(tmp_path / "run", manifest)
+    assert stop.value.code == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train.py")]
+    assert len(said) == 1
+    assert "segments could not be read, and at most 1.00% may fail (max_bad_fraction)" in said[0]
+
+
+def test_two_runs_do_not_share_a_folder(recipe, manifest, tmp_path, capsys):
+    out = tmp_path / "run"
+    with claimed(out), pytest.raises(SystemExit) as stop:
+        recipe(out, manifest)
+    assert stop.value.code == 2
+    assert f"train.py: error: another process writes to {out}: wait" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [".lock"], "it was not touched"
 
 
 def test_speakers_are_held_back_and_their_segments_copied(manifest, tmp_path):

@@ -16,6 +16,7 @@ from wavcube.brains.base import GuardedBrain
 from wavcube.brains.checkpoints import AtomicCheckpointer
 from wavcube.brains.settings import TrainingSettings
 from wavcube.data.segments import open_segments
+from wavcube.data.segments.bad import UnreadableError
 from wavcube.data.segments.batches import DurationBatches
 from wavcube.data.segments.crops import SegmentCrops
 from wavcube.data.segments.loading import SegmentDataset, SegmentLoader
@@ -246,6 +247,40 @@ def test_crops_pass_over_what_cannot_be_read(segments, tmp_path, caplog):
     strict = crops_of(spoil(segments, tmp_path, 20), max_bad_fraction=0.003)
     with pytest.raises(ValueError, match="4 of 4 segments could not be read"):
         strict[0]
+
+
+def test_workers_count_together_and_their_error_is_one_line(segments, tmp_path):
+    crops = crops_of(spoil(segments, tmp_path, 5), crops_per_epoch=40, max_bad_fraction=0.005)
+    loader = torch.utils.data.DataLoader(
+        crops, batch_size=1, num_workers=4, collate_fn=crops.collate
+    )
+
+    def read_epochs():
+        for epoch in range(20):
+            crops.set_epoch(epoch)
+            list(loader)
+
+    with pytest.raises(UnreadableError, match=r"^\d+ of \d+ segments could not be read") as stop:
+        read_epochs()
+    assert "\n" not in str(stop.value)
+    assert crops.reads.bad >= 6
+
+
+def test_a_row_that_is_damaged_is_passed_over(segments, monkeypatch):
+    read, damaged = type(segments).__getitem__, []
+
+    def row(self, number):
+        if number == 3:
+            damaged.append(number)
+            raise ValueError("its row is damaged")
+        return read(self, number)
+
+    monkeypatch.setattr(type(segments), "__getitem__", row)
+    crops = crops_of(segments)
+    assert "s3" not in {crops[i]["id"] for i in range(60)}
+    assert crops.reads.bad == len(damaged) > 0
+    (batch,) = loader_of(segments, max_seconds=20, max_rows=20)
+    assert len(batch.id) == 19
 
 
 class Dying(SegmentDataset):

@@ -270,6 +270,10 @@ def test_a_truncated_shard(tmp_path, recording):
         (folder / "a-1.tar").write_bytes(whole[:size])
         with pytest.raises(ValueError, match=r"a-1.tar is truncated or no tar file"):
             open_segments(folder)
+    # what a copy that was cut short leaves in a file of the final size
+    (folder / "a-1.tar").write_bytes(whole[:json_begins].ljust(len(whole) + 20000, b"\0"))
+    with pytest.raises(ValueError, match=r"a-1.tar is truncated .*from byte \d+ on it is empty"):
+        open_segments(folder)
     assert not (folder / "segments.index").exists()
 
 

@@ -25,7 +25,7 @@ from wavcube.brains.pretraining import PretrainingBrain
 from wavcube.brains.ranks import join_group, leave_group, main_first, on_main
 from wavcube.brains.run_data import embedded_corpus
 from wavcube.brains.several import global_batch_size
-from wavcube.brains.usage import interruptible, show, usage_errors
+from wavcube.brains.usage import interruptible, own_folder, show, usage_errors
 from wavcube.data.crops import CropDataset
 from wavcube.data.scan import scan_audio_folder
 from wavcube.data.utterances import utterance_dataset
@@ -104,7 +104,8 @@ def main(arguments):
         hparams_file, run_opts, overrides = parse_arguments(arguments, __doc__)
         with open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
-    with interruptible("pretrain_ssl.py", hparams["output_folder"]):
+    folder = hparams["output_folder"]
+    with interruptible("pretrain_ssl.py", folder), own_folder("pretrain_ssl.py", folder):
         run(hparams, run_opts, hparams_file, overrides)
 
 

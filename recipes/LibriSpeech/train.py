@@ -25,7 +25,8 @@ from wavcube.brains.latent_run import LatentRun
 from wavcube.brains.ranks import join_group, main_first
 from wavcube.brains.run_data import prepare_rows
 from wavcube.brains.schedules import ResumeError
-from wavcube.brains.usage import interruptible, nothing_left_of, usage_errors
+from wavcube.brains.usage import interruptible, nothing_left_of, own_folder, usage_errors
+from wavcube.data.segments.bad import UnreadableError
 
 refuse = partial(usage_errors, "train.py")
 
@@ -36,7 +37,8 @@ def main(arguments):
         hparams_file, run_opts, overrides = parse_arguments(arguments, __doc__)
         with open(hparams_file, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file, overrides)
-    with interruptible("train.py", hparams["output_folder"]):
+    folder = hparams["output_folder"]
+    with interruptible("train.py", folder), own_folder("train.py", folder):
         train(hparams, run_opts, hparams_file, overrides)
 
 
@@ -54,7 +56,7 @@ def train(hparams, run_opts, hparams_file, overrides):
         with refuse():
             crops, valid = run.datasets(stage)
             brain = LatentBrain(parts.model, hparams[stage], **run.brain_options(stage))
-        with refuse(kinds=(ResumeError,)):
+        with refuse(kinds=(ResumeError, UnreadableError)):
             brain.fit(brain.epochs, crops, valid, None, run.loader_options(stage, crops))
         with refuse():
             brain.load_best()

@@ -27,7 +27,13 @@ from wavcube.brains.run_identity import RecipeHparams, check_same_run
 from wavcube.brains.schedules import ResumeError
 from wavcube.brains.task import TaskBrain
 from wavcube.brains.task_card import describe_task
-from wavcube.brains.usage import interruptible, nothing_left_of, show, usage_errors
+from wavcube.brains.usage import (
+    interruptible,
+    nothing_left_of,
+    own_folder,
+    show,
+    usage_errors,
+)
 from wavcube.export import load_release, write_release
 from wavcube.lobes.heads.task_model import TaskModel
 from wavcube.metrics import Summary, format_table
@@ -189,7 +195,7 @@ class TaskRecipe:
             with open(hparams_file, encoding="utf-8") as file:
                 self.hparams = RecipeHparams(load_hyperpyyaml(file, overrides))
             self.folder = Path(self.hparams["output_folder"])
-        with interruptible(self.program, self.folder):
+        with interruptible(self.program, self.folder), own_folder(self.program, self.folder):
             self._run(hparams_file, overrides)
 
     def _run(self, hparams_file: str, overrides: str) -> None:

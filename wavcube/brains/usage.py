@@ -6,13 +6,14 @@ import logging
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import yaml
 from ruamel.yaml import YAMLError
 
 from wavcube.brains.ranks import is_main, may_speak
+from wavcube.claims import LOCK, claimed
 from wavcube.messages import INTERRUPTED, USER_ERROR, one_line
 
 logger = logging.getLogger(__name__)
@@ -102,13 +103,61 @@ def _what_is_next(folder: str | Path | None) -> str:
 
 
 @contextmanager
+def own_folder(program: str, folder: str | Path) -> Iterator[None]:
+    """Let no other run write to a folder meanwhile; of several processes the main one sees to it.
+
+    Parameters
+    ----------
+    program : str
+        See :func:`usage_errors`.
+    folder : str or Path
+        Of the run. It is made; what stands inside may leave nothing in it, then it goes again.
+
+    Raises
+    ------
+    SystemExit
+        If another run writes to it, or it cannot be made.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path") / "run"
+    >>> with own_folder("train.py", folder), own_folder("train.py", folder):
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    SystemExit: 2
+    >>> folder.exists()
+    False
+    """
+    if not is_main():
+        yield
+        return
+    with ExitStack() as stack:
+        with usage_errors(program):
+            stack.enter_context(claimed(folder))
+        try:
+            yield
+        finally:
+            if _is_empty(folder):
+                Path(folder, LOCK).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(folder).rmdir()
+
+
+def _is_empty(folder: str | Path) -> bool:
+    """Tell whether there is nothing in a folder, or no folder."""
+    path = Path(folder)
+    return not path.exists() or (path.is_dir() and {p.name for p in path.iterdir()} <= {LOCK})
+
+
+@contextmanager
 def nothing_left_of(folder: str | Path) -> Iterator[None]:
     """Remove a folder that what stands inside has made, should it fail.
 
     Parameters
     ----------
     folder : str or Path
-        Is kept if it was there before.
+        Is kept if it held anything before.
 
     Examples
     --------
@@ -121,7 +170,7 @@ def nothing_left_of(folder: str | Path) -> Iterator[None]:
     ...     folder.exists()
     False
     """
-    was_there = Path(folder).exists()
+    was_there = not _is_empty(folder)
     try:
         yield
     except BaseException:

@@ -106,20 +106,23 @@ class ShardWriter:
     ) -> None:
         """Read and compute a batch; each of its segments comes to one of the two."""
         wavs: dict[int, Tensor] = {}
-        names = {number: self.segments[number].id for number in batch}
+        names: dict[int, str] = {}
         rate = self.representation.sample_rate
-        for number, name in names.items():
+        for number in batch:
+            names[number] = f"row {number}"  # until it could be read
             try:
-                self._check_length(self.segments[number].duration)
+                segment = self.segments[number]
+                names[number] = segment.id
+                self._check_length(segment.duration)
                 wav = self.segments.read(number, rate)
                 self._check_length(len(wav) / rate)  # not every manifest tells
             except (ValueError, OSError) as error:
-                bad[number] = Bad(name, one_line(error))
+                bad[number] = Bad(names[number], one_line(error))
                 continue
             if len(wav):
                 wavs[number] = wav
             else:
-                bad[number] = Bad(name, "it holds no samples")
+                bad[number] = Bad(names[number], "it holds no samples")
         if not wavs:
             return
         try:

@@ -7,9 +7,11 @@ import logging
 from pathlib import Path
 from types import TracebackType
 
+import torch
+
 from wavcube.atomic import atomic_file
 
-__all__ = ["BadList", "BadReads"]
+__all__ = ["BadList", "BadReads", "UnreadableError"]
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +20,21 @@ _AT_LEAST = 1000
 _LOGGED = 10
 
 
+class UnreadableError(ValueError):
+    """Too much of a corpus cannot be read.
+
+    Parameters
+    ----------
+    message : str
+        Of the error; from a loader's worker it comes with a traceback before it, which is cut off.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
+
+
 class BadReads:
-    """Counts the reads of a process, and how many of them failed.
+    """Counts the reads of a process and its loaders' workers, and how many of them failed.
 
     Parameters
     ----------
@@ -33,16 +48,23 @@ class BadReads:
     >>> reads.failed(ValueError("b.wav is damaged"))
     Traceback (most recent call last):
     ...
-    ValueError: 2 of 2 segments could not be read, ...; the last: b.wav is damaged
+    wavcube.data.segments.bad.UnreadableError: 2 of 2 segments could not be read, ...; the last: ...
     """
 
     def __init__(self, max_fraction: float) -> None:
         self.max_fraction = max_fraction
-        self.reads = self.bad = 0
+        # reads and failures, in memory that is shared with workers, which last for an epoch only;
+        # two that count at once may lose one
+        self._counts = torch.zeros(2, dtype=torch.long).share_memory_()
+
+    @property
+    def bad(self) -> int:
+        """How many failed."""
+        return int(self._counts[1])
 
     def succeeded(self) -> None:
         """Count one that was read."""
-        self.reads += 1
+        self._counts[0] += 1
 
     def failed(self, error: Exception) -> None:
         """Count one that was not, and say why.
@@ -54,13 +76,14 @@ class BadReads:
 
         Raises
         ------
-        ValueError
+        UnreadableError
             If there are too many.
         """
-        self.reads, self.bad = self.reads + 1, self.bad + 1
-        if self.bad > self.max_fraction * max(self.reads, _AT_LEAST):
-            raise ValueError(
-                f"{self.bad} of {self.reads} segments could not be read, and at most "
+        self._counts += 1
+        reads, bad = self._counts.tolist()
+        if bad > self.max_fraction * max(reads, _AT_LEAST):
+            raise UnreadableError(
+                f"{bad} of {reads} segments could not be read, and at most "
                 f"{self.max_fraction:.2%} may fail (max_bad_fraction); `wavcube manifest` lists "
                 f"the bad ones and writes a manifest without them; the last: {error}"
             ) from error

@@ -74,9 +74,10 @@ class SegmentCrops(Crops):
         """Return crop `index` of this epoch: "id" and "wav" `[n]`, n <= crop_samples, float32."""
         rng = self.generator(index)
         while True:
-            segment = self.segments[self.segments.draw(rng)]
-            position, peak_db = rng.random(), rng.uniform(*self.peak_db)
+            number, position = self.segments.draw(rng), rng.random()
+            peak_db = rng.uniform(*self.peak_db)
             try:
+                segment = self.segments[number]
                 wav = self._read(segment, position)
             except (ValueError, OSError) as error:
                 self.reads.failed(error)

@@ -70,8 +70,8 @@ class SegmentDataset(Dataset):
 
     def __getitem__(self, number: int) -> dict[str, Any] | None:
         """Return "id", "wav" `[T]`, "spk_id" and "wrd" of a segment; None of an unreadable one."""
-        segment = self.segments[number]
         try:
+            segment = self.segments[number]
             wav = self.segments.read(number, self.sample_rate)
         except (ValueError, OSError) as error:
             self.reads.failed(error)

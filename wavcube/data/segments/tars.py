@@ -29,6 +29,8 @@ __all__ = ["TarRows", "find_shards"]
 INDEX = "segments.index"
 # of a folder that `wavcube shard` has not finished
 JOURNAL = "unfinished.jsonl"
+# of a tar file: two empty blocks, filled up to a whole record
+_LONGEST_END = 2 * tarfile.BLOCKSIZE + tarfile.RECORDSIZE
 _COLUMNS = {
     "shards": "I",
     "headers": "Q",
@@ -220,8 +222,11 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
                     yield member
         with path.open("rb") as file:
             file.seek(last)
-            if file.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("the mark of its end is missing")
+            rest = file.read(_LONGEST_END + 1)
+        if rest[: 2 * tarfile.BLOCKSIZE] != bytes(2 * tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("the mark of its end is missing")
+        if len(rest) > _LONGEST_END:
+            raise tarfile.ReadError(f"from byte {last} on it is empty")
     except tarfile.TarError as error:
         raise ValueError(
             f"{path} is truncated or no tar file ({error}): copy it again, or move it away"
