@@ -41,6 +41,20 @@ def digests(folder):
     }
 
 
+def test_bfloat16_is_near_float32_and_another_job(speech, tmp_path):
+    make, form = partial(tiny_latent), Form(shard_size=2, computed_in="bfloat16")
+    exact = extract(speech, tmp_path / "exact", make, form=SMALL)
+    rounded = extract(speech, tmp_path / "rounded", make, form=form)
+    assert list(rounded) == list(exact)
+    for name in exact:
+        error = (rounded[name] - exact[name]).norm() / exact[name].norm()
+        assert 1e-5 < error < 0.05
+    with pytest.raises(ValueError, match="computed_in is float32 there, bfloat16 here"):
+        extract(speech, tmp_path / "exact", make, form=form)
+    with pytest.raises(ValueError, match="MelRepresentation has no matrices that could be"):
+        extract(speech, tmp_path / "mel", MEL, form=form)
+
+
 @pytest.mark.parametrize("file_format", ["safetensors", "npy"])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_features_are_those_of_the_model_for_the_file_alone(

@@ -1,6 +1,7 @@
 """The same bytes from every engine, also after processes were killed."""
 
 import hashlib
+import os
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -84,15 +85,12 @@ def test_a_killed_job_loses_and_repeats_nothing(speech, tmp_path, repository):
     assert hashes(out) == hashes(extract(speech, tmp_path / "whole", make, form=SMALL).folder)
 
 
-def test_ray_writes_the_same_bytes_through_the_death_of_a_worker(speech, tmp_path, repository):
-    markers = tmp_path / "markers"
-    markers.mkdir()
-    whole = extract(speech, tmp_path / "whole", partial(Fatal, markers), form=SMALL).folder
-    (markers / "kill-1").touch()
+def extract_by_ray(repository, speech, markers, found_by_workers):
+    """Run Ray in a process of its own, into the folder `out` beside the markers."""
     code = (
         "import os, sys\n"
-        "tests, source, markers, short = sys.argv[1:]\n"
-        "os.environ.update(PYTHONPATH=tests, RAY_TMPDIR=short)\n"  # Ray's workers read them
+        "tests, path, source, markers, short = sys.argv[1:]\n"
+        "os.environ.update(PYTHONPATH=path, RAY_TMPDIR=short)\n"  # Ray's workers read them
         "sys.path.insert(0, tests)\n"
         "from functools import partial\n"
         "from feature_models import Fatal\n"
@@ -100,13 +98,31 @@ def test_ray_writes_the_same_bytes_through_the_death_of_a_worker(speech, tmp_pat
         "make, form = partial(Fatal, markers), Form(shard_size=2)\n"
         "extract(source, 'out', make, form=form, engine=RayData(2))\n"
     )
+    path = os.pathsep.join(map(str, found_by_workers))
     # its sockets need a short name
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as short:
-        arguments = [str(repository / "tests"), str(speech), str(markers), short]
-        ended = run_code(code, tmp_path, arguments, timeout=500)
+        arguments = [str(repository / "tests"), path, str(speech), str(markers), short]
+        return run_code(code, markers.parent, arguments, timeout=500)
+
+
+def test_ray_writes_the_same_bytes_through_the_death_of_a_worker(speech, tmp_path, repository):
+    markers = tmp_path / "markers"
+    markers.mkdir()
+    whole = extract(speech, tmp_path / "whole", partial(Fatal, markers), form=SMALL).folder
+    (markers / "kill-1").touch()
+    ended = extract_by_ray(repository, speech, markers, [repository, repository / "tests"])
     assert ended.returncode == 0, ended.stderr
     assert not list(markers.iterdir()), "no worker was killed"
     assert hashes(tmp_path / "out") == hashes(whole)
+
+
+def test_a_failure_of_ray_is_one_line(speech, tmp_path, repository):
+    markers = tmp_path / "markers"
+    markers.mkdir()
+    ended = extract_by_ray(repository, speech, markers, [repository])
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last == "OSError: Ray: ModuleNotFoundError: No module named 'feature_models'"
 
 
 @pytest.fixture

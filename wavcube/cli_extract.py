@@ -17,10 +17,12 @@ from wavcube.cli_output import say
 if TYPE_CHECKING:
     from wavcube.features import FeatureFolder
     from wavcube.features.engines import Engine
+    from wavcube.features.layout import Computation
     from wavcube.representations import Representation
 
 KINDS = ("wavcube", "ssl", "codec", "mel")
 ENGINES = ("processes", "ray")
+COMPUTED_IN: dict[str, Computation] = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -46,6 +48,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--format", choices=("safetensors", "npy"), default="safetensors", help="of the shards"
     )
     parser.add_argument("--half", action="store_true", help="store float16")
+    parser.add_argument(
+        "--precision",
+        choices=COMPUTED_IN,
+        default="fp32",
+        help="what matrices are multiplied in (default: %(default)s)",
+    )
     parser.add_argument(
         "--shard-size", type=int, default=256, metavar="N", help="segments (default: 256)"
     )
@@ -85,6 +93,7 @@ def _extract(options: argparse.Namespace) -> int:
         precision="float16" if options.half else "float32",
         file_format=options.format,
         max_seconds=options.max_seconds,
+        computed_in=COMPUTED_IN[options.precision],
     )
     with logging_redirect_tqdm([logging.getLogger("wavcube")]):
         features = extract(

@@ -72,7 +72,7 @@ class RayData:
         Raises
         ------
         OSError
-            If a shard cannot be computed or written.
+            If a shard cannot be computed or written, or Ray fails.
         """
         ray = _import_ray()
         with _connected(ray, self.count):
@@ -88,10 +88,18 @@ class RayData:
                 num_cpus=1,
                 num_gpus=1 if self.device.startswith("cuda") else 0,
             )
-            for row in rows.iter_rows():
-                if row["failure"]:
-                    raise OSError(row["failure"])
-                yield int(row["shard"])
+            try:
+                for row in rows.iter_rows():
+                    if row["failure"]:
+                        raise OSError(row["failure"])
+                    yield int(row["shard"])
+            except ray.exceptions.RayError as error:
+                raise OSError(f"Ray: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    """Give the last line of a failure of Ray's, which tells of the whole way that it came."""
+    return str(error).strip().rpartition("\n")[2]
 
 
 class _Actor:

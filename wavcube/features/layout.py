@@ -20,6 +20,7 @@ JOB, INDEX, BAD, SHARDS = "job.json", "index.safetensors", "bad.csv", "shards"
 
 FileFormat = Literal["safetensors", "npy"]
 Precision = Literal["float32", "float16"]
+Computation = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ class Form:
         Most that a batch holds, padding included; 0 computes each segment alone, so that its
         features are bit for bit those of the model for it by itself.
     precision : {"float32", "float16"}
-        As which values are stored; all is computed in float32.
+        As which values are stored.
     file_format : {"safetensors", "npy"}
         Of the shards: a tensor for each segment, or one array of all frames.
     max_seconds : float, optional
         Longer segments are bad: each is computed whole, and memory may not suffice.
+    computed_in : {"float32", "bfloat16"}
+        In which matrices are multiplied.
 
     Raises
     ------
@@ -51,6 +54,7 @@ class Form:
     precision: Precision = "float32"
     file_format: FileFormat = "safetensors"
     max_seconds: float | None = None
+    computed_in: Computation = "float32"
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:
@@ -59,7 +63,8 @@ class Form:
             raise ValueError(f"batches of {self.batch_seconds} s: give 0 or a number above it")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise ValueError(f"segments of at most {self.max_seconds} s: give a number above 0")
-        for name, known in (("precision", Precision), ("file_format", FileFormat)):
+        choices = {"precision": Precision, "file_format": FileFormat, "computed_in": Computation}
+        for name, known in choices.items():
             if getattr(self, name) not in get_args(known):
                 raise ValueError(f"{name} {getattr(self, name)!r} is none of {get_args(known)}")
 

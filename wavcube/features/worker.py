@@ -13,6 +13,7 @@ from torch import Tensor
 from wavcube.data.segments import Segments
 from wavcube.features.layout import Description, Precision, shard_path
 from wavcube.features.shards import Bad, Computed, ShardRecord, write_shard
+from wavcube.lobes.quantized import halve_matrices
 from wavcube.messages import one_line
 from wavcube.representations import Representation
 from wavcube.representations.clips import states_of_clips
@@ -53,7 +54,7 @@ class ShardWriter:
     Raises
     ------
     ValueError
-        If the model is not the one of the task.
+        If the model is not the one of the task, or has no matrices for bfloat16.
     """
 
     def __init__(self, task: Task, device: str) -> None:
@@ -62,6 +63,15 @@ class ShardWriter:
         found, wanted = self.representation.model_hash, task.description.model_hash
         if found != wanted:
             raise ValueError(f"this worker's model is {found[:12]}, the job's {wanted[:12]}")
+        self.device_type = torch.device(device).type
+        self.rounds = task.description.form.computed_in == "bfloat16"
+        if self.rounds:
+            halve_matrices(self.representation, torch.bfloat16)
+            if not self.representation.is_halved:
+                raise ValueError(
+                    f"{type(self.representation).__name__} has no matrices that could be "
+                    "multiplied in bfloat16: leave computed_in (--precision) out"
+                )
 
     def write(self, number: int) -> int:
         """Write a shard, unless it is there.
@@ -126,7 +136,8 @@ class ShardWriter:
         if not wavs:
             return
         try:
-            all_states = states_of_clips(self.representation, list(wavs.values()))
+            with torch.autocast(self.device_type, torch.bfloat16, enabled=self.rounds):
+                all_states = states_of_clips(self.representation, list(wavs.values()))
         except (RuntimeError, MemoryError) as error:  # a GPU's memory is a RuntimeError
             shard = batch[0] // self.task.description.form.shard_size
             listed = ", ".join(names[number] for number in wavs)
