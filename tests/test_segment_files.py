@@ -59,7 +59,7 @@ def tree(folder):
 def test_a_folder_to_a_manifest(suffix, corpus, tmp_path, capsys):
     out = tmp_path / f"all.{suffix}"
     assert main(["manifest", str(corpus), str(out)]) == 0
-    assert capsys.readouterr().out == f"wrote {out}: 5 segments, 0.00 hours\n"
+    assert capsys.readouterr().out == f"wrote {out}: 5 segments by 2 speakers, 0.00 hours\n"
     rows = lines_of(out)
     assert [row["id"] for row in rows] == ["d", "ann-a", "ann-b", "bob-e", "bob-1-c"]
     wanted = {"id": "ann-a", "path": "speech/ann/a.wav", "start": 0.0, "duration": 0.5}
@@ -98,6 +98,19 @@ def test_manifests_of_every_form_to_one(corpus, tmp_path):
         make_manifest(sources, tmp_path / "deep/all.jsonl", root=corpus)
     make_manifest(sources[1:2], tmp_path / "deep/all.jsonl", root=corpus, overwrite=True)
     assert len(open_segments(tmp_path / "deep/all.jsonl")) == 1
+
+
+def test_the_folders_of_a_level_are_the_speakers(tmp_path, capsys):
+    speak(tmp_path / "light/small/100/book/01_page.wav", 0.5)
+    out, folder = tmp_path / "a.jsonl", str(tmp_path / "light")
+    for options, speaker in (([], "small"), (["--speaker-level", "2"], "100")):
+        assert main(["manifest", folder, str(out), "--overwrite", *options]) == 0
+        assert lines_of(out)[0]["speaker"] == speaker
+    for level in ("0", "4"):
+        assert main(["manifest", folder, str(tmp_path / "b.jsonl"), "--speaker-level", level]) == 2
+        assert f"there is no level {level}" in capsys.readouterr().err
+    assert main(["manifest", folder, str(tmp_path / "b.jsonl"), "--max-bad", "2"]) == 2
+    assert "max_bad_fraction 2.0 must lie in [0, 1]" in capsys.readouterr().err
 
 
 def test_bad_rows_are_left_out_and_listed(corpus, tmp_path, capsys):

@@ -28,6 +28,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("out", metavar="OUT", help="ends in .jsonl or .jsonl.gz")
     parser.add_argument("--data-root", metavar="FOLDER", help="of relative paths in manifests")
     parser.add_argument(
+        "--speaker-level",
+        type=int,
+        metavar="N",
+        help="in folders of audio, those of this level are the speakers, 1 the first below "
+        "FOLDER; by default names as 61/70968/61-70968-0000 and p225/p225_001 tell, or level 1",
+    )
+    parser.add_argument(
         "--max-bad", type=float, default=0.01, metavar="FRACTION", help="(default: 0.01)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier manifest")
@@ -62,10 +69,12 @@ def run(options: argparse.Namespace) -> int:
             options.sources,
             options.out,
             root=options.data_root,
+            speaker_level=options.speaker_level,
             max_bad_fraction=options.max_bad,
             overwrite=options.overwrite,
             progress=True,
         )
     bad = f", {made.bad} left out ({options.out}.bad.csv)" if made.bad else ""
-    say(f"wrote {options.out}: {made.rows} segments, {made.seconds / 3600:.2f} hours{bad}")
+    who = f" by {made.speakers} speakers" if made.speakers else ""
+    say(f"wrote {options.out}: {made.rows} segments{who}, {made.seconds / 3600:.2f} hours{bad}")
     return 0

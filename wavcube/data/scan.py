@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from wavcube.data.audio import inspect_audio
 from wavcube.data.manifest import Utterance
+from wavcube.data.speakers import speaker_of
 
 __all__ = ["CORPUS_SUFFIXES", "BadFile", "Scan", "check_files", "find_audio", "scan_audio_folder"]
 
@@ -100,8 +101,8 @@ def scan_audio_folder(
 ) -> Scan:
     """List every wav and flac file in a folder and below it, sorted by path.
 
-    The ID is the path within the folder without its suffix, joined by "-"; the speaker is the
-    first subfolder, empty for files at the top. Hidden files and folders are passed over.
+    The ID is the path within the folder without its suffix, joined by "-"; the speaker is that of
+    :func:`~wavcube.data.speakers.speaker_of`. Hidden files and folders are passed over.
 
     Parameters
     ----------
@@ -162,5 +163,4 @@ def _check_file(row: Utterance) -> Utterance | BadFile:
 
 def _from_path(path: Path, folder: Path) -> Utterance:
     inside = path.relative_to(folder).with_suffix("")
-    speaker = inside.parts[0] if len(inside.parts) > 1 else ""
-    return Utterance("-".join(inside.parts), 0.0, str(path), speaker)
+    return Utterance("-".join(inside.parts), 0.0, str(path), speaker_of(path, folder))

@@ -26,6 +26,7 @@ from wavcube.data.segments.csv_rows import iterate_csv
 from wavcube.data.segments.lines import build_index, iterate_rows
 from wavcube.data.segments.row import Segment, parse_row, write_row
 from wavcube.data.segments.tars import find_shards
+from wavcube.data.speakers import speaker_of
 from wavcube.data.transcripts import read_transcripts_beside
 from wavcube.messages import one_line
 
@@ -43,11 +44,14 @@ class Made(NamedTuple):
         Of all of them together.
     bad : int
         How many were left out.
+    speakers : int
+        Of the manifest, as far as they are known.
     """
 
     rows: int
     seconds: float
     bad: int
+    speakers: int
 
 
 def make_manifest(
@@ -55,6 +59,7 @@ def make_manifest(
     out: str | Path,
     *,
     root: str | Path | None = None,
+    speaker_level: int | None = None,
     max_bad_fraction: float = 0.01,
     overwrite: bool = False,
     progress: bool = False,
@@ -67,12 +72,14 @@ def make_manifest(
     Parameters
     ----------
     sources : sequence of str or Path
-        Folders of wav and flac files (the speaker is the first subfolder; a text file of the same
-        name holds the transcript), CSVs, and JSON lines of ours or of Lhotse's cuts.
+        Folders of wav and flac files (a text file of the same name holds the transcript), CSVs, and
+        JSON lines of ours or of Lhotse's cuts.
     out : str or Path
         Ends in .jsonl or, compressed, in .jsonl.gz.
     root : str or Path, optional
         Relative paths in manifests are relative to it; by default to each manifest's own folder.
+    speaker_level : int, optional
+        Of the speakers' folders; see :func:`~wavcube.data.speakers.speaker_of`.
     max_bad_fraction : float
         How many rows may be bad.
     overwrite : bool
@@ -98,7 +105,9 @@ def make_manifest(
     out = Path(out)
     if not out.name.endswith(LINE_SUFFIXES):
         raise ValueError(f"{out} must end in {' or '.join(LINE_SUFFIXES)}")
-    streams = [_stream(Path(source), root) for source in sources]
+    if not 0 <= max_bad_fraction <= 1:
+        raise ValueError(f"max_bad_fraction {max_bad_fraction} must lie in [0, 1]")
+    streams = [_stream(Path(source), root, speaker_level) for source in sources]
     final, listed = (out.with_name(out.name + ending) for ending in (".index", ".bad.csv"))
     with atomic_file(out, overwrite=overwrite) as draft:
         made = _write(streams, draft, listed, max_bad_fraction, progress)
@@ -125,7 +134,7 @@ def _write(
     progress: bool,
 ) -> Made:
     """Write the good rows to the draft and list the bad ones."""
-    rows, seconds = 0, 0.0
+    rows, seconds, speakers = 0, 0.0, set[str]()
     with draft.open("wb") as file, BadList(listed) as bad:
         packed = BlockWriter(file) if draft.suffix == ".gz" else None
         write = file.write if packed is None else packed.write
@@ -134,6 +143,7 @@ def _write(
         for row in tqdm(checked, desc="checking rows", unit=" rows", disable=not progress):
             if isinstance(row, Segment):
                 rows, seconds = rows + 1, seconds + row.duration
+                speakers.add(row.speaker)
                 write(f"{write_row(row, listed.parent)}\n".encode())
             else:
                 segment, reason = row
@@ -143,7 +153,7 @@ def _write(
         file.flush()
         os.fsync(file.fileno())
     bad.judge(rows + bad.count, max_bad_fraction)
-    return Made(rows, seconds, bad.count)
+    return Made(rows, seconds, bad.count, len(speakers - {""}))
 
 
 def _check(segment: Segment) -> Segment | tuple[Segment, str]:
@@ -175,7 +185,7 @@ def _inspected(path: str) -> AudioInfo | str:
         return one_line(error)
 
 
-def _stream(source: Path, root: str | Path | None) -> Iterator[Segment]:
+def _stream(source: Path, root: str | Path | None, speaker_level: int | None) -> Iterator[Segment]:
     """Go through the rows of a source; what it is is settled at once."""
     if not source.exists():
         raise FileNotFoundError(f"there is no folder or manifest {source}")
@@ -190,10 +200,10 @@ def _stream(source: Path, root: str | Path | None) -> Iterator[Segment]:
         )
     if find_shards(source):
         raise ValueError(f"{source} holds shards, which need no manifest: give the folder itself")
-    return _walk(source)
+    return _walk(source, speaker_level)
 
 
-def _walk(folder: Path) -> Iterator[Segment]:
+def _walk(folder: Path, speaker_level: int | None) -> Iterator[Segment]:
     """Go through a folder's audio files, sorted within each folder."""
     found = False
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -201,13 +211,13 @@ def _walk(folder: Path) -> Iterator[Segment]:
         for name in sorted(names):
             if name.lower().endswith(CORPUS_SUFFIXES) and not name.startswith("."):
                 found = True
-                yield _from_path(Path(parent, name), folder)
+                yield _from_path(Path(parent, name), folder, speaker_level)
     if not found:
         raise ValueError(f"{folder} holds no audio: no {' or '.join(CORPUS_SUFFIXES)} file in it")
 
 
-def _from_path(path: Path, folder: Path) -> Segment:
-    inside = path.relative_to(folder).with_suffix("").parts
-    name, speaker = "-".join(inside), inside[0] if len(inside) > 1 else ""
+def _from_path(path: Path, folder: Path, speaker_level: int | None) -> Segment:
+    name = "-".join(path.relative_to(folder).with_suffix("").parts)
+    speaker = speaker_of(path, folder, speaker_level)
     (told,) = read_transcripts_beside([Utterance(name, 0.0, str(path), speaker)])
     return Segment(name, 0.0, str(path), 0.0, speaker, told.wrd)

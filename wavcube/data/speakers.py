@@ -1,0 +1,61 @@
+"""Who speaks in an audio file, from where it lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["speaker_of"]
+
+
+def speaker_of(path: Path, folder: Path, level: int | None = None) -> str:
+    """Tell the speaker of a file of a folder of audio.
+
+    Names that tell it count first, so that it does not depend on which of its folders is searched:
+    LibriSpeech's `61/70968/61-70968-0000` and VCTK's `p225/p225_001`. Otherwise it is the first
+    folder below.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    folder : Path
+        That was searched, and holds it.
+    level : int, optional
+        The folders of this level are the speakers, whatever their names: 1 is the first below.
+
+    Returns
+    -------
+    str
+        Empty if nothing tells it.
+
+    Raises
+    ------
+    ValueError
+        If the level is below 1, or the file does not lie so deep.
+
+    Examples
+    --------
+    >>> libri = Path("test-other/61/70968/61-70968-0000.flac")
+    >>> [speaker_of(libri, Path(folder)) for folder in ("", "test-other", "test-other/61")]
+    ['61', '61', '61']
+    >>> speaker_of(Path("wav48/p225/p225_001.wav"), Path("wav48/p225"))
+    'p225'
+    >>> speaker_of(Path("small/100/book/01_page.flac"), Path("."))
+    'small'
+    >>> speaker_of(Path("small/100/book/01_page.flac"), Path("."), level=2)
+    '100'
+    """
+    inside = path.relative_to(folder).parts[:-1]
+    if level is not None:
+        if not 1 <= level <= len(inside):
+            raise ValueError(
+                f"{path} lies in {len(inside)} folders of {folder}: there is no level {level}"
+            )
+        return inside[level - 1]
+    begins, *rest = path.stem.split("-")
+    if len(rest) == 2 and path.parent.name == rest[0]:
+        return begins
+    for parent in path.parents:
+        if parent.name and path.stem.startswith((f"{parent.name}_", f"{parent.name}-")):
+            return parent.name
+    return inside[0] if inside else ""
