@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from benchmarks.speed_memory import hour, hour_packaged, load_and_encode
+from benchmarks.speed_memory import encode_stored, hour, hour_packaged, load_and_encode
 from benchmarks.speed_rows import (
     Row,
     against,
@@ -32,6 +33,7 @@ from benchmarks.speed_training import update
 ROWS: dict[str, Callable[..., list[Row]]] = {
     "encode": encode,
     "encode_rounded": encode_rounded,
+    "encode_stored": encode_stored,
     "decode": decode,
     "memory": load_and_encode,
     "hour_packaged": hour_packaged,
@@ -55,8 +57,10 @@ def table_of(rows: list[Row]) -> str:
     lines = ["| | measured | ratio or value | limit | holds |", "|---|---|---|---|---|"]
     for row in rows:
         measured = ", ".join(f"{name} {value:.3f}" for name, value in row.values.items())
-        limit = f"{'at least' if row.at_least else 'at most'} {row.limit:g}"
-        holds = "yes" if row.holds else "no"
+        limit = holds = ""
+        if not math.isnan(row.limit):
+            limit = f"{'at least' if row.at_least else 'at most'} {row.limit:g}"
+            holds = "yes" if row.holds else "no"
         lines.append(f"| {row.name} | {measured} | {row.ratio:.3f} | {limit} | {holds} |")
     return "\n".join(lines)
 

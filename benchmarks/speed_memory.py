@@ -1,4 +1,4 @@
-"""Rows of the table of speed: peak memory, each of a process of its own."""
+"""Rows of the table of speed: memory, each peak of a process of its own, and what saving costs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 
 from benchmarks.speed_models import Size, paper_wavcube
 from benchmarks.speed_rows import Row
+from benchmarks.timing import in_turns, median_ratio, medians
 from wavcube.data.long_audio import AudioWriter
 from wavcube.export import write_release
+from wavcube.inference import WavCube
 from wavcube.release.card import ModelCard
 from wavcube.release.source import packaged_model
 from wavcube.testing import tone
@@ -82,6 +84,27 @@ def load_and_encode(size: Size, repeats: int) -> list[Row]:
             peak = peak_memory(source, options, wav, None) / GIB
             name = f"peak memory, load and encode 10 s, {kind}".replace("torch.", "")
             rows.append(Row(name, {"GiB": peak, "of it imports": imports}, peak, limit * share))
+    return rows
+
+
+@torch.inference_mode()
+def encode_stored(size: Size, repeats: int) -> list[Row]:
+    """Time bf16 with matrices that are read from a float16 release, beside those that are kept."""
+    kept, rows = paper_wavcube(size), []
+    options = {"device": "cpu", "precision": "bf16"}
+    with tempfile.TemporaryDirectory() as folder:
+        release = write_release(kept, Path(folder) / "a", card=CARD, dtype=torch.float16)
+        stored = WavCube.from_hparams(release, run_opts=options)
+        model = WavCube({"wavcube": kept}, run_opts=options)
+        for seconds in (1, 10):
+            wav = tone(seconds)[None]
+            calls = {
+                "kept": lambda wav=wav: model.encode_batch(wav),
+                "read at every call": lambda wav=wav: stored.encode_batch(wav),
+            }
+            taken = in_turns(calls, repeats)
+            ratio = median_ratio(taken, "read at every call", "kept")
+            rows.append(Row(f"encode {seconds} s, bf16, float16 release", medians(taken), ratio))
     return rows
 
 

@@ -333,6 +333,14 @@ def no_state(research):
     torch.save({"weights": {}}, research.folder / "model.ckpt")
 
 
+def of_another_model(research):
+    torch.save({"state_dict": {"a.weight": torch.zeros(1)}}, research.folder / "model.ckpt")
+
+
+def text(research):
+    (research.folder / "model.ckpt").write_text("no checkpoint")
+
+
 def no_sections(research):
     (research.folder / "config.yaml").write_text("model: 3")
 
@@ -340,13 +348,15 @@ def no_sections(research):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_pickle, "model.ckpt"),
+        (spoil_pickle, r"of it was run\): Unsupported global: GLOBAL io.open was .* default\.\Z"),
         (spoil_yaml, "no plain YAML"),
-        (cut_to(0), "model.ckpt"),
-        (cut_to(5000), "model.ckpt"),
-        (cut_to(-100), "model.ckpt"),
+        (cut_to(0), "model.ckpt is no checkpoint of torch.save: cut short"),
+        (cut_to(5000), "model.ckpt is no checkpoint of torch.save: cut short"),
+        (cut_to(-100), "model.ckpt is no checkpoint of torch.save: cut short"),
+        (text, "model.ckpt is no checkpoint of torch.save"),
         (alter, "model.ckpt"),
         (no_state, "no state_dict"),
+        (of_another_model, "model.ckpt holds no WavCube"),
         (no_sections, "no section"),
     ],
 )

@@ -204,6 +204,8 @@ def test_a_release_is_fine_tuned_on_a_csv(recipe, speech, monkeypatch):
         (["--test_only"], "train first"),
         (["--metrics=[mel_distanc]"], "mel_distanc"),
         (["--sample_clips=0"], "sample_clips"),
+        (["--batch_size=0"], "batch_size is 0: give 1 or more"),
+        (["--num_workers=-1"], "num_workers is -1: give 0 or more"),
         (["--shortest_test=9"], "lower shortest_test"),
         (["--longest_test=0.55"], "raise longest_test"),
     ],

@@ -171,6 +171,7 @@ def test_the_command_line_chooses_the_precision(tmp_path, packaged):
 def test_options_are_checked_before_anything_is_built():
     for options, message in (
         ({"precision": "half"}, "precision 'half' is none of"),
+        ({"precision": "int8"}, "int8 is no precision: give quantize='int8'"),
         ({"quantize": "int4"}, "quantize 'int4' is none of"),
         ({"quantize": "int8", "precision": "bf16"}, "quantize goes with precision 'fp32'"),
     ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from wavcube.export import write_release
 from wavcube.official_config import bottleneck_config, decoder_config, encoder_config, read_yaml
-from wavcube.official_names import TRAINED_ENCODER, translate
+from wavcube.official_names import FEATURES, TRAINED_ENCODER, translate
 from wavcube.release.build import build
 from wavcube.release.card import ModelCard, Source
 from wavcube.release.mapped import drop_pages
@@ -104,8 +105,8 @@ def convert_official(
     ValueError
         If the checkpoint is broken, runs code, holds an unknown key, or does not fit the YAML.
     """
-    features, backbone = read_yaml(config)
     state = _read_state(Path(checkpoint))
+    features, backbone = read_yaml(config)
     _check_stage(features["stage"], state)
     folder = _encoder_folder(encoder, features["model_id"], Path(config).parent)
     parts = {"encoder": encoder_config(folder, features["layer_idx"])}
@@ -139,18 +140,24 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             f"no checkpoint at {path}: give the file; one of a hub is downloaded first "
             "(hf download OWNER/NAME --local-dir FOLDER)"
         )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no checkpoint of torch.save: cut short, or of another format")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except PermissionError:
         raise
     except BROKEN_PICKLE as error:
+        # what torch says before and after it is how to run the code
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition(" Please")[0]
         raise ValueError(
             f"{path} is no checkpoint of plain tensors (broken, of another format, or made to run "
-            f"code; nothing of it was run): {error}"
+            f"code; nothing of it was run): {reason}"
         ) from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} has no state_dict of tensors: not a Lightning checkpoint")
+    if not any(name.startswith(FEATURES) for name in state):
+        raise ValueError(f"{path} holds no WavCube: no weight's name begins with {FEATURES}")
     return state
 
 

@@ -17,7 +17,7 @@ from wavcube.metrics.registry import select_metrics
 
 COUNTS = (
     "valid_utterances", "valid_sentences", "valid_lessons", "test_utterances", "sample_clips",
-    "scoring_processes",
+    "scoring_processes", "batch_size",
 )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def check_evaluation(hparams: Mapping[str, Any], model: nn.Module) -> None:
 
 
 def check_counts(hparams: Mapping[str, Any]) -> None:
-    """Refuse a count of an evaluation, of those that a recipe has, which is below 1.
+    """Refuse a count, of those that a recipe has, which is below 1; of workers, below 0.
 
     Parameters
     ----------
@@ -66,6 +66,8 @@ def check_counts(hparams: Mapping[str, Any]) -> None:
     for key in COUNTS:
         if hparams.get(key, 1) < 1:
             raise ValueError(f"{key} is {hparams[key]}: give 1 or more")
+    if hparams.get("num_workers", 0) < 0:
+        raise ValueError(f"num_workers is {hparams['num_workers']}: give 0 or more")
 
 
 def check_best_metric(metric: str, measured: Container[str], sample_rate: int) -> None:

@@ -66,7 +66,9 @@ class TrainingSettings:
                 f"updates {self.updates!r} and warmup {self.warmup!r} must be whole numbers"
             )
         if not 0 <= self.warmup <= self.updates or self.updates < 1:
-            raise ValueError(f"a warm-up of {self.warmup} does not fit into {self.updates} updates")
+            raise ValueError(
+                f"a warm-up of {self.warmup} (warmup) does not fit into {self.updates} updates"
+            )
 
     def shortened(self: Settings, updates: int) -> Settings:
         """Give the same training over fewer updates, for a dry run.

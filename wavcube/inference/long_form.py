@@ -74,10 +74,11 @@ class LongForm:
     def decode_long(
         self, latents: Tensor, length: int | None = None, *, chunk_seconds: float = DECODED
     ) -> Tensor:
-        """Decode the latents of one recording chunk by chunk; the same as :meth:`decode_batch`.
+        """Decode the latents of one recording chunk by chunk, in bounded memory.
 
-        Each chunk is decoded with the frames around it that its samples depend on. The paper's
-        causal transformer depends on all that came before: it remembers 60 s.
+        Each chunk is decoded with the frames around it that its samples depend on: the result is
+        that of :meth:`decode_batch`, to 1e-5. The paper's causal transformer depends on all that
+        came before, of which it remembers 60 s here: what comes later differs from the whole.
 
         Parameters
         ----------

@@ -48,6 +48,8 @@ def check_options(run_opts: MutableMapping[str, Any]) -> str | None:
     if run_opts.get("precision") is None:
         run_opts.pop("precision", None)
     precision, quantize = run_opts.get("precision", "fp32"), run_opts.pop("quantize", None)
+    if precision in QUANTIZED:
+        raise ValueError(f"{precision} is no precision: give quantize={precision!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is none of {PRECISIONS}")
     if quantize is None:

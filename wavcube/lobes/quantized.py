@@ -95,6 +95,5 @@ def halve_matrices(module: nn.Module, dtype: torch.dtype) -> None:
         Autocast's.
     """
     for part in module.modules():
-        # float16 is that of a release: what stays in the file takes no memory
-        if isinstance(part, Linear) and part.weight.dtype == torch.float32:
+        if isinstance(part, Linear):
             part.weight.data = part.weight.data.to(dtype)

@@ -267,11 +267,19 @@ def _measured(segment: Segment, data: bytes, place: str) -> Segment:
 
 
 def _check_source(shards: list[Path], index: Index) -> None:
-    noted = index.note["source"]["shards"]
-    found = [[path.name, path.stat().st_size] for path in shards]
-    if noted != found:
-        changed = next((pair for pair in found if pair not in noted), None) or "a shard is gone"
-        raise ValueError(
-            f"the index {index.folder} does not match its shards ({len(noted)} then, {len(found)} "
-            f"now; {changed}): remove the index, and it is made anew"
-        )
+    noted = dict(index.note["source"]["shards"])
+    found = {path.name: path.stat().st_size for path in shards}
+    if noted == found:
+        return
+    for name in noted.keys() & found.keys():
+        if found[name] < noted[name]:
+            raise ValueError(
+                f"{shards[0].parent / name} has {found[name]} bytes, and had {noted[name]} when "
+                f"{index.folder} was made: it is cut short, copy it again; of shards that `wavcube "
+                "shard` wrote, remove it and the index and give that command again"
+            )
+    changed = [name for name in sorted(noted | found) if noted.get(name) != found.get(name)]
+    raise ValueError(
+        f"the index {index.folder} does not match its shards ({len(noted)} then, {len(found)} "
+        f"now; {changed[0]} is new, gone or another): remove the index, and it is made anew"
+    )
