@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+logger = logging.getLogger(__name__)
+
 LOCK = ".lock"
+# of some network file systems
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -44,6 +50,10 @@ def claimed(folder: str | Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise BlockingIOError(f"another process writes to {folder}: wait until it ends") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        logger.warning("%s is where nothing can be locked: let one process write to it", folder)
     try:
         yield
     finally:
