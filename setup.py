@@ -46,7 +46,7 @@ setup(
         "safetensors",
         "espeakng-loader",
         "scipy",
-        "filelock",
+        "filelock>=4.3",
     ],
     extras_require={
         "eval": EVALUATION,

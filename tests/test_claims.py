@@ -3,26 +3,47 @@
 import errno
 
 import pytest
-from filelock import FileLock
 
+from wavcube.brains.usage import nothing_left_of, own_folder
 from wavcube.claims import claimed
 
 
 def refuse(code):
-    def acquire(self):
+    def lock(*_):
         raise OSError(code, "refused")
 
-    return acquire
+    return lock
 
 
 def test_where_nothing_can_be_locked_work_goes_on_with_a_warning(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(FileLock, "acquire", refuse(errno.ENOLCK))
+    monkeypatch.setattr("fcntl.flock", refuse(errno.ENOLCK))
     with claimed(tmp_path), claimed(tmp_path):
         pass
     assert f"{tmp_path} is where nothing can be locked" in caplog.text
 
 
 def test_other_errors_are_errors(tmp_path, monkeypatch):
-    monkeypatch.setattr(FileLock, "acquire", refuse(errno.ENOSPC))
+    monkeypatch.setattr("fcntl.flock", refuse(errno.EIO))
     with pytest.raises(OSError, match="refused"), claimed(tmp_path):
         pass
+
+
+def test_a_folder_that_was_there_stays_and_a_new_one_goes(tmp_path):
+    def run(folder):
+        with own_folder("train.py", folder), nothing_left_of(folder):
+            (folder / "manifests").mkdir()
+            (folder / "manifests" / "train.csv").touch()
+            (folder / "log.txt").touch()
+            raise ValueError("a mistake")
+
+    there, new = tmp_path / "there", tmp_path / "new"
+    there.mkdir()
+    for folder in (there, new):
+        with pytest.raises(ValueError, match="a mistake"):
+            run(folder)
+    assert [path.name for path in there.iterdir()] == [".lock"]
+    assert not new.exists()
+    (there / "mine").touch()
+    with pytest.raises(ValueError, match="a mistake"):
+        run(there)
+    assert (there / "mine").exists()

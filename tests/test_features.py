@@ -53,6 +53,7 @@ def test_bfloat16_is_near_float32_and_another_job(speech, tmp_path):
         extract(speech, tmp_path / "exact", make, form=form)
     with pytest.raises(ValueError, match="MelRepresentation has no matrices that could be"):
         extract(speech, tmp_path / "mel", MEL, form=form)
+    assert not (tmp_path / "mel").exists(), "the right command would be refused there"
 
 
 @pytest.mark.parametrize("file_format", ["safetensors", "npy"])

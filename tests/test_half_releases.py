@@ -59,6 +59,15 @@ def test_large_matrices_stay_in_the_file_and_change_nothing(monkeypatch, release
     assert torch.equal(copy.deepcopy(stored).encode_batch(wav)[0], latents)
 
 
+def test_a_model_whose_matrices_are_in_the_file_is_written_whole(monkeypatch, release, tmp_path):
+    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    model = load(release, precision="bf16")
+    write_release(model.mods.wavcube, tmp_path / "b", card=CARD, dtype=torch.float16)
+    again, expected = load_release(tmp_path / "b").state_dict(), load_release(release).state_dict()
+    assert again.keys() == expected.keys()
+    assert all(torch.equal(again[name], value) for name, value in expected.items())
+
+
 def test_a_release_that_was_replaced_while_it_is_in_use_is_refused(monkeypatch, release):
     monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
     model = load(release, precision="bf16")

@@ -295,6 +295,16 @@ def test_what_does_not_fit_is_refused_and_nothing_written(research, spoil, messa
     assert not (research.folder / "out").exists()
 
 
+def test_a_checkpoint_that_may_not_be_read_is_no_broken_one(research, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    research.write()
+    monkeypatch.setattr("wavcube.official.Path.open", refuse)  # a test may run as root
+    with pytest.raises(PermissionError, match=r"denied: .*model\.ckpt"):
+        convert_official(*[research.folder / name for name in ("model.ckpt", "config.yaml", "out")])
+
+
 class Malicious:
     """A pickle that would leave a file behind."""
 

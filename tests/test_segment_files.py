@@ -106,6 +106,8 @@ def test_the_folders_of_a_level_are_the_speakers(tmp_path, capsys):
     for options, speaker in (([], "small"), (["--speaker-level", "2"], "100")):
         assert main(["manifest", folder, str(out), "--overwrite", *options]) == 0
         assert lines_of(out)[0]["speaker"] == speaker
+    assert main(["manifest", str(out), str(tmp_path / "b.jsonl"), "--speaker-level", "2"]) == 2
+    assert "speaker_level 2 is for folders of audio" in capsys.readouterr().err
     for level in ("0", "4"):
         assert main(["manifest", folder, str(tmp_path / "b.jsonl"), "--speaker-level", level]) == 2
         assert f"there is no level {level}" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         type=int,
         metavar="N",
         help="in folders of audio, those of this level are the speakers, 1 the first below "
-        "FOLDER; by default names as 61/70968/61-70968-0000 and p225/p225_001 tell, or level 1",
+        "FOLDER; by default names like LibriSpeech's and VCTK's tell, otherwise it is level 1",
     )
     parser.add_argument(
         "--max-bad", type=float, default=0.01, metavar="FRACTION", help="(default: 0.01)"

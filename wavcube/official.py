@@ -140,8 +140,11 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             f"no checkpoint at {path}: give the file; one of a hub is downloaded first "
             "(hf download OWNER/NAME --local-dir FOLDER)"
         )
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no checkpoint of torch.save: cut short, or of another format")
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(
+                f"{path} is no checkpoint of torch.save: cut short, or of another format"
+            )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except PermissionError:

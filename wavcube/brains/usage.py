@@ -111,7 +111,7 @@ def own_folder(program: str, folder: str | Path) -> Iterator[None]:
     program : str
         See :func:`usage_errors`.
     folder : str or Path
-        Of the run. It is made; what stands inside may leave nothing in it, then it goes again.
+        Of the run. One that is made for it, and in which nothing is left, goes again.
 
     Raises
     ------
@@ -132,15 +132,17 @@ def own_folder(program: str, folder: str | Path) -> Iterator[None]:
     if not is_main():
         yield
         return
+    was_there = Path(folder).exists()
     with ExitStack() as stack:
         with usage_errors(program):
             stack.enter_context(claimed(folder))
         try:
             yield
         finally:
-            if _is_empty(folder):
-                Path(folder, LOCK).unlink(missing_ok=True)
+            if not was_there and _is_empty(folder):
+                # while it is still claimed; Windows does not remove what is open
                 with suppress(OSError):
+                    Path(folder, LOCK).unlink(missing_ok=True)
                     Path(folder).rmdir()
 
 
@@ -152,12 +154,12 @@ def _is_empty(folder: str | Path) -> bool:
 
 @contextmanager
 def nothing_left_of(folder: str | Path) -> Iterator[None]:
-    """Remove a folder that what stands inside has made, should it fail.
+    """Remove what stands inside has put into an empty or new folder, should it fail.
 
     Parameters
     ----------
     folder : str or Path
-        Is kept if it held anything before.
+        Nothing is removed from it if it held anything before.
 
     Examples
     --------
@@ -170,12 +172,20 @@ def nothing_left_of(folder: str | Path) -> Iterator[None]:
     ...     folder.exists()
     False
     """
-    was_there = not _is_empty(folder)
+    folder = Path(folder)
+    was_there, was_empty = folder.exists(), _is_empty(folder)
     try:
         yield
     except BaseException:
-        if not was_there and is_main():
-            shutil.rmtree(folder, ignore_errors=True)
+        if was_empty and is_main() and folder.is_dir():
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != LOCK:  # which is the folder's owner's
+                    path.unlink()
+            if not was_there:
+                with suppress(OSError):
+                    folder.rmdir()
         raise
 
 

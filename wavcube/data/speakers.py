@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 __all__ = ["speaker_of"]
+
+# LibriSpeech's speaker/chapter/speaker-chapter-number and VCTK's speaker/speaker_number
+_CHAPTERS = re.compile(r"(\d+)-(\d+)-\d+")
+_SENTENCES = re.compile(r"([ps]\d+)_\d+(_mic\d)?")
 
 
 def speaker_of(path: Path, folder: Path, level: int | None = None) -> str:
     """Tell the speaker of a file of a folder of audio.
 
-    Names that tell it count first, so that it does not depend on which of its folders is searched:
-    LibriSpeech's `61/70968/61-70968-0000` and VCTK's `p225/p225_001`. Otherwise it is the first
+    Files and folders that are named as LibriSpeech's `61/70968/61-70968-0000` or VCTK's
+    `p225/p225_001` tell it, whichever of their folders is searched. Otherwise it is the first
     folder below.
 
     Parameters
@@ -40,6 +45,8 @@ def speaker_of(path: Path, folder: Path, level: int | None = None) -> str:
     ['61', '61', '61']
     >>> speaker_of(Path("wav48/p225/p225_001.wav"), Path("wav48/p225"))
     'p225'
+    >>> speaker_of(Path("ann/session1/session1_003.wav"), Path("."))
+    'ann'
     >>> speaker_of(Path("small/100/book/01_page.flac"), Path("."))
     'small'
     >>> speaker_of(Path("small/100/book/01_page.flac"), Path("."), level=2)
@@ -52,10 +59,11 @@ def speaker_of(path: Path, folder: Path, level: int | None = None) -> str:
                 f"{path} lies in {len(inside)} folders of {folder}: there is no level {level}"
             )
         return inside[level - 1]
-    begins, *rest = path.stem.split("-")
-    if len(rest) == 2 and path.parent.name == rest[0]:
-        return begins
-    for parent in path.parents:
-        if parent.name and path.stem.startswith((f"{parent.name}_", f"{parent.name}-")):
-            return parent.name
+    parent, *more = path.absolute().parents
+    told = _CHAPTERS.fullmatch(path.stem)
+    if told and more and (more[0].name, parent.name) == told.groups():
+        return told[1]
+    told = _SENTENCES.fullmatch(path.stem)
+    if told and parent.name == told[1]:
+        return told[1]
     return inside[0] if inside else ""

@@ -20,6 +20,7 @@ from wavcube.features.layout import INDEX, JOB, SHARDS, Description, Form, shard
 from wavcube.features.shards import Bad, ShardRecord
 from wavcube.features.sources import open_source
 from wavcube.features.worker import Task
+from wavcube.lobes.quantized import has_matrices
 from wavcube.representations import LatentRepresentation, Representation
 
 logger = logging.getLogger(__name__)
@@ -129,6 +130,11 @@ def _describe(
         raise ValueError(
             f"a model that is fine-tuned from update {representation.unfreeze_at} on has no "
             "features to store: leave unfreeze_at out"
+        )
+    if form.computed_in != "float32" and not has_matrices(representation):
+        raise ValueError(
+            f"{type(representation).__name__} has no matrices that could be multiplied in "
+            f"{form.computed_in}: leave computed_in (--precision) out"
         )
     states, dim = representation.num_states, representation.dim
     return Description(

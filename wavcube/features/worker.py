@@ -54,7 +54,7 @@ class ShardWriter:
     Raises
     ------
     ValueError
-        If the model is not the one of the task, or has no matrices for bfloat16.
+        If the model is not the one of the task.
     """
 
     def __init__(self, task: Task, device: str) -> None:
@@ -67,11 +67,6 @@ class ShardWriter:
         self.rounds = task.description.form.computed_in == "bfloat16"
         if self.rounds:
             halve_matrices(self.representation, torch.bfloat16)
-            if not self.representation.is_halved:
-                raise ValueError(
-                    f"{type(self.representation).__name__} has no matrices that could be "
-                    "multiplied in bfloat16: leave computed_in (--precision) out"
-                )
 
     def write(self, number: int) -> int:
         """Write a shard, unless it is there.

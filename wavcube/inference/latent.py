@@ -114,7 +114,10 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
     def _hash(self, what: str, function: Callable[..., str]) -> str:
         # hashing a large model takes seconds: once, unless a weight is changed in place
         lobe = self.mods.wavcube
-        state = [(v.data_ptr(), v._version) for v in lobe.state_dict(keep_vars=True).values()]
+        state: list[tuple[int, int]] = []
+        if not self._stored:
+            weights = lobe.state_dict(keep_vars=True).values()
+            state = [(weight.data_ptr(), weight._version) for weight in weights]
         if what not in self._hashes or self._hashes[what][0] != state:
             self._hashes[what] = state, function(lobe, *self._stored)
         return self._hashes[what][1]

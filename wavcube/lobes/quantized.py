@@ -82,6 +82,11 @@ def quantize_linears(module: nn.Module, device: torch.device) -> None:
                 setattr(part, name, QuantizedLinear(child))
 
 
+def has_matrices(module: nn.Module) -> bool:
+    """Tell whether there is anything for :func:`halve_matrices` in a module."""
+    return any(isinstance(part, Linear) for part in module.modules())
+
+
 def halve_matrices(module: nn.Module, dtype: torch.dtype) -> None:
     """Keep the matrices of a module's transformers and blocks in half precision, in place.
 

@@ -107,6 +107,8 @@ def make_manifest(
         raise ValueError(f"{out} must end in {' or '.join(LINE_SUFFIXES)}")
     if not 0 <= max_bad_fraction <= 1:
         raise ValueError(f"max_bad_fraction {max_bad_fraction} must lie in [0, 1]")
+    if speaker_level is not None and not any(Path(source).is_dir() for source in sources):
+        raise ValueError(f"speaker_level {speaker_level} is for folders of audio, here is none")
     streams = [_stream(Path(source), root, speaker_level) for source in sources]
     final, listed = (out.with_name(out.name + ending) for ending in (".index", ".bad.csv"))
     with atomic_file(out, overwrite=overwrite) as draft:

@@ -226,7 +226,10 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
         if rest[: 2 * tarfile.BLOCKSIZE] != bytes(2 * tarfile.BLOCKSIZE):
             raise tarfile.ReadError("the mark of its end is missing")
         if len(rest) > _LONGEST_END:
-            raise tarfile.ReadError(f"from byte {last} on it is empty")
+            raise tarfile.ReadError(
+                f"from byte {last} on it is empty; if it was packed in larger records than tar's "
+                f"{tarfile.RECORDSIZE} bytes, pack it anew"
+            )
     except tarfile.TarError as error:
         raise ValueError(
             f"{path} is truncated or no tar file ({error}): copy it again, or move it away"
