@@ -191,7 +191,7 @@ def test_mistakes_are_one_line_and_write_nothing(source, corpus, tmp_path, capsy
         "is a release already": ["export", source, tmp_path / "new"],
         "no WavCube release": ["encode", wav, "--source", tmp_path / "empty"],
         "notes.txt": ["info", corpus / "notes.txt"],
-        "gone.yaml": ["convert-official", "a.ckpt", tmp_path / "new", "--config", "gone.yaml"],
+        "no checkpoint at a.ckpt": ["convert-official", "a.ckpt", "new", "--config", "b.yaml"],
     }
     for word, arguments in calls.items():
         assert word in fails(capsys, *arguments), word

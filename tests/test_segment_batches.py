@@ -252,7 +252,7 @@ def test_crops_pass_over_what_cannot_be_read(segments, tmp_path, caplog):
 def test_workers_count_together_and_their_error_is_one_line(segments, tmp_path):
     crops = crops_of(spoil(segments, tmp_path, 5), crops_per_epoch=40, max_bad_fraction=0.005)
     loader = torch.utils.data.DataLoader(
-        crops, batch_size=1, num_workers=4, collate_fn=crops.collate
+        crops, batch_size=1, num_workers=2, collate_fn=crops.collate
     )
 
     def read_epochs():
