@@ -29,6 +29,7 @@ from benchmarks.speed_rows import (
     packaged,
 )
 from benchmarks.speed_training import update
+from benchmarks.speed_windows import windows
 
 ROWS: dict[str, Callable[..., list[Row]]] = {
     "encode": encode,
@@ -36,12 +37,17 @@ ROWS: dict[str, Callable[..., list[Row]]] = {
     "encode_stored": encode_stored,
     "decode": decode,
     "memory": load_and_encode,
+    "windows": windows,
     "hour_packaged": hour_packaged,
     "hour": hour,
     "update": update,
     "packaged": packaged,
     "against": against,
 }
+
+
+def _number(value: float) -> str:
+    return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.3f}"
 
 
 def table_of(rows: list[Row]) -> str:
@@ -56,12 +62,12 @@ def table_of(rows: list[Row]) -> str:
     """
     lines = ["| | measured | ratio or value | limit | holds |", "|---|---|---|---|---|"]
     for row in rows:
-        measured = ", ".join(f"{name} {value:.3f}" for name, value in row.values.items())
+        measured = ", ".join(f"{name} {_number(value)}" for name, value in row.values.items())
         limit = holds = ""
         if not math.isnan(row.limit):
             limit = f"{'at least' if row.at_least else 'at most'} {row.limit:g}"
             holds = "yes" if row.holds else "no"
-        lines.append(f"| {row.name} | {measured} | {row.ratio:.3f} | {limit} | {holds} |")
+        lines.append(f"| {row.name} | {measured} | {_number(row.ratio)} | {limit} | {holds} |")
     return "\n".join(lines)
 
 
