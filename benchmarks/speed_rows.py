@@ -47,6 +47,11 @@ class Row:
         return self.ratio >= self.limit if self.at_least else self.ratio <= self.limit
 
 
+def relative_error(made: torch.Tensor, expected: torch.Tensor) -> float:
+    """Give the norm of the difference, of that of what was expected."""
+    return float((made - expected).norm() / expected.norm())
+
+
 @torch.inference_mode()
 def encode(size: Size, repeats: int) -> list[Row]:
     """Time ours beside the bare WavLM-Large of transformers, which has three layers less."""
@@ -82,7 +87,7 @@ def encode_rounded(size: Size, repeats: int) -> list[Row]:
     }
     taken, expected = in_turns(calls, repeats), calls["float32"]()
     for kind in ("bf16", "int8"):
-        error = float((calls[kind]() - expected).norm() / expected.norm())
+        error = relative_error(calls[kind](), expected)
         values = {**medians({k: taken[k] for k in ("float32", kind)}), "latent error": error}
         rows.append(Row(f"encode 10 s, {kind}", values, median_ratio(taken, kind, "float32"), 0.6))
         rows.append(Row(f"latent error of {kind}", {}, error, 0.02))

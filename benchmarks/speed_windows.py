@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from benchmarks.speed_models import Size, paper_wavcube
-from benchmarks.speed_rows import Row
+from benchmarks.speed_rows import Row, relative_error
 from wavcube.inference import WavCube
 from wavcube.testing import tone
 
@@ -24,7 +23,7 @@ def windows(size: Size, repeats: int) -> list[Row]:
     short, middle, long = lasting
 
     def chunked(seconds: int) -> float:
-        return _error(model.decode_long(latents[seconds]), whole[seconds])
+        return relative_error(model.decode_long(latents[seconds]), whole[seconds])
 
     stream = model.decoder_stream()
     streamed = torch.cat([stream.push(latents[short]), stream.flush()], dim=1)
@@ -32,7 +31,7 @@ def windows(size: Size, repeats: int) -> list[Row]:
     encoded = model.encode_batch(wav)[0]
     chunk = long / 3
     errors = {
-        f"{context:g} s of context": _error(
+        f"{context:g} s of context": relative_error(
             model.encode_long(wav, chunk_seconds=chunk, context_seconds=context), encoded
         )
         for context in (chunk / 8, chunk / 4, chunk / 2)
@@ -40,10 +39,6 @@ def windows(size: Size, repeats: int) -> list[Row]:
     return [
         Row(f"decode {middle} s in chunks, error", {}, chunked(middle), 1e-3),
         Row(f"decode {long} s in chunks, error", {}, chunked(long)),
-        Row(f"decode {short} s by a stream, error", {}, _error(streamed, whole[short])),
+        Row(f"decode {short} s by a stream, error", {}, relative_error(streamed, whole[short])),
         Row(f"encode {long} s in windows of {chunk:g} s, error", errors, min(errors.values())),
     ]
-
-
-def _error(made: Tensor, expected: Tensor) -> float:
-    return float((made - expected).norm() / expected.norm())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,14 +115,6 @@ def test_unknown_or_too_few_speakers_are_refused(rows):
         remixed([MixtureRow("aa", rows[0].sources, (1.0, 1.0), spk_id="a_a")])
 
 
-@pytest.fixture(scope="module")
-def recipe(repository):
-    folder = str(repository / "recipes" / "Libri2Mix")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("libri2mix_prepare")
-    sys.path.remove(folder)
-
-
 def own_table(folder, **changes):
     """Write a mixture of each split; `changes` are of the second row."""
     table = []
@@ -144,9 +134,9 @@ def own_table(folder, **changes):
     return folder / "own.csv"
 
 
-def test_own_mixtures_are_read_from_one_table(recipe, tmp_path):
+def test_own_mixtures_are_read_from_one_table(libri2mix, tmp_path):
     table = own_table(tmp_path)
-    manifests = recipe.prepare_own_mixtures(table, tmp_path / "out", progress=False)
+    manifests = libri2mix.prepare_own_mixtures(table, tmp_path / "out", progress=False)
     (row,) = read_mixtures(manifests["valid"], tmp_path)
     assert (row.ID, row.gains, row.spk_id, row.noise) == ("m1", (0.5, 1.0), "s2_s3", "")
     assert row.duration == pytest.approx(1000 / RATE)
@@ -169,20 +159,20 @@ def test_own_mixtures_are_read_from_one_table(recipe, tmp_path):
         ({"spk_id": "s0_s3"}, ValueError, "1 speakers are in both train and valid"),
     ],
 )
-def test_what_is_wrong_in_a_table_is_named_by_place(recipe, tmp_path, changes, error, message):
+def test_what_is_wrong_in_a_table_is_named_by_place(libri2mix, tmp_path, changes, error, message):
     table = own_table(tmp_path, **changes)
     with pytest.raises(error, match=message):
-        recipe.prepare_own_mixtures(table, tmp_path / "out", progress=False)
+        libri2mix.prepare_own_mixtures(table, tmp_path / "out", progress=False)
 
 
-def test_a_table_without_a_column_is_refused(recipe, tmp_path):
+def test_a_table_without_a_column_is_refused(libri2mix, tmp_path):
     table = own_table(tmp_path)
     table.write_text(table.read_text().replace("source_2_path", "other"))
     with pytest.raises(ValueError, match="no column 'source_2_path'"):
-        recipe.prepare_own_mixtures(table, tmp_path / "out", progress=False)
+        libri2mix.prepare_own_mixtures(table, tmp_path / "out", progress=False)
 
 
-def test_speakers_are_held_back_where_there_is_no_split(recipe, tmp_path):
+def test_speakers_are_held_back_where_there_is_no_split(libri2mix, tmp_path):
     """Each speaker has one utterance, as in the excerpt of LibriSpeech that tests use."""
     rng = np.random.default_rng(0)
     for speaker in range(8):
@@ -194,7 +184,7 @@ def test_speakers_are_held_back_where_there_is_no_split(recipe, tmp_path):
 
     def prepare(out, **changes):
         more = {"held_back_speakers": 2, "progress": False, **changes}
-        manifests = recipe.prepare_drawn(tmp_path, tmp_path / out, **settings, **more)
+        manifests = libri2mix.prepare_drawn(tmp_path, tmp_path / out, **settings, **more)
         return {role: read_mixtures(path, tmp_path) for role, path in manifests.items()}
 
     with pytest.raises(ValueError, match=r"of test there are: \['99'\]"):
@@ -209,9 +199,9 @@ def test_speakers_are_held_back_where_there_is_no_split(recipe, tmp_path):
         prepare("d", held_back_roles=["dev", "test"])
 
 
-def test_mixtures_of_real_speech_are_of_speakers_held_out(recipe, shared, tmp_path):
+def test_mixtures_of_real_speech_are_of_speakers_held_out(libri2mix, shared, tmp_path):
     counts = {"train": 4, "valid": 2, "test": 3}
-    manifests = recipe.prepare_drawn(
+    manifests = libri2mix.prepare_drawn(
         shared / "data" / "LibriSpeech", tmp_path, sample_rate=16000, counts=counts,
         held_back_roles=["valid", "test"], held_back_speakers=12, progress=False,
     )  # fmt: skip
@@ -222,7 +212,7 @@ def test_mixtures_of_real_speech_are_of_speakers_held_out(recipe, shared, tmp_pa
     assert min(row.duration for found in rows.values() for row in found) > 1.0
 
 
-def test_each_kind_of_data_is_recognised(recipe, tmp_path, monkeypatch):
+def test_each_kind_of_data_is_recognised(libri2mix, tmp_path, monkeypatch):
     hparams = {
         "data_folder": "given", "mode": "min", "max_bad_fraction": 0.01, "noisy": False,
         "noise_folder": "noises", "metadata_folder": None, "train_splits": ["train-clean-100"],
@@ -232,7 +222,7 @@ def test_each_kind_of_data_is_recognised(recipe, tmp_path, monkeypatch):
     called = []
     for name in ("published", "drawn", "generated", "own_mixtures"):
         monkeypatch.setattr(
-            recipe, f"prepare_{name}", lambda *a, n=name, **k: called.append((n, k))
+            libri2mix, f"prepare_{name}", lambda *a, n=name, **k: called.append((n, k))
         )
     (tmp_path / "Libri2Mix" / "wav8k").mkdir(parents=True)
     (tmp_path / "own.csv").touch()
@@ -242,16 +232,18 @@ def test_each_kind_of_data_is_recognised(recipe, tmp_path, monkeypatch):
         (".", {}),
         (".", {"metadata_folder": "metadata", "noisy": True}),
     ]:
-        recipe.prepare_mixtures(tmp_path / source, tmp_path / "out", {**hparams, **changes}, RATE)
+        libri2mix.prepare_mixtures(
+            tmp_path / source, tmp_path / "out", {**hparams, **changes}, RATE
+        )
     assert [name for name, _ in called] == ["own_mixtures", "generated", "drawn", "published"]
     assert called[1][1]["train_splits"] == ["train-100"]
     assert called[2][1]["noise_folder"] is None
     assert called[3][1]["noise_folder"] == "noises"
     silent = {**hparams, "noisy": True, "noise_folder": None}
     made = {"train": SimpleNamespace(noises="made")}
-    monkeypatch.setattr(recipe, "make_embedded_noises", lambda folder: made)
+    monkeypatch.setattr(libri2mix, "make_embedded_noises", lambda folder: made)
     own = {**silent, "data_folder": None, "embedded_folder": "cache"}
-    recipe.prepare_mixtures(tmp_path, tmp_path / "out", own, RATE)
+    libri2mix.prepare_mixtures(tmp_path, tmp_path / "out", own, RATE)
     assert called[4] == ("drawn", {**called[4][1], "noise_folder": {"train": "made"}})
     with pytest.raises(ValueError, match="noisy mixtures need noise"):
-        recipe.prepare_mixtures(tmp_path, tmp_path / "out", silent, RATE)
+        libri2mix.prepare_mixtures(tmp_path, tmp_path / "out", silent, RATE)

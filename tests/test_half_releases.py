@@ -4,25 +4,15 @@ import copy
 
 import pytest
 import torch
+from releases import CARD
 
 from wavcube.export import load_release, write_release
 from wavcube.inference import WavCube
 from wavcube.lobes import stored_linear
 from wavcube.lobes.linear import Linear
 from wavcube.lobes.stored_linear import StoredLinear
-from wavcube.release.card import ModelCard
 from wavcube.representations.latent import LatentRepresentation
 from wavcube.testing import tiny_wavcube, tone
-
-CARD = ModelCard(
-    title="Tiny",
-    summary="For a test.",
-    weights_license="Apache-2.0",
-    commercial_use="yes",
-    upstream=[],
-    data=[],
-    command="none",
-)
 
 
 @pytest.fixture

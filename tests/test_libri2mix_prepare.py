@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import sys
 
 import numpy as np
@@ -14,20 +13,12 @@ from wavcube.data.mixtures import MixtureDataset, read_mixtures
 
 
 @pytest.fixture(scope="module")
-def recipe(repository):
-    folder = str(repository / "recipes" / "Libri2Mix")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("libri2mix_prepare")
-    sys.path.remove(folder)
-
-
-@pytest.fixture(scope="module")
-def metadata(recipe):
+def metadata(libri2mix):
     return sys.modules["libri2mix_metadata"]
 
 
 @pytest.fixture(scope="module")
-def drawn(recipe):
+def drawn(libri2mix):
     return sys.modules["libri2mix_drawn"]
 
 
@@ -76,10 +67,10 @@ def published(tmp_path, metadata, changes=lambda role, fields: fields):
     return folder
 
 
-def test_published_metadata_become_manifests(recipe, metadata, corpus, noises, tmp_path):
+def test_published_metadata_become_manifests(libri2mix, metadata, corpus, noises, tmp_path):
     folder = published(tmp_path, metadata)
     settings = {"noise_folder": noises, "progress": False}
-    manifests = recipe.prepare_published(corpus, folder, tmp_path / "out", **settings)
+    manifests = libri2mix.prepare_published(corpus, folder, tmp_path / "out", **settings)
     (row,) = read_mixtures(manifests["train"], corpus)
     assert row.ID == "1-7-0000_2-7-0001"
     assert row.gains == (0.5, 1.5)
@@ -89,7 +80,9 @@ def test_published_metadata_become_manifests(recipe, metadata, corpus, noises, t
     assert "$data_root/train-clean-100/1/7" in manifests["train"].read_text()
     item = MixtureDataset([row], RATE, "min", noisy=True)[0]
     assert item["wav"].shape == (8100,)
-    longest = recipe.prepare_published(corpus, folder, tmp_path / "max", mode="max", progress=False)
+    longest = libri2mix.prepare_published(
+        corpus, folder, tmp_path / "max", mode="max", progress=False
+    )
     (row,) = read_mixtures(longest["train"], corpus)
     assert row.duration == pytest.approx(8200 / RATE)
     assert row.noise == ""
@@ -121,22 +114,22 @@ def instead(**values):
     ],
 )
 def test_wrong_metadata_are_named_by_place(
-    recipe, metadata, corpus, noises, tmp_path, changes, error, message
+    libri2mix, metadata, corpus, noises, tmp_path, changes, error, message
 ):
     folder = published(tmp_path, metadata, changes)
     with pytest.raises(error, match=message):
-        recipe.prepare_published(
+        libri2mix.prepare_published(
             corpus, folder, tmp_path / "out", noise_folder=noises, progress=False
         )
 
 
-def test_clean_mixtures_need_no_noise_columns(recipe, metadata, corpus, tmp_path):
+def test_clean_mixtures_need_no_noise_columns(libri2mix, metadata, corpus, tmp_path):
     folder = published(tmp_path, metadata, without("noise_path"))
-    manifests = recipe.prepare_published(corpus, folder, tmp_path / "out", progress=False)
+    manifests = libri2mix.prepare_published(corpus, folder, tmp_path / "out", progress=False)
     assert sorted(manifests) == ["test", "train", "valid"]
 
 
-def test_drawn_mixtures_are_seeded_and_of_two_speakers(recipe, corpus, noises, tmp_path):
+def test_drawn_mixtures_are_seeded_and_of_two_speakers(libri2mix, corpus, noises, tmp_path):
     def prepare(out, **changes):
         settings = {
             "sample_rate": RATE,
@@ -146,7 +139,7 @@ def test_drawn_mixtures_are_seeded_and_of_two_speakers(recipe, corpus, noises, t
             "progress": False,
             **changes,
         }
-        manifests = recipe.prepare_drawn(corpus, tmp_path / out, **settings)
+        manifests = libri2mix.prepare_drawn(corpus, tmp_path / out, **settings)
         return {role: read_mixtures(path, corpus) for role, path in manifests.items()}
 
     rows = prepare("a")
@@ -170,10 +163,10 @@ def test_drawn_mixtures_are_seeded_and_of_two_speakers(recipe, corpus, noises, t
     assert len(set(first_pass)) == 4
 
 
-def test_drawn_levels_are_librimixs(recipe, corpus, noises, tmp_path):
+def test_drawn_levels_are_librimixs(libri2mix, corpus, noises, tmp_path):
     import torchaudio
 
-    manifests = recipe.prepare_drawn(
+    manifests = libri2mix.prepare_drawn(
         corpus, tmp_path / "out", sample_rate=RATE, counts={"train": 6, "valid": 1, "test": 1},
         noise_folder=noises, min_seconds=0.4, progress=False,
     )  # fmt: skip
@@ -207,13 +200,13 @@ def test_noise_is_measured_as_it_is_mixed_its_first_channel_alone(drawn, tmp_pat
     assert drawn_gains["stereo"] == pytest.approx(drawn_gains["mono"])
 
 
-def test_a_speaker_is_a_folder_of_the_split(recipe, tmp_path):
+def test_a_speaker_is_a_folder_of_the_split(libri2mix, tmp_path):
     speakers = {"train-a": ("ann", "bob"), "dev-a": ("cy", "di"), "test-a": ("ed", "flo")}
     for split, names in speakers.items():
         for name in names:
             for index in range(2):
                 write(tmp_path / "own" / split / name / f"{index}.wav", noise_of(16000, index))
-    manifests = recipe.prepare_drawn(
+    manifests = libri2mix.prepare_drawn(
         tmp_path / "own", tmp_path / "out", sample_rate=RATE, progress=False,
         counts={"train": 9, "valid": 1, "test": 1}, min_seconds=0.4,
     )  # fmt: skip
@@ -250,7 +243,7 @@ def test_one_speaker_or_silence_is_refused(drawn, tmp_path):
         drawn.draw_mixtures(rows, [], 1, sample_rate=RATE, seed=0)
 
 
-def test_generated_folders_are_read(recipe, tmp_path):
+def test_generated_folders_are_read(libri2mix, tmp_path):
     root = tmp_path / "Libri2Mix"
     for split, (one, two, *_) in SPLITS.items():
         name = f"{one}-7-0000_{two}-7-0001.wav"
@@ -259,7 +252,9 @@ def test_generated_folders_are_read(recipe, tmp_path):
             write(folder / kind / name, noise_of(4000, place), 8000)
     settings = {"sample_rate": 8000, "mode": "max", "progress": False}
     for noisy, seed in ((False, 0), (True, 1)):
-        manifests = recipe.prepare_generated(root, tmp_path / str(noisy), noisy=noisy, **settings)
+        manifests = libri2mix.prepare_generated(
+            root, tmp_path / str(noisy), noisy=noisy, **settings
+        )
         (row,) = read_mixtures(manifests["test"], root)
         assert row.spk_id == "21_22"
         item = MixtureDataset([row], 8000, "max", noisy=noisy)[0]
@@ -267,7 +262,7 @@ def test_generated_folders_are_read(recipe, tmp_path):
         np.testing.assert_array_equal(item["sources"][:, 1], noise_of(4000, 3))
     (root / "wav8k/max/dev/s2/11-7-0000_12-7-0001.wav").unlink()
     with pytest.raises(FileNotFoundError, match=r"mix_clean/.*has no source .*s2"):
-        recipe.prepare_generated(root, tmp_path / "again", **settings)
+        libri2mix.prepare_generated(root, tmp_path / "again", **settings)
 
 
 def write_generated(root, rate, speakers=(31, 33, 35, 37)):
@@ -283,35 +278,35 @@ def write_generated(root, rate, speakers=(31, 33, 35, 37)):
     return root
 
 
-def test_a_limit_spreads_over_the_speakers_of_a_generated_libri2mix(recipe, tmp_path):
+def test_a_limit_spreads_over_the_speakers_of_a_generated_libri2mix(libri2mix, tmp_path):
     root = write_generated(tmp_path / "Libri2Mix", 16000)
     settings = {"limit": {"test": 4}, "progress": False}
-    manifests = recipe.prepare_generated(root, tmp_path / "out", **settings)
+    manifests = libri2mix.prepare_generated(root, tmp_path / "out", **settings)
     found = [row.spk_id for row in read_mixtures(manifests["test"], root)]
     assert found == ["31_32", "33_34", "35_36", "37_38"]
 
 
 @pytest.mark.parametrize(("rate", "stored"), [(24000, 16000), (8000, 16000), (8000, 8000)])
-def test_models_of_any_rate_read_a_generated_libri2mix(recipe, tmp_path, rate, stored):
+def test_models_of_any_rate_read_a_generated_libri2mix(libri2mix, tmp_path, rate, stored):
     root = write_generated(tmp_path / "Libri2Mix", stored)
     settings = {"sample_rate": rate, "progress": False}
-    manifests = recipe.prepare_generated(root, tmp_path / "out", **settings)
+    manifests = libri2mix.prepare_generated(root, tmp_path / "out", **settings)
     row = read_mixtures(manifests["test"], root)[0]
     assert f"wav{stored // 1000}k" in row.mixture
     assert len(MixtureDataset([row], rate, "min")[0]["wav"]) == rate // 4
 
 
 def test_roles_share_no_speaker_and_a_second_call_returns_at_once(
-    recipe, metadata, corpus, tmp_path, monkeypatch
+    libri2mix, metadata, corpus, tmp_path, monkeypatch
 ):
     folder = published(tmp_path, metadata)
-    first = recipe.prepare_published(corpus, folder, tmp_path / "out", progress=False)
+    first = libri2mix.prepare_published(corpus, folder, tmp_path / "out", progress=False)
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules["libri2mix_manifests"], "check_files", None)
-        again = recipe.prepare_published(corpus, folder, tmp_path / "out", progress=False)
+        again = libri2mix.prepare_published(corpus, folder, tmp_path / "out", progress=False)
     assert again == first
     (folder / "libri2mix_dev-clean.csv").write_text(
         (folder / "libri2mix_train-clean-100.csv").read_text()
     )
     with pytest.raises(ValueError, match="in both train and valid"):
-        recipe.prepare_published(corpus, folder, tmp_path / "out", progress=False)
+        libri2mix.prepare_published(corpus, folder, tmp_path / "out", progress=False)

@@ -147,8 +147,6 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except PermissionError:
-        raise
     except BROKEN_PICKLE as error:
         # what torch says before and after it is how to run the code
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition(" Please")[0]

@@ -16,7 +16,15 @@ from wavcube.data.audio import inspect_audio
 from wavcube.data.manifest import Utterance
 from wavcube.data.speakers import speaker_of
 
-__all__ = ["CORPUS_SUFFIXES", "BadFile", "Scan", "check_files", "find_audio", "scan_audio_folder"]
+__all__ = [
+    "CORPUS_SUFFIXES",
+    "BadFile",
+    "Scan",
+    "check_files",
+    "find_audio",
+    "scan_audio_folder",
+    "utterance_at",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +128,7 @@ def scan_audio_folder(
     """
     files = find_audio(folder)
     return check_files(
-        [_from_path(path, Path(folder)) for path in files],
+        [utterance_at(path, Path(folder)) for path in files],
         max_bad_fraction=max_bad_fraction,
         progress=progress,
     )
@@ -161,6 +169,22 @@ def _check_file(row: Utterance) -> Utterance | BadFile:
     return replace(row, duration=duration)
 
 
-def _from_path(path: Path, folder: Path) -> Utterance:
-    inside = path.relative_to(folder).with_suffix("")
-    return Utterance("-".join(inside.parts), 0.0, str(path), speaker_of(path, folder))
+def utterance_at(path: Path, folder: Path, speaker_level: int | None = None) -> Utterance:
+    """Name a file of a folder of audio as :func:`scan_audio_folder` does; nothing is read.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    folder : Path
+        That was searched.
+    speaker_level : int, optional
+        See :func:`~wavcube.data.speakers.speaker_of`.
+
+    Examples
+    --------
+    >>> utterance_at(Path("speech/ann/a.wav"), Path("speech")).ID
+    'ann-a'
+    """
+    name = "-".join(path.relative_to(folder).with_suffix("").parts)
+    return Utterance(name, 0.0, str(path), speaker_of(path, folder, speaker_level))

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from wavcube.atomic import remove_drafts
 from wavcube.claims import claimed
 from wavcube.data.segments import Segments
+from wavcube.data.segments.bad import check_bad_fraction
 from wavcube.features.engines import Engine, Processes
 from wavcube.features.folder import FeatureFolder
 from wavcube.features.index import write_index
@@ -102,8 +103,7 @@ def extract(
     >>> features["a"].shape
     torch.Size([5, 8])
     """
-    if not 0 <= max_bad_fraction <= 1:
-        raise ValueError(f"max_bad_fraction {max_bad_fraction} must lie in [0, 1]")
+    check_bad_fraction(max_bad_fraction)
     open_it = partial(open_source, source, data_root)
     folder = Path(folder)
     description = _describe(open_it, make, form or Form(), progress)

@@ -63,10 +63,10 @@ class ShardWriter:
         found, wanted = self.representation.model_hash, task.description.model_hash
         if found != wanted:
             raise ValueError(f"this worker's model is {found[:12]}, the job's {wanted[:12]}")
-        self.device_type = torch.device(device).type
-        self.rounds = task.description.form.computed_in == "bfloat16"
-        if self.rounds:
+        rounds = task.description.form.computed_in == "bfloat16"
+        if rounds:
             halve_matrices(self.representation, torch.bfloat16)
+        self.autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=rounds)
 
     def write(self, number: int) -> int:
         """Write a shard, unless it is there.
@@ -131,7 +131,7 @@ class ShardWriter:
         if not wavs:
             return
         try:
-            with torch.autocast(self.device_type, torch.bfloat16, enabled=self.rounds):
+            with self.autocast:
                 all_states = states_of_clips(self.representation, list(wavs.values()))
         except (RuntimeError, MemoryError) as error:  # a GPU's memory is a RuntimeError
             shard = batch[0] // self.task.description.form.shard_size

@@ -92,11 +92,6 @@ class Representation(nn.Module):
         return self.unfreeze_at is None
 
     @property
-    def is_halved(self) -> bool:
-        """Whether matrices of the model were put into half precision, for inference."""
-        return any(weight.dtype != torch.float32 for weight in self.model.parameters())
-
-    @property
     def model_hash(self) -> str:
         """SHA-256 of the model's configuration and weights, those of the mix left out."""
         return model_hash(self.description(), self.model.state_dict())
@@ -159,9 +154,8 @@ class Representation(nn.Module):
         if self._fine_tunes:
             states = self.compute(wavs, samples, frames)
         else:
-            exact = (
-                nullcontext() if self.is_halved else torch.autocast(wavs.device.type, enabled=False)
-            )
+            halved = any(weight.dtype != torch.float32 for weight in self.model.parameters())
+            exact = nullcontext() if halved else torch.autocast(wavs.device.type, enabled=False)
             with torch.no_grad(), exact:
                 states = self.compute(wavs.float(), samples, frames).float()
         valid = length_mask(frames, states.shape[2])

@@ -11,13 +11,30 @@ import torch
 
 from wavcube.atomic import atomic_file
 
-__all__ = ["BadList", "BadReads", "UnreadableError"]
+__all__ = ["BadList", "BadReads", "UnreadableError", "check_bad_fraction"]
 
 logger = logging.getLogger(__name__)
 
 # a share says little of fewer reads
 _AT_LEAST = 1000
 _LOGGED = 10
+
+
+def check_bad_fraction(fraction: float) -> None:
+    """Refuse a limit that is no share.
+
+    Parameters
+    ----------
+    fraction : float
+        `max_bad_fraction`.
+
+    Raises
+    ------
+    ValueError
+        If it does not lie in [0, 1].
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"max_bad_fraction {fraction} must lie in [0, 1]")
 
 
 class UnreadableError(ValueError):

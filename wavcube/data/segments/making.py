@@ -15,18 +15,16 @@ from tqdm import tqdm
 
 from wavcube.atomic import atomic_file
 from wavcube.data.audio import inspect_audio
-from wavcube.data.manifest import Utterance
-from wavcube.data.scan import CORPUS_SUFFIXES
+from wavcube.data.scan import CORPUS_SUFFIXES, utterance_at
 from wavcube.data.segments.ahead import map_ahead
 from wavcube.data.segments.audio import TOLERANCE
-from wavcube.data.segments.bad import BadList
+from wavcube.data.segments.bad import BadList, check_bad_fraction
 from wavcube.data.segments.blocks import BlockWriter
 from wavcube.data.segments.collection import LINE_SUFFIXES
 from wavcube.data.segments.csv_rows import iterate_csv
 from wavcube.data.segments.lines import build_index, iterate_rows
 from wavcube.data.segments.row import Segment, parse_row, write_row
 from wavcube.data.segments.tars import find_shards
-from wavcube.data.speakers import speaker_of
 from wavcube.data.transcripts import read_transcripts_beside
 from wavcube.messages import one_line
 
@@ -105,8 +103,7 @@ def make_manifest(
     out = Path(out)
     if not out.name.endswith(LINE_SUFFIXES):
         raise ValueError(f"{out} must end in {' or '.join(LINE_SUFFIXES)}")
-    if not 0 <= max_bad_fraction <= 1:
-        raise ValueError(f"max_bad_fraction {max_bad_fraction} must lie in [0, 1]")
+    check_bad_fraction(max_bad_fraction)
     if speaker_level is not None and not any(Path(source).is_dir() for source in sources):
         raise ValueError(f"speaker_level {speaker_level} is for folders of audio, here is none")
     streams = [_stream(Path(source), root, speaker_level) for source in sources]
@@ -219,7 +216,5 @@ def _walk(folder: Path, speaker_level: int | None) -> Iterator[Segment]:
 
 
 def _from_path(path: Path, folder: Path, speaker_level: int | None) -> Segment:
-    name = "-".join(path.relative_to(folder).with_suffix("").parts)
-    speaker = speaker_of(path, folder, speaker_level)
-    (told,) = read_transcripts_beside([Utterance(name, 0.0, str(path), speaker)])
-    return Segment(name, 0.0, str(path), 0.0, speaker, told.wrd)
+    (row,) = read_transcripts_beside([utterance_at(path, folder, speaker_level)])
+    return Segment(row.ID, 0.0, row.wav, 0.0, row.spk_id, row.wrd)

@@ -274,10 +274,10 @@ def _check_source(shards: list[Path], index: Index) -> None:
     found = {path.name: path.stat().st_size for path in shards}
     if noted == found:
         return
-    for name in noted.keys() & found.keys():
-        if found[name] < noted[name]:
+    for name, size in found.items():
+        if size < noted.get(name, 0):
             raise ValueError(
-                f"{shards[0].parent / name} has {found[name]} bytes, and had {noted[name]} when "
+                f"{shards[0].parent / name} has {size} bytes, and had {noted[name]} when "
                 f"{index.folder} was made: it is cut short, copy it again; of shards that `wavcube "
                 "shard` wrote, remove it and the index and give that command again"
             )
