@@ -127,8 +127,9 @@ def test_a_release_of_it_loads_and_can_be_trained_on(tmp_path):
     write_release(parts.model, tmp_path / "release", card=CARD, training_state=state)
     wav = tone(0.5)[None]
     expected = parts.model.encode(wav)[0]
+    # it fuses what the others keep apart for gradients
     user = WavCube.from_hparams(source=tmp_path / "release", run_opts={"device": "cpu"})
-    assert user.encode_batch(wav)[0].equal(expected)
+    torch.testing.assert_close(user.encode_batch(wav)[0], expected, atol=1e-5, rtol=1e-5)
     assert load_release(tmp_path / "release").encode(wav)[0].equal(expected)
     model, discriminator_state = load_for_training(tmp_path / "release")
     assert isinstance(model, AcousticCodec)

@@ -73,7 +73,7 @@ def test_dimensions_are_white(frames, fitted):
 def test_the_first_dimensions_restore_most_of_the_feature(frames, fitted):
     changed, feature = fitted(frames[0]), frames[1] - frames[1].mean(0)
     restored = (changed.T @ feature / len(feature)).square().sum(1)  # of white dimensions
-    assert torch.equal(restored, restored.sort(descending=True).values)
+    assert bool((restored.diff() < 1e-6 * restored[0]).all())
     own = frames[0] - frames[0].mean(0)
     single = (own.T @ feature / len(feature)).square().sum(1) / own.square().mean(0)
     assert restored[0] > single.max(), "no dimension of the old coordinates says as much"

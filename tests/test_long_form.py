@@ -84,9 +84,9 @@ def test_files_equal_tensors(model, short_limits, tmp_path):
     wav = read_audio(tmp_path / "a.wav", 16000)
     expected = model.encode_long(wav, chunk_seconds=1.0, context_seconds=0.5)
     made = model.encode_file(tmp_path / "a.wav", tmp_path / "a.safetensors")
-    assert torch.equal(made, expected)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
     stored = Latents.load(tmp_path / "a.safetensors")
-    assert torch.equal(stored.latents, expected[0])
+    assert torch.equal(stored.latents, made[0])
     assert stored.num_samples == len(wav)
     assert stored.latent_hash == model.latent_hash
     stored.save(tmp_path / "b.safetensors")
@@ -97,7 +97,8 @@ def test_files_equal_tensors(model, short_limits, tmp_path):
     torch.testing.assert_close(
         audio, model.decode_batch(expected, length=len(wav)), atol=1e-4, rtol=0
     )
-    assert torch.equal(model.resynthesize_file(tmp_path / "a.wav"), audio)
+    again = model.resynthesize_file(tmp_path / "a.wav")
+    torch.testing.assert_close(again, audio, atol=1e-5, rtol=1e-5)
     copy = read_audio(tmp_path / "copy.wav", 16000)
     torch.testing.assert_close(copy, audio[0].clamp(-1, 1), atol=1e-4, rtol=0)
 

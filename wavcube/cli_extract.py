@@ -15,14 +15,14 @@ from wavcube.cli_model import add_model_options, load_model
 from wavcube.cli_output import say
 
 if TYPE_CHECKING:
-    from wavcube.features import FeatureFolder
-    from wavcube.features.engines import Engine
+    from wavcube.features import FeatureFolder, Processes, RayData
     from wavcube.features.layout import Computation
     from wavcube.representations import Representation
 
 KINDS = ("wavcube", "ssl", "codec", "mel")
 ENGINES = ("processes", "ray")
 COMPUTED_IN: dict[str, Computation] = {"fp32": "float32", "bf16": "bfloat16"}
+WITH_MATRICES = ("wavcube", "ssl")  # the others are computed in float32
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -50,9 +50,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--half", action="store_true", help="store float16")
     parser.add_argument(
         "--precision",
-        choices=COMPUTED_IN,
+        choices=(*COMPUTED_IN, "auto"),
         default="fp32",
-        help="what matrices are multiplied in (default: %(default)s)",
+        help="what matrices are multiplied in (default: %(default)s); auto: bf16 where the device "
+        "multiplies it itself, otherwise fp32, and the job is that of the one chosen",
     )
     parser.add_argument(
         "--shard-size", type=int, default=256, metavar="N", help="segments (default: 256)"
@@ -85,8 +86,11 @@ def _extract(options: argparse.Namespace) -> int:
 
     from wavcube.features import Form, extract
 
+    engine = _engine(options)
+    options.precision = _settle(options, engine.device)
     if options.representation == "wavcube" and options.source and not Path(options.source).is_dir():
-        load_model(options)  # fetched once, before the workers ask for it
+        # fetched once, before the workers ask for it
+        load_model(argparse.Namespace(**{**vars(options), "precision": "fp32"}))
     form = Form(
         shard_size=options.shard_size,
         batch_seconds=options.batch_seconds,
@@ -101,7 +105,7 @@ def _extract(options: argparse.Namespace) -> int:
             options.out,
             make,
             form=form,
-            engine=_engine(options),
+            engine=engine,
             data_root=options.data_root,
             max_bad_fraction=options.max_bad,
             retry_bad=options.retry_bad,
@@ -127,7 +131,15 @@ def _choose(kind: str, source: str | None) -> Callable[[], Representation]:
     return loaders[kind]
 
 
-def _engine(options: argparse.Namespace) -> Engine:
+def _settle(options: argparse.Namespace, device: str) -> str:
+    from wavcube.precision import AUTO, settle_precision
+
+    if options.representation not in WITH_MATRICES:
+        return "fp32" if options.precision == AUTO else options.precision
+    return settle_precision(options.precision, device)
+
+
+def _engine(options: argparse.Namespace) -> Processes | RayData:
     import torch
 
     from wavcube.features import Processes, RayData

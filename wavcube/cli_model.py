@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 # spelt here again: a command that needs no model is not to wait for torch
-PRECISIONS, QUANTIZED = ("fp32", "bf16", "fp16"), ("int8",)
+PRECISIONS, QUANTIZED = ("fp32", "bf16", "fp16", "auto"), ("int8",)
 
 if TYPE_CHECKING:
     from wavcube.inference.base import ReleasedModel
@@ -38,7 +38,8 @@ def add_model_options(parser: argparse.ArgumentParser, precision: bool = True) -
         parser.add_argument(
             "--precision",
             choices=(*PRECISIONS, *QUANTIZED),
-            help="what matrices are multiplied in (fp32); int8 on a CPU only",
+            help="what matrices are multiplied in (fp32); auto: bf16 where the device multiplies "
+            "it itself, otherwise fp32; int8 on a CPU only",
         )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-import speechbrain as sb
 import yaml
+from hyperpyyaml import resolve_references
+from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.run_opts import RunOptions
 
+from wavcube.batch_checks import device_name
 from wavcube.brains.dry_run import dry_overrides
-from wavcube.brains.ranks import meet
-from wavcube.brains.usage import show
+from wavcube.brains.ranks import meet, same_as_main
+from wavcube.brains.usage import checkpoints_in, show
+from wavcube.precision import AUTO, settle_precision
 
 # What is logged of every run and nobody needs: by logger, a part of the message.
 NOISE = {
@@ -44,11 +50,23 @@ class _Quiet(logging.Filter):
 _QUIET = _Quiet()
 
 
+class _Options(RunOptions):
+    """SpeechBrain's, among whose precisions there is `auto`."""
+
+    @staticmethod
+    def _create_parser() -> argparse.ArgumentParser:
+        parser = RunOptions._create_parser()
+        (option,) = [action for action in parser._actions if action.dest == "precision"]
+        option.choices = [AUTO, *option.choices]
+        return parser
+
+
 def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptions, str]:
     r"""Read a recipe's arguments, find its other processes, and quieten what SpeechBrain logs.
 
     `--help` ends the process; where a YAML is named it lists that file's keys. `--debug` asks for a
-    dry run: a few updates on little data (:mod:`~wavcube.brains.dry_run`).
+    dry run: a few updates on little data (:mod:`~wavcube.brains.dry_run`). The precision `auto` is
+    settled here, for all processes, and noted down: a run that goes on keeps what it began with.
 
     Parameters
     ----------
@@ -65,7 +83,9 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
 
     Examples
     --------
-    >>> parse_arguments(["a.yaml", "--seed", "1", "--lr=0.1", "--seed=2"], "")[2]
+    >>> path = getfixture("tmp_path") / "a.yaml"
+    >>> _ = path.write_text("seed: 0\nlr: 1.0")
+    >>> parse_arguments([str(path), "--seed", "1", "--lr=0.1", "--seed=2"], "")[2]
     'seed: 2\nlr: 0.1'
     """
     for name in NOISE:
@@ -73,10 +93,12 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
     if {"-h", "--help"} & set(arguments):
         files = [a for a in arguments if Path(a).suffix in (".yaml", ".yml") and Path(a).is_file()]
         show(help_text(usage, files[0] if files else None))
-    path, run_opts, overrides = sb.parse_arguments(list(arguments))
+    path, run_opts, overrides = _Options.from_command_line_args(list(arguments))
     run_opts = meet(run_opts)
     overrides = _last_of_each(overrides)
-    return path, run_opts, dry_overrides(path, overrides) if run_opts["debug"] else overrides
+    if run_opts["debug"]:
+        overrides = dry_overrides(path, overrides)
+    return path, *_with_precision(path, run_opts, overrides)
 
 
 def help_text(usage: str, path: str | Path | None = None) -> str:
@@ -128,6 +150,37 @@ def _plain_keys(text: str) -> str:
         for number, line in enumerate(text.splitlines())
         if number in wanted or line.startswith("#")
     )
+
+
+def _with_precision(path: str, run_opts: RunOptions, overrides: str) -> tuple[RunOptions, str]:
+    """Settle the precision in the run options, and in what the run's folder keeps of the YAML."""
+    with open(path, encoding="utf-8") as file:
+        keys = _plain_values(resolve_references(file, overrides).getvalue())
+    is_given = "precision" in run_opts.overridden_args
+    wanted = run_opts["precision"] if is_given else keys.get("precision", run_opts["precision"])
+    folder, device = Path(keys.get("output_folder", "")), run_opts["device"] or infer_device()
+    precision = same_as_main(lambda: _settle(wanted, device, folder))
+    told = run_opts.overridden_args | {"precision"}
+    run_opts = replace(run_opts, precision=precision, overridden_args=told)
+    if keys.get("precision", precision) != precision:
+        overrides = "\n".join(filter(None, [overrides, f"precision: {precision}"]))
+    return run_opts, overrides
+
+
+def _settle(wanted: str, device: str, folder: Path) -> str:
+    if wanted == AUTO and checkpoints_in(folder):
+        begun = {}
+        with suppress(OSError, yaml.YAMLError):  # it may lack, or a kill have cut it short
+            begun = _plain_values((folder / "hyperparams.yaml").read_text(encoding="utf-8"))
+        if (wanted := begun.get("precision", AUTO)) != AUTO:
+            show(f"precision {wanted}: the run in {folder} began with it")
+    return settle_precision(wanted, device_name(device), show)
+
+
+def _plain_values(text: str) -> dict[str, str]:
+    root = yaml.compose(text)
+    entries = root.value if isinstance(root, yaml.MappingNode) else ()
+    return {key.value: value.value for key, value in entries if isinstance(value, yaml.ScalarNode)}
 
 
 def _last_of_each(overrides: str) -> str:

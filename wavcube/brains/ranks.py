@@ -217,6 +217,26 @@ def on_main(work: Callable[[], None]) -> None:
             work()
 
 
+def same_as_main(make: Callable[[], str]) -> str:
+    """Return in all processes what the main one makes of it, alone.
+
+    Parameters
+    ----------
+    make : Callable
+        Without a collective.
+
+    Examples
+    --------
+    >>> same_as_main(lambda: "bf16")
+    'bf16'
+    """
+    if _meeting is None:
+        return make()
+    key = f"made {_meeting.waits}"
+    on_main(lambda: _meeting.tell(key, make()))
+    return _meeting.store.get(key).decode()
+
+
 def may_speak() -> bool:
     """Tell whether this process is the first to ask: of a mistake that all make, one speaks.
 

@@ -90,16 +90,34 @@ def interruptible(program: str, folder: str | Path | None = None) -> Iterator[No
 
 
 def _what_is_next(folder: str | Path | None) -> str:
-    saved: list[Path] = []
-    if folder is not None:
-        folder = Path(folder)
-        saved = [path for own in ("", "*/") for path in folder.glob(f"{own}save/CKPT*/brain.ckpt")]
+    saved = [] if folder is None else checkpoints_in(folder)
     if not saved:
         return "starts from the beginning"
     newest = max(saved, key=lambda path: path.stat().st_mtime_ns)
     update = yaml.safe_load(newest.read_text(encoding="utf-8"))["optimizer_step"]
-    of_stage = "" if newest.parents[2] == folder else f" of {newest.parents[2].name}"
+    of_stage = "" if newest.parents[2] == Path(folder) else f" of {newest.parents[2].name}"
     return f"goes on from the last checkpoint (update {update}{of_stage})"
+
+
+def checkpoints_in(folder: str | Path) -> list[Path]:
+    """List the checkpoints of a run: those in `save`, or in that of a stage's folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the run.
+
+    Returns
+    -------
+    list of Path
+        Of each the file in which the updates are counted.
+
+    Examples
+    --------
+    >>> checkpoints_in(getfixture("tmp_path"))
+    []
+    """
+    return [path for own in ("", "*/") for path in Path(folder).glob(f"{own}save/CKPT*/brain.ckpt")]
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from speechbrain.utils.fetching import FetchConfig
 from torch import Tensor, nn
 
 from wavcube.batch_checks import check_waveforms, device_name, resample_batch
-from wavcube.inference.run_options import HALF, check_options, compile_layers
+from wavcube.inference.run_options import HALF, check_options, compile_layers, settle
 from wavcube.lobes.quantized import halve_matrices, quantize_linears
+from wavcube.precision import AUTO
 from wavcube.release.config_file import CONFIG_FILE, check_agreement, read_config
 from wavcube.release.described import release_config
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE
@@ -44,8 +45,8 @@ class ReleasedModel(Pretrained):
     environment variable `SB_DISABLE_QUIRKS=allow_tf32` keeps full float32.
 
     ``run_opts`` also takes SpeechBrain's `precision` ("bf16", "fp16": matrices are multiplied in
-    it, on a GPU or CPU) and `compile` (with `compile_mode` and its like: the repeated layers, at
-    the first call), and `quantize` ("int8": on a CPU, see
+    it, on a GPU or CPU; "auto": see :mod:`wavcube.precision`) and `compile` (with `compile_mode`
+    and its like: the repeated layers, at the first call), and `quantize` ("int8": on a CPU, see
     :class:`~wavcube.lobes.quantized.QuantizedLinear`).
 
     A subclass names its one module in ``MODULES_NEEDED`` and says by ``PACKAGED`` what there is
@@ -84,6 +85,7 @@ class ReleasedModel(Pretrained):
         quantize = check_options(run_opts)
         if run_opts.get("device") is not None:
             run_opts["device"] = device_name(run_opts["device"])
+        settle(run_opts)
         super().__init__(modules, dict(hparams or {}), run_opts, freeze_params)
         self.mods.eval()
         if self.precision == "fp16" and self._where.type == "cpu":
@@ -173,7 +175,10 @@ class ReleasedModel(Pretrained):
         if not overrides and not trust_yaml and (Path(source) / CONFIG_FILE).is_file():
             check_agreement(source, release_config(hparams["modules"][name]), hparams_file)
         load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
-        settle_types(hparams["modules"][name], (run_opts or {}).get("precision") in HALF)
+        run_opts = dict(run_opts or {})
+        if run_opts.get("precision") == AUTO:  # of bf16 by name the constructor warns, once
+            settle(run_opts)
+        settle_types(hparams["modules"][name], run_opts.get("precision") in HALF)
         hparams["weights_file"] = fetch_file(WEIGHTS_FILE, source, savedir, config)
         files = [str(file) for file in hparams.get("files") or []]
         hparams["files"] = {file: fetch_file(file, source, savedir, config) for file in files}

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
+from speechbrain.utils.distributed import infer_device
 from torch import nn
 
+from wavcube.batch_checks import device_name
 from wavcube.lobes.convnext import ConvNeXtBlock
 from wavcube.lobes.rotary_transformer import RotaryTransformerLayer
 from wavcube.lobes.transformer import RelativeTransformerLayer
+from wavcube.precision import AUTO, settle_precision
 
 # SpeechBrain's names of half precision
 HALF = ("fp16", "bf16")
-PRECISIONS = ("fp32", *HALF)
+PRECISIONS = ("fp32", *HALF, AUTO)
 QUANTIZED = ("int8",)
 # what a model is made of many times over: compiled once each, not the whole
 REPEATED = (RelativeTransformerLayer, RotaryTransformerLayer, ConvNeXtBlock)
@@ -43,7 +46,7 @@ def check_options(run_opts: MutableMapping[str, Any]) -> str | None:
     >>> check_options({"precision": "half"})
     Traceback (most recent call last):
     ...
-    ValueError: precision 'half' is none of ('fp32', 'fp16', 'bf16')
+    ValueError: precision 'half' is none of ('fp32', 'fp16', 'bf16', 'auto')
     """
     if run_opts.get("precision") is None:
         run_opts.pop("precision", None)
@@ -59,6 +62,27 @@ def check_options(run_opts: MutableMapping[str, Any]) -> str | None:
     if precision != "fp32" or run_opts.get("compile"):
         raise ValueError("quantize goes with precision 'fp32' and without compile")
     return quantize
+
+
+def settle(run_opts: MutableMapping[str, Any]) -> None:
+    """Put the precision that a name stands for on the device in its place.
+
+    Parameters
+    ----------
+    run_opts : mapping
+        Of the user.
+
+    Examples
+    --------
+    >>> options = {"precision": "auto", "device": "cpu"}
+    >>> settle(options)
+    >>> options["precision"] in ("fp32", "bf16")
+    True
+    """
+    if "precision" in run_opts:
+        device = run_opts.get("device")
+        device = infer_device() if device is None else device_name(device)
+        run_opts["precision"] = settle_precision(run_opts["precision"], device)
 
 
 def compile_layers(module: nn.Module, **options: Any) -> None:  # noqa: ANN401 - torch.compile's

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.linear import Linear
 
-LARGEST = 127
+# of what 8 bits hold; of weights where products are added in pairs of 16 bits
+LARGEST, LARGEST_IN_PAIRS = 127, 63
 
 
 class QuantizedLinear(nn.Module):
@@ -37,7 +40,7 @@ class QuantizedLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight, scale = _to_integers(linear.weight.detach().float())
+        weight, scale = _to_integers(linear.weight.detach().float(), _largest_weight())
         self.register_buffer("weight", weight.t().contiguous())
         self.register_buffer("scale", scale.squeeze(1))
         bias = None if linear.bias is None else linear.bias.detach().float().clone()
@@ -53,9 +56,21 @@ class QuantizedLinear(nn.Module):
         return made.view(*x.shape[:-1], self.out_features)
 
 
-def _to_integers(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale rows `[N, C]` to -127..127; give them and the factors `[N, 1]` back."""
-    scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / LARGEST
+@cache
+def _largest_weight() -> int:
+    """Return the largest weight with which products stay exact on this processor.
+
+    One without VNNI adds two products in 16 bits and cuts off what is beyond; tried, since flags do
+    not tell which kernel multiplies.
+    """
+    rows = torch.full((32, 64), LARGEST, dtype=torch.int8)
+    is_exact = bool((torch._int_mm(rows, rows.t().contiguous()) == 64 * LARGEST**2).all())
+    return LARGEST if is_exact else LARGEST_IN_PAIRS
+
+
+def _to_integers(rows: Tensor, largest: int = LARGEST) -> tuple[Tensor, Tensor]:
+    """Scale rows `[N, C]` to -largest..largest; give them and the factors `[N, 1]` back."""
+    scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / largest
     return (rows / scale).round_().to(torch.int8), scale
 
 
