@@ -33,6 +33,7 @@ import numpy as np
 import soundfile
 import yaml
 from safetensors.numpy import load_file
+from sentencepiece import SentencePieceProcessor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PRETRAINED = REPOSITORY / "wavcube" / "pretrained"
@@ -166,7 +167,7 @@ def of_text(text: str, folder: Path) -> str:
     """Return text without the paths of this machine and without progress bars."""
     text = text.replace(str(folder), "<folder>").replace(str(REPOSITORY), "<repository>")
     lines = [line.rstrip() for line in re.split("[\r\n]", text)]
-    return "\n".join(line for line in lines if line and not re.search(r"\[\d\d:\d\d, .*/s\]", line))
+    return "\n".join(line for line in lines if line and not re.search(r"\[\d\d:\d\d[,<]", line))
 
 
 def of_file(name: str, path: Path, folder: Path) -> Records:
@@ -183,6 +184,9 @@ def of_file(name: str, path: Path, folder: Path) -> Records:
         # whatever the tensors are called
         bits = sorted(value for key, value in merged.items() if key.endswith("/bits"))
         return {f"{name}/bits": digest("".join(bits).encode()), **merged}
+    if kind == ".model":  # the file names the temporary folder that it was made in
+        tokens = SentencePieceProcessor(model_file=str(path))
+        return {name: "\n".join(map(tokens.id_to_piece, range(len(tokens))))}
     if kind not in TEXT:
         return {name: "is there" if kind == ".onnx" else digest(path.read_bytes())}
     text = of_text(path.read_text(encoding="utf-8"), folder)
@@ -203,13 +207,15 @@ def of_curves(name: str, folder: Path) -> Records:
 
 def run(arguments: Sequence[object], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run Python in a folder, with one thread and neither network nor GPU."""
-    quiet = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
-    own = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    cache = {"XDG_CACHE_HOME": str(folder / ".cache")}
-    command = [sys.executable, *map(str, arguments)]
-    environment = {**os.environ, **quiet, **own, **cache}
+    alone = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    paths = {"PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(folder / ".cache")}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **alone, **paths, "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
