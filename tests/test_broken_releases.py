@@ -10,140 +10,97 @@ from wavcube import WavCube
 from wavcube.cli import main
 from wavcube.export import build, load_for_training, load_release
 from wavcube.lobes.layer_mix import LayerMix
-from wavcube.release.arguments import UNBUILT, check_arguments
-from wavcube.release.build import ALLOWED_CLASSES, allowed_class
-from wavcube.release.yaml_arguments import check_yaml_arguments
+from wavcube.release.arguments import check_arguments
+from wavcube.release.old_names import OLD_NAMES
+from wavcube.release.registry import registered_class
 
 CPU = {"device": "cpu"}
-
-# what is replaced in hyperparams.yaml; where it is in config.json, by what; what is said
-BROKEN = {
-    "text for a number": ("latent_dim: 8", "latent_dim: abc", "latent_dim must be int, got 'abc'"),
-    "a misspelt name": ("latent_dim: 8", "latent_dimm: 8", "unexpected keyword.*'latent_dimm'"),
-    "nothing": ("latent_dim: 8", "latent_dim:", "latent_dim must be int, got None"),
-    "a flag for a number": ("n_fft: 640", "n_fft: true", "n_fft must be int, got True"),
-    "a number for a flag": ("with_linear: false", "with_linear: 0", "with_linear must be bool"),
-    "a missing argument": ("            dim: 16\n            n_fft", "            n_fft", "'dim'"),
-    "one or nothing": ("window: null", "window: []", "window must be int or null"),
-    "the encoder's own": ("hidden_size: 16", "hidden_size: [1]", "hidden_size"),
-    "a number out of range": ("kernel_size: 7", "kernel_size: -7", "cannot be built"),
-    "by zero": ("num_heads: 2\n        ffn", "num_heads: 0\n        ffn", "cannot be built"),
-    "a plain value for a lobe": ("encoder: !new:wavcube", "encoder: x\n    rest: !new:wavcube", ""),
-}
+MISSING = object()
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_yaml(tmp_path, capsys, name):
-    old, new, message = BROKEN[name]
-    folder = random_release(tmp_path / "model")
-    path = folder / "hyperparams.yaml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    with pytest.raises(ValueError, match=rf"hyperparams\.yaml.*{message}"):
-        WavCube.from_hparams(folder, run_opts=CPU)
-    assert main(["info", str(folder)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "hyperparams.yaml" in said
+def from_hparams(folder):
+    return WavCube.from_hparams(folder, run_opts=CPU)
 
 
-@pytest.mark.parametrize("load", [load_release, load_for_training])
+@pytest.mark.parametrize("load", [load_release, load_for_training, from_hparams])
 @pytest.mark.parametrize(
     ("where", "value", "message"),
     [
         (("bottleneck", "latent_dim"), "abc", "latent_dim must be int, got 'abc'"),
         (("bottleneck", "latent_dimm"), 8, "unexpected keyword.*'latent_dimm'"),
         (("encoder", "config", "hidden_size"), [1], "hidden_size"),
+        (("decoder", "head", "n_fft"), True, "n_fft must be int, got True"),
+        (("bottleneck", "with_linear"), 0, "with_linear must be bool, got 0"),
+        (("bottleneck", "window"), [], r"window must be int or null, got \[\]"),
+        (("bottleneck", "num_heads"), 0, "cannot be built"),
+        (("decoder", "head", "dim"), MISSING, "missing a required argument: 'dim'"),
+        (("decoder", "head", "class"), MISSING, "head must be Module, got {"),
+        (("encoder",), "x", "encoder must be SSLEncoder, got 'x'"),
         (("decoder", "backbone", "kernel_size"), -7, "ConvNeXtBackbone"),
         (("decoder", "backbone"), None, "backbone must be Module, got None"),
         (("decoder", "head", "class"), [1], r"class \[1\] is not one"),
         (("bottleneck",), 3, "bottleneck must be SemanticBottleneck, got 3"),
         (
             ("encoder",),
-            {"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3},
+            {"class": "LayerMix", "num_states": 3},
             "encoder must be SSLEncoder, got LayerMix",
         ),
     ],
 )
-def test_a_broken_config(tmp_path, load, where, value, message):
+def test_a_broken_config(tmp_path, capsys, load, where, value, message):
     folder = random_release(tmp_path / "model", training_state={})
     path = folder / "config.json"
     content = json.loads(path.read_text())
     part = content["model"]
     for key in where[:-1]:
         part = part[key]
-    part[where[-1]] = value
+    if value is MISSING:
+        del part[where[-1]]
+    else:
+        part[where[-1]] = value
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=rf"config\.json: .*{message}"):
         load(folder)
+    assert main(["info", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "config.json" in said
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "modules: {wavcube: 3}",
-        "modules: {}",
-        "modules: 3",
-        "pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer {paths: 3, load: 2}",
-        "a: &a {b: *a}\nx: !new:wavcube.lobes.layer_mix.LayerMix {num_states: *a}",
-        "x: !new:wavcube.lobes.layer_mix.LayerMix {num_states: &s [*s]}",
-        "x: !new:wavcube.lobes.layer_mix.LayerMix 3",
-    ],
-)
-def test_a_yaml_of_other_content(tmp_path, text):
+NEWER = '{"format": "wavcube-release", "format_version": 3}'
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", NEWER])
+def test_a_config_of_other_content(tmp_path, text):
     folder = random_release(tmp_path / "model")
-    path = folder / "hyperparams.yaml"
-    path.write_text(path.read_text() + text + "\n")
-    if text.startswith(("modules", "pretrainer")):
-        path.write_text(text + "\n")
-    with pytest.raises(ValueError, match=r"hyperparams\.yaml"):
-        WavCube.from_hparams(folder, run_opts=CPU)
-
-
-def test_arguments_by_position_are_checked_too():
-    check_yaml_arguments("x: !new:wavcube.lobes.layer_mix.LayerMix [3]")
-    with pytest.raises(ValueError, match="line 2: LayerMix: argument num_states must be int"):
-        check_yaml_arguments("a: 1\nx: !new:wavcube.lobes.layer_mix.LayerMix [[3]]")
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        from_hparams(folder)
 
 
 def test_every_class_says_what_its_arguments_are():
-    for name in ALLOWED_CLASSES:
-        lobe = allowed_class(name)
-        given = {name: object() for name in inspect.signature(lobe).parameters}
-        for name in given:
-            others = {key: UNBUILT for key in given if key != name}
-            with pytest.raises(ValueError, match=f"^{lobe.__name__}: argument {name} must be "):
-                check_arguments(lobe, (), {**others, name: given[name]})
+    for name in OLD_NAMES:
+        lobe = registered_class(name)
+        # of a type that no signature names, so that the first argument is refused
+        given = {argument: object() for argument in inspect.signature(lobe).parameters}
+        message = f"^{lobe.__name__}: argument {next(iter(given))} must"
+        with pytest.raises(ValueError, match=message):
+            check_arguments(lobe, given)
 
 
 def test_a_configuration_of_no_file_is_named_so():
-    config = {"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3}
+    config = {"class": "LayerMix", "num_states": 3}
     assert isinstance(build(config), LayerMix)
     with pytest.raises(ValueError, match=r"^the configuration: LayerMix"):
         build({**config, "num_states": 3.0})
 
 
-def test_two_files_that_describe_two_models_are_refused(tmp_path):
+def test_overrides_change_the_description(tmp_path):
     folder = random_release(tmp_path / "model")
-    config, yaml = folder / "config.json", folder / "hyperparams.yaml"
-    good = config.read_text()
-    # the weights fit both
-    config.write_text(good.replace('"window": null', '"window": 3'))
-    message = r"config\.json and hyperparams\.yaml describe two models: bottleneck\.window is 3 and"
-    with pytest.raises(ValueError, match=message):
-        WavCube.from_hparams(folder, run_opts=CPU)
-    yaml.write_text(yaml.read_text().replace("window: null", "window: 3"))
-    assert WavCube.from_hparams(folder, run_opts=CPU).mods.wavcube.config() == (
-        load_release(folder).config()
-    )
-    config.write_text(good)
-    with pytest.raises(ValueError, match=r"bottleneck\.window is None and 3"):
-        WavCube.from_hparams(folder, run_opts=CPU)
-    # whoever overrides the YAML wants another model
-    changes = {"wavcube": {"bottleneck": {"window": 5}}}
-    model = WavCube.from_hparams(folder, run_opts=CPU, overrides=changes)
-    assert model.mods.wavcube.config()["bottleneck"]["window"] == 5
+    changes = {"bottleneck": {"window": 5}}
+    model = WavCube.from_hparams(folder, run_opts=CPU, overrides=changes).mods.wavcube
+    whole = load_release(folder).config()
+    assert model.config() == {**whole, "bottleneck": {**whole["bottleneck"], "window": 5}}
 
 
 def test_an_older_config_says_less(tmp_path):

@@ -119,12 +119,12 @@ def test_info_says_what_it_was_given_instead(corpus, tmp_path, repository, capsy
     release = random_release(run / "release")
     (tmp_path / "empty").mkdir()
     halved = random_release(tmp_path / "halved")
-    (halved / "hyperparams.yaml").unlink()
+    (halved / "model.safetensors").unlink()
     calls = {
         encoder: "is the folder of an SSL encoder (filterbank_wavlm)",
         encoder / "config.json": "is the configuration of an SSL encoder (filterbank_wavlm)",
         release / "config.json": "is the configuration of a WavCube release",
-        halved: "is the folder of a WavCube release, without hyperparams.yaml",
+        halved: "is the folder of a WavCube release, without model.safetensors",
         tmp_path / "empty": "holds no file",
         tmp_path / "gone": "there is no file or folder",
     }

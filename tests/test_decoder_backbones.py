@@ -160,7 +160,7 @@ def test_a_configuration_describes_every_argument():
     backbone = CausalTransformerBackbone(6, vocoder, 16, num_layers=1, num_heads=2, ffn_dim=32)
     config = backbone.config()
     nested = config.pop("vocoder")
-    assert nested.pop("class") == "wavcube.lobes.local_vocoder.LocalVocoder"
+    assert nested.pop("class") == "LocalVocoder"
     again = CausalTransformerBackbone(vocoder=LocalVocoder(**nested), **config)
     again.load_state_dict(backbone.state_dict())
     assert again.config() == backbone.config()

@@ -171,10 +171,7 @@ def test_spectrogram_is_float32_under_autocast(monkeypatch):
 @pytest.mark.parametrize("build", [small_period, small_resolution])
 def test_configuration_rebuilds_the_same_module(build):
     module = build()
-    config = module.config()
-    name = config.pop("class")
-    assert name == f"wavcube.lobes.discriminators.{type(module).__name__}"
-    again = type(module)(**config)
+    again = type(module)(**module.config())
     again.load_state_dict(module.state_dict())
     wavs = torch.randn(1, 700)
     assert torch.equal(module(wavs)[0][0], again(wavs)[0][0])

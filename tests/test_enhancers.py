@@ -17,10 +17,10 @@ from wavcube.brains.signal_recipe import gains
 from wavcube.data.noise_sets import share_out_noises
 from wavcube.export import build
 from wavcube.inference import WavCubeEnhancer
+from wavcube.lobes.configurable import describe
 from wavcube.lobes.heads.enhancer import LatentEnhancer, MaskEnhancer
 from wavcube.lobes.heads.latent_map import LatentHead
 from wavcube.lobes.heads.mask import MaskHead
-from wavcube.lobes.nested_config import nested_config
 from wavcube.metrics import PairScores
 from wavcube.metrics.base import Measurement
 from wavcube.representations import LatentRepresentation, MelRepresentation
@@ -54,7 +54,7 @@ def test_batch_of_one_equals_the_item_in_a_batch_of_five(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_config_builds_the_same_enhancer(kind):
     model = enhancers()[kind].eval()
-    twin = build(nested_config(model)).eval()
+    twin = build(describe(model)).eval()
     twin.load_state_dict(model.state_dict())
     wavs = torch.stack([tone(0.2, seed) for seed in (1, 2)])
     torch.testing.assert_close(twin(wavs), model(wavs))

@@ -14,10 +14,12 @@ from wavcube import WavCube, export
 from wavcube.export import (
     build,
     export_run,
+    inference_state,
     load_for_training,
     load_release,
     read_card,
     read_config,
+    release_config,
     release_hash,
     write_release,
 )
@@ -101,8 +103,9 @@ def test_the_hash_follows_weights_and_configuration(tmp_path):
     assert WavCube.from_hparams(folder, run_opts={"device": "cpu"}).model_hash == digest
     assert digest in (folder / "README.md").read_text()
     assert release_hash(random_wavcube(seed=1)) != digest
-    model.official_framing = True
-    assert release_hash(model) != digest
+    official = build({**release_config(model), "official_framing": True})
+    official.load_state_dict(inference_state(model))
+    assert release_hash(official) != digest
     half = write_release(random_wavcube(), tmp_path / "half", card=CARD, dtype=torch.float16)
     assert release_hash(load_release(half)) in (half / "README.md").read_text()
 
@@ -169,7 +172,7 @@ def test_a_configuration_names_only_our_classes(tmp_path):
 
 def test_unknown_arguments_are_named():
     with pytest.raises(ValueError, match=r"LayerMix.*sizes"):
-        build({"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3, "sizes": 3})
+        build({"class": "LayerMix", "num_states": 3, "sizes": 3})
 
 
 @pytest.mark.parametrize(

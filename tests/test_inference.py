@@ -205,7 +205,7 @@ def test_a_mistyped_source_is_an_error(tmp_path):
     for source in (tmp_path / "missing", "missing", "./a/b/c", "./missing", "https://host/model"):
         with pytest.raises(FileNotFoundError, match="no release"):
             WavCube.from_hparams(source)
-    with pytest.raises(FileNotFoundError, match=r"hyperparams\.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
         WavCube.from_hparams(tmp_path)
 
 
@@ -216,7 +216,7 @@ def test_the_folder_of_a_run_is_no_release_but_has_one(tmp_path):
 
 
 def test_a_release_of_a_head_is_refused_in_one_line(recwarn):
-    with pytest.raises(ValueError, match="is of no WavCube: load it with WavCubeEnhancer"):
+    with pytest.raises(ValueError, match="is not of a WavCube: load it with WavCubeEnhancer"):
         WavCube.from_hparams(packaged_release("enhancement_tiny"), run_opts=CPU)
     assert not [warning for warning in recwarn if "meta" in str(warning.message)]
 

@@ -7,10 +7,10 @@ import torch
 from separators import separators
 
 from wavcube.export import build
+from wavcube.lobes.configurable import describe
 from wavcube.lobes.heads.latent_map import LatentHead
 from wavcube.lobes.heads.mask import MaskHead
 from wavcube.lobes.heads.separator import LatentSeparator, MaskSeparator
-from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.recurrent import run_lstm
 from wavcube.lobes.spectrogram import log_magnitudes
 from wavcube.losses.mel import LogMelSpectrogram, MelLoss
@@ -48,11 +48,11 @@ def test_batch_of_one_equals_the_item_in_a_batch_of_five(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_model_is_built_again_from_its_description(kind):
     model = separators()[kind]
-    again = build(nested_config(model))
+    again = build(describe(model))
     again.load_state_dict(model.state_dict())
     assert again.sample_rate == model.sample_rate
     assert again.num_sources == 2
-    assert nested_config(again) == nested_config(model)
+    assert describe(again) == describe(model)
 
 
 @pytest.mark.parametrize("kind", KINDS)

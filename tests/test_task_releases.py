@@ -57,7 +57,7 @@ def test_a_head_on_any_representation_is_released_and_loaded_bit_for_bit(tmp_pat
 def test_a_packaged_model_is_named_with_its_hash():
     config = random_recognizer(7, PackagedLatent()).config()["representation"]
     assert config == {
-        "class": "wavcube.representations.packaged.PackagedLatent",
+        "class": "PackagedLatent",
         "name": "wavcube_tiny",
         "model_hash": WavCube.from_hparams(run_opts=CPU).latent_hash,
     }
@@ -100,9 +100,9 @@ def test_a_release_names_its_class_and_its_files(tmp_path):
 
 
 def test_each_class_loads_its_own_releases_only(tmp_path):
-    with pytest.raises(ValueError, match="is of no WavCube: load it with WavCubeASR"):
+    with pytest.raises(ValueError, match="is not of a WavCube: load it with WavCubeASR"):
         WavCube.from_hparams(recognizer_release(tmp_path / "asr"), run_opts=CPU)
-    with pytest.raises(ValueError, match="is of no WavCubeASR: load it with WavCube"):
+    with pytest.raises(ValueError, match="is not of a WavCubeASR: load it with WavCube"):
         WavCubeASR.from_hparams(random_release(tmp_path / "latent"), run_opts=CPU)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from wavcube.cli_files import find_files
 from wavcube.leftovers import whereabouts
 from wavcube.release.config_file import CONFIG_FILE
-from wavcube.release.hyperparams_yaml import YAML_FILE
+from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
 from wavcube.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES
 
+RELEASE = "a WavCube release"
 EXPECTED = (
-    f"info describes releases (folders with {YAML_FILE} and weights), files of latents "
+    f"info describes releases (folders with {CONFIG_FILE} and weights), files of latents "
     f"({', '.join(LATENT_SUFFIXES)}) and audio"
 )
 
@@ -87,9 +88,11 @@ def _check_release(folder: Path) -> None:
         raise ValueError(
             f"{folder} is the output of a recipe: its release is {_release_of_run(folder)}"
         )
-    if not (folder / YAML_FILE).is_file():
-        whose = _configured(folder / CONFIG_FILE)
-        raise ValueError(f"{folder} is the folder of {whose}, without {YAML_FILE}: {EXPECTED}")
+    whose = _configured(folder / CONFIG_FILE)
+    if whose != RELEASE:
+        raise ValueError(f"{folder} is the folder of {whose}: {EXPECTED}")
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise ValueError(f"{folder} is the folder of {whose}, without {WEIGHTS_FILE}: {EXPECTED}")
 
 
 def _configured(config_file: Path) -> str:
@@ -102,14 +105,14 @@ def _configured(config_file: Path) -> str:
         return "nothing known"
     if "model_type" in content:
         return f"an SSL encoder ({content['model_type']})"
-    return "a WavCube release" if "model" in content else "another model"
+    return RELEASE if "model" in content else "another model"
 
 
 def _describe_release(folder: Path) -> dict[str, object]:
     from wavcube.export import TRAINING_FILE, load_release, read_config, release_hash
     from wavcube.inference import WavCube
 
-    if ".heads." in str(read_config(folder).get("class")):
+    if "representation" in read_config(folder):
         model = load_release(folder)
         return {
             "kind": f"release of a {type(model).__name__}, for wavcube.inference.{model.usage[0]}",

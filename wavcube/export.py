@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wavcube.atomic import atomic_folder, check_apart
 from wavcube.leftovers import whereabouts
-from wavcube.release.build import ALLOWED_CLASSES, build
+from wavcube.release.build import build
 from wavcube.release.card import ModelCard, render_card
 from wavcube.release.config_file import (
     CONFIG_FILE,
@@ -44,7 +44,6 @@ TRAINING_FILE = "training.safetensors"
 DISCRIMINATORS = "discriminators."
 
 __all__ = [
-    "ALLOWED_CLASSES",
     "build",
     "export_run",
     "latent_hash",

@@ -113,7 +113,7 @@ def convert_official(
     parts["bottleneck"] = bottleneck_config(features, parts["encoder"], state)
     parts["decoder"] = decoder_config(backbone, state)
     with torch.device("meta"):
-        model = build({"class": "wavcube.lobes.wavcube.WavCube", **parts, "official_framing": True})
+        model = build({"class": "WavCube", **parts, "official_framing": True})
     _check_rate(backbone, model.sample_rate)
     found = translate(state, features["stage"], model.encoder.layer, model.encoder.num_layers)
     load_strictly(model, found.weights, str(checkpoint), assign=True)

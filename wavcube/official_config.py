@@ -110,7 +110,7 @@ def encoder_config(folder: Path, layer: int) -> dict[str, Any]:
     if preprocessor.is_file():
         normalises = json.loads(preprocessor.read_text(encoding="utf-8")).get("do_normalize", True)
     return {
-        "class": "wavcube.lobes.ssl_encoder.SSLEncoder",
+        "class": "SSLEncoder",
         "config": {key: value for key, value in config.items() if key not in _NO_ARGUMENTS},
         # hidden states: the input embedding, then one for each layer
         "layer": layer if layer >= -1 else depth + 1 + layer,
@@ -151,7 +151,7 @@ def bottleneck_config(
     }
     _agree(features, sizes, {"latent_dim": "latent_dim"})
     return {
-        "class": f"wavcube.lobes.bottleneck.{kind}",
+        "class": kind,
         **sizes,
         "num_layers": _count(state, prefix),
         "num_heads": encoder["config"]["num_attention_heads"],
@@ -204,20 +204,20 @@ def decoder_config(backbone: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
     keys = ("vocoder_dim", "vocoder_num_layers", "vocoder_intermediate_dim")
     _agree(backbone, vocoder, dict(zip(keys, ("dim", "num_layers", "ffn_dim"), strict=True)))
     return {
-        "class": "wavcube.lobes.decoder.AcousticDecoder",
+        "class": "AcousticDecoder",
         "backbone": {
-            "class": "wavcube.lobes.causal_transformer.CausalTransformerBackbone",
+            "class": "CausalTransformerBackbone",
             **sizes,
             "num_heads": backbone["decoder_attention_heads"],
             "vocoder": {
-                "class": "wavcube.lobes.local_vocoder.LocalVocoder",
+                "class": "LocalVocoder",
                 **vocoder,
                 "num_heads": backbone.get("vocoder_attention_heads", VOCODER_HEADS),
                 "window": list(backbone.get("vocoder_attn_window_size", VOCODER_WINDOW)),
             },
         },
         "head": {
-            "class": "wavcube.lobes.istft.ISTFTHead",
+            "class": "ISTFTHead",
             "dim": vocoder["dim"],
             "n_fft": n_fft,
             "hop": hop,

@@ -18,16 +18,15 @@ from wavcube.batch_checks import check_waveforms, device_name, resample_batch
 from wavcube.inference.run_options import HALF, check_options, compile_layers, settle
 from wavcube.lobes.quantized import halve_matrices, quantize_linears
 from wavcube.precision import AUTO
-from wavcube.release.config_file import CONFIG_FILE, check_agreement, read_config
-from wavcube.release.described import release_config
-from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE
+from wavcube.release.build import build
+from wavcube.release.config_file import CONFIG_FILE, further_files, read_config
+from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
 from wavcube.release.source import (
     fetch_file,
-    load_hyperparams,
-    load_parameters,
     packaged_release,
     resolve_source,
 )
+from wavcube.release.weights import load_release_weights
 from wavcube.release.without_storage import settle_types, without_storage
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ class ReleasedModel(Pretrained):
     and its like: the repeated layers, at the first call), and `quantize` ("int8": on a CPU, see
     :class:`~wavcube.lobes.quantized.QuantizedLinear`).
 
-    A subclass names its one module in ``MODULES_NEEDED`` and says by ``PACKAGED`` what there is
-    without a source.
+    A subclass names its one module in ``MODULES_NEEDED``, by ``MODEL`` which models it can use, and
+    by ``PACKAGED`` what there is without a source.
 
     Parameters
     ----------
@@ -69,6 +68,8 @@ class ReleasedModel(Pretrained):
         If the device does not exist.
     """
 
+    # classes of the models that it can use
+    MODEL: ClassVar[type[nn.Module] | tuple[type[nn.Module], ...]]
     # folder of the small model among those of the package
     PACKAGED: ClassVar[str]
     # whether weights are mapped from the file, and read when they are first used
@@ -114,37 +115,31 @@ class ReleasedModel(Pretrained):
     def from_hparams(
         cls,
         source: str | Path | None = None,
-        hparams_file: str = YAML_FILE,
         *,
         savedir: str | Path | None = None,
         run_opts: Mapping[str, Any] | None = None,
-        overrides: Mapping[str, Any] | str | None = None,
+        overrides: Mapping[str, Any] | None = None,
         fetch_config: FetchConfig | None = None,
-        trust_yaml: bool = False,
         freeze_params: bool = True,
     ) -> Self:
         """Load a release.
 
         A folder is read in place: no network, no links, nothing written. Of a hub id only
-        hyperparams.yaml and what it names are downloaded, once; never any Python code.
+        config.json and what it names are downloaded, once; never any Python code.
 
         Parameters
         ----------
         source : str or Path, optional
             Folder of a release, or a hub id of the form owner/name; by default the small model
             that comes with the package.
-        hparams_file : str
-            Name of the YAML.
         savedir : str or Path, optional
             Where downloads are kept; by default Hugging Face's cache. Unused for a folder.
         run_opts : mapping, optional
             See the class.
-        overrides : mapping or str, optional
-            Changes to the YAML.
+        overrides : mapping, optional
+            Changes to the model's configuration, nested as config.json has it under `model`.
         fetch_config : FetchConfig, optional
             SpeechBrain's settings for downloads: revision, token, no network.
-        trust_yaml : bool
-            Build whatever the YAML names. A YAML is a program: only for one whose author you trust.
         freeze_params : bool
             Switch gradients off.
 
@@ -157,59 +152,51 @@ class ReleasedModel(Pretrained):
         ------
         FileNotFoundError
             If the source or a file of it does not exist.
-        UnsafeYAMLError
-            If the YAML names what no release needs; nothing of it has been built then.
         ValueError
-            If a weight is missing, unexpected or of another size, or a file is broken, or a
-            folder's config.json describes another model than the YAML; or the release is of
-            another class.
+            If config.json names a class or an argument that no release has, a weight is missing,
+            unexpected or of another size, or a file is broken; or the release is of another class.
         """
         source = resolve_source(packaged_release(cls.PACKAGED) if source is None else source)
         config = fetch_config or FetchConfig()
-        path = fetch_file(hparams_file, source, savedir, config)
-        lazily = cls.LAZY and not trust_yaml and not overrides and not _is_of_a_head(source)
+        path = fetch_file(CONFIG_FILE, source, savedir, config)
+        described = _merged(read_config(path.parent), overrides or {})
+        # a packaged representation fills itself when it is built
+        lazily = cls.LAZY and "representation" not in described
         with without_storage() if lazily else nullcontext():
-            hparams = load_hyperparams(path, overrides, trust_yaml)
-        (name,) = cls.MODULES_NEEDED
-        cls.check_modules(hparams["modules"], str(path))
-        if not overrides and not trust_yaml and (Path(source) / CONFIG_FILE).is_file():
-            check_agreement(source, release_config(hparams["modules"][name]), hparams_file)
-        load_parameters(hparams["pretrainer"], source, savedir, config, trust_yaml)
+            model = build(described, str(path))
+        cls.check_fits(model, str(path.parent))
+        weights_file = fetch_file(WEIGHTS_FILE, source, savedir, config)
+        load_release_weights(model, weights_file)
         run_opts = dict(run_opts or {})
         if run_opts.get("precision") == AUTO:  # of bf16 by name the constructor warns, once
             settle(run_opts)
-        settle_types(hparams["modules"][name], run_opts.get("precision") in HALF)
-        hparams["weights_file"] = fetch_file(WEIGHTS_FILE, source, savedir, config)
-        files = [str(file) for file in hparams.get("files") or []]
-        hparams["files"] = {file: fetch_file(file, source, savedir, config) for file in files}
-        return cls(hparams["modules"], hparams, run_opts, freeze_params)
+        settle_types(model, run_opts.get("precision") in HALF)
+        files = {
+            name: fetch_file(name, source, savedir, config) for name in further_files(path.parent)
+        }
+        (name,) = cls.MODULES_NEEDED
+        hparams = {"weights_file": weights_file, "files": files}
+        return cls({name: model}, hparams, run_opts, freeze_params)
 
     @classmethod
-    def check_modules(cls, modules: Mapping[str, nn.Module], where: str) -> None:
+    def check_fits(cls, model: nn.Module, where: str) -> None:
         """Refuse a release of another class, naming the one that loads it.
 
         Parameters
         ----------
-        modules : mapping of str to nn.Module
+        model : nn.Module
             Of the release.
         where : str
-            Its YAML, for the message.
+            The release, for the message.
 
         Raises
         ------
         ValueError
-            If this class's module is not among them.
+            If this class cannot use the model.
         """
-        (name,) = cls.MODULES_NEEDED
-        if not cls.fits(modules.get(name)):
-            usages = [module.usage for module in modules.values() if hasattr(module, "usage")]
-            loader = usages[0][0] if usages else "WavCube"
-            raise ValueError(f"{where} is of no {cls.__name__}: load it with {loader}")
-
-    @classmethod
-    def fits(cls, module: nn.Module | None) -> bool:
-        """Tell whether a module is one that this class can use."""
-        return module is not None
+        if not isinstance(model, cls.MODEL):
+            loader = model.usage[0] if hasattr(model, "usage") else "WavCube"
+            raise ValueError(f"{where} is not of a {cls.__name__}: load it with {loader}")
 
     @property
     def sample_rate(self) -> int:
@@ -255,10 +242,15 @@ class ReleasedModel(Pretrained):
         return next(self.mods.parameters()).device
 
 
-def _is_of_a_head(source: str) -> bool:
-    """Look into a folder's config.json: a packaged representation fills itself when it is built."""
-    is_release = (Path(source) / CONFIG_FILE).is_file()
-    return is_release and "representation" in read_config(source)
+def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay changes over a configuration, at any depth."""
+    changed = {
+        key: _merged(config[key], value)
+        if isinstance(value, Mapping) and isinstance(config.get(key), Mapping)
+        else value
+        for key, value in changes.items()
+    }
+    return {**config, **changed}
 
 
 def check_computed(result: Tensor, doing: str, given: Tensor) -> None:

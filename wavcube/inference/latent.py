@@ -12,6 +12,7 @@ from wavcube.batch_checks import check_latents, relative_lengths, whole_lengths
 from wavcube.file_methods import FileMethods
 from wavcube.inference.base import ReleasedModel, check_computed
 from wavcube.inference.long_form import LongForm
+from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.stored_linear import leave_stored
 from wavcube.release.described import inference_state, latent_hash, release_hash
 from wavcube.release.weights_file import StoredWeights
@@ -55,6 +56,7 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
     torch.Size([2, 1000])
     """
 
+    MODEL = LatentCodec
     MODULES_NEEDED = ["wavcube"]  # noqa: RUF012 - SpeechBrain's convention
     PACKAGED: ClassVar[str] = "wavcube_tiny"
     LAZY: ClassVar[bool] = True

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavcube.data.audio import read_audio
 from wavcube.inference.base import ReleasedModel
-from wavcube.lobes.heads.task_model import TaskModel
 
 
 class TaskInference(ReleasedModel):
-    """A task's model of a release.
-
-    A subclass says by ``MODEL`` which models it can use.
-    """
+    """A task's model of a release."""
 
     MODULES_NEEDED = ["model"]  # noqa: RUF012 - SpeechBrain's convention
-    MODEL: ClassVar[type[TaskModel] | tuple[type[TaskModel], ...]]
-
-    @classmethod
-    def fits(cls, module: nn.Module | None) -> bool:
-        """Tell whether a module is one that this class can use."""
-        return isinstance(module, cls.MODEL)
 
     def load_audio(self, path: str | Path, savedir: str | Path | None = None) -> Tensor:
         """Read an audio file from disk at the model's rate, as mono.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from wavcube.lobes.acoustic_encoder import AcousticEncoder
 from wavcube.lobes.decoder import AcousticDecoder
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.level import Level
-from wavcube.lobes.nested_config import nested_config
 
 
 class AcousticCodec(LatentCodec):
@@ -50,10 +47,6 @@ class AcousticCodec(LatentCodec):
                 f"the encoder's latent has {encoder.latent_dim} dimensions, the decoder's "
                 f"{decoder.latent_dim}"
             )
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data, parts included."""
-        return {"encoder": nested_config(self.encoder), "decoder": nested_config(self.decoder)}
 
     def latents_of(
         self, wavs: Tensor, samples: Tensor, frames: Tensor, level: Level | None = None

@@ -5,19 +5,19 @@ ConvNeXt blocks as in Vocos (arXiv 2306.00814), on the front end of the small Wa
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.convnext import ConvNeXtBackbone
 from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
 from wavcube.lobes.lengths import ceil_division, length_mask
-from wavcube.lobes.nested_config import nested_config
 
 
-class AcousticEncoder(nn.Module):
+class AcousticEncoder(Configurable):
     """Log-mel energies, ConvNeXt blocks and a Linear to the latent.
 
     Parameters
@@ -71,16 +71,6 @@ class AcousticEncoder(nn.Module):
     def hop(self) -> int:
         """Samples between two frames."""
         return self.front_end.hop * self.stacked_frames
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data, the backbone included."""
-        return {
-            "backbone": nested_config(self.backbone),
-            "latent_dim": self.latent_dim,
-            "num_mel_bins": self.num_mel_bins,
-            "stacked_frames": self.stacked_frames,
-            "sample_rate": self.sample_rate,
-        }
 
     def set_trainable(self, what: Literal["none", "all"]) -> None:
         """Choose which parameters get gradients: none or all."""

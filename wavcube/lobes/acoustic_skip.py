@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 
-class AcousticSkip(nn.Module):
+
+class AcousticSkip(Configurable):
     """Linear map of the encoder's front end that is added to the latent.
 
     An SSL encoder's layers keep what is said; level, pitch and voice must be carved out of them
@@ -34,10 +34,6 @@ class AcousticSkip(nn.Module):
         self.linear = nn.Linear(front_dim, latent_dim)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return {"front_dim": self.linear.in_features, "latent_dim": self.linear.out_features}
 
     def forward(self, front: Tensor) -> Tensor:
         """Map `[B, N, F]` to `[B, N, D]`, in float32 also under autocast."""

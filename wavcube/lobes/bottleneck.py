@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.transformer import RelativeTransformer
 
 # exp(-12 / 2) to exp(12 / 2): keeps the KL term and its gradient finite
@@ -106,7 +105,7 @@ class SemanticDecoder(nn.Module):
         return self.layers(self.projection(latent), mask)
 
 
-class SemanticBottleneck(nn.Module):
+class SemanticBottleneck(Configurable):
     """Autoencoder of the SSL feature.
 
     Parameters
@@ -163,11 +162,6 @@ class SemanticBottleneck(nn.Module):
     def latent_dim(self) -> int:
         """Width D of the latent."""
         return self._sizes["latent_dim"]
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        with_decoder = self.semantic_decoder is not None
-        return {**self._sizes, "with_decoder": with_decoder, "with_linear": self.with_linear}
 
     def copy_layers_from(self, stack: RelativeTransformer) -> None:
         """Start both transformers as copies of the first layers of an SSL encoder's.

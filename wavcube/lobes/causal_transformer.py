@@ -5,13 +5,11 @@ WavCube (arXiv 2605.06407); sizes of the released models are the defaults.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask
-from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.rotary import rotary_table
 from wavcube.lobes.rotary_transformer import RotaryTransformerLayer, causal_attention
 
@@ -80,7 +78,7 @@ class TransposedUpsampler(nn.Module):
         return scaled * self.norm.weight + self.norm.bias
 
 
-class CausalTransformerBackbone(nn.Module):
+class CausalTransformerBackbone(Configurable):
     """Decode latents with causal attention, double their rate and hand them to a vocoder.
 
     Parameters
@@ -143,23 +141,6 @@ class CausalTransformerBackbone(nn.Module):
     def context(self) -> None:
         """None: a frame depends on all that came before, and through the GroupNorm on all."""
         return None
-
-    def config(self) -> dict[str, Any]:
-        """Give the constructor's arguments as plain data.
-
-        Returns
-        -------
-        dict
-            Arguments by name; the vocoder as its class and arguments.
-        """
-        return {
-            "latent_dim": self.latent_dim,
-            "vocoder": nested_config(self.vocoder),
-            "width": self.width,
-            "num_layers": len(self.layers),
-            "num_heads": self.num_heads,
-            "ffn_dim": self.ffn_dim,
-        }
 
     def forward(
         self, latents: Tensor, num_frames: Tensor | None = None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from speechbrain.lobes.models.transformer.Conformer import ConformerEncoder
 from speechbrain.nnet.attention import RelPosEncXL
-from torch import Tensor, nn
+from torch import Tensor
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask
 from wavcube.lobes.masked_convolution import MaskedConvolution
 
 
-class MaskedConformer(nn.Module):
+class MaskedConformer(Configurable):
     """SpeechBrain's Conformer (arXiv 2005.08100) with convolutions that do not see the padding.
 
     Parameters
@@ -58,14 +57,6 @@ class MaskedConformer(nn.Module):
                 f"kernel size {kernel_size} must be odd, and the width {dim} a multiple of the "
                 f"{num_heads} heads"
             )
-        self._config = {
-            "dim": dim,
-            "num_layers": num_layers,
-            "num_heads": num_heads,
-            "ffn_dim": ffn_dim,
-            "kernel_size": kernel_size,
-            "dropout": dropout,
-        }
         self.dim = dim
         self.positions = RelPosEncXL(dim)
         self.encoder = ConformerEncoder(
@@ -73,10 +64,6 @@ class MaskedConformer(nn.Module):
         )
         for layer in self.encoder.layers:
             layer.convolution_module = MaskedConvolution(dim, kernel_size, dropout=dropout)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return dict(self._config)
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
         """Transform `[B, N, dim]` with frames `[B]`; the padding of the result has no meaning."""

@@ -5,12 +5,11 @@ Siuzdak, "Vocos" (arXiv 2306.00814), after Liu et al., "A ConvNet for the 2020s"
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask
 from wavcube.lobes.linear import Linear, linear_gelu
 from wavcube.lobes.recompute import RecomputableLayer
@@ -84,7 +83,7 @@ class ConvNeXtBlock(RecomputableLayer):
         return x + self.gain * hidden
 
 
-class ConvNeXtBackbone(nn.Module):
+class ConvNeXtBackbone(Configurable):
     """Upsample latents and refine them with ConvNeXt blocks at the vocoder's frame rate.
 
     A Linear turns each latent into `upsampling` frames; a convolution embeds them. Padding is
@@ -146,23 +145,6 @@ class ConvNeXtBackbone(nn.Module):
         """Hidden frames before and after a hidden frame that it depends on."""
         side = self.kernel_size // 2 * (len(self.blocks) + 1)
         return side, side
-
-    def config(self) -> dict[str, Any]:
-        """Give the constructor's arguments as plain data.
-
-        Returns
-        -------
-        dict
-            Arguments by name.
-        """
-        return {
-            "latent_dim": self.latent_dim,
-            "dim": self.dim,
-            "intermediate_dim": self.intermediate_dim,
-            "num_layers": len(self.blocks),
-            "kernel_size": self.kernel_size,
-            "upsampling": self.upsampling,
-        }
 
     def forward(
         self, latents: Tensor, num_frames: Tensor | None = None

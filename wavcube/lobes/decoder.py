@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from wavcube.lobes.nested_config import nested_config
+from wavcube.lobes.configurable import Configurable
 
 
-class AcousticDecoder(nn.Module):
+class AcousticDecoder(Configurable):
     """Decode latents into a waveform with a backbone and a head.
 
     Parameters
@@ -69,19 +67,6 @@ class AcousticDecoder(nn.Module):
             -(-(before + self.head.context) // frames),
             -(-(after + self.head.context) // frames),
         )
-
-    def config(self) -> dict[str, Any]:
-        """Give the constructor's arguments as plain data.
-
-        Returns
-        -------
-        dict
-            Both parts, each as its class and arguments.
-        """
-        return {
-            "backbone": nested_config(self.backbone),
-            "head": nested_config(self.head),
-        }
 
     def forward(self, latents: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """Decode a batch.

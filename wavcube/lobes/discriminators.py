@@ -14,18 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 from torch.nn.utils.parametrizations import weight_norm
 
+from wavcube.lobes.configurable import Configurable
+
 NEGATIVE_SLOPE = 0.1
 DiscriminatorOutput = tuple[list[Tensor], list[list[Tensor]]]
 
 
-class MultiPeriodDiscriminator(nn.Module):
+class MultiPeriodDiscriminator(Configurable):
     """Judge a waveform folded at several periods (HiFi-GAN, arXiv 2010.05646, section 2.3).
 
     Parameters
@@ -66,25 +67,10 @@ class MultiPeriodDiscriminator(nn.Module):
                 f"expected at least one period and channel count and an odd kernel size, got "
                 f"periods={tuple(periods)}, channels={tuple(channels)}, kernel_size={kernel_size}"
             )
-        self._sizes = {
-            "periods": list(periods),
-            "channels": list(channels),
-            "kernel_size": kernel_size,
-            "stride": stride,
-        }
+        self.periods = list(periods)
         self.discriminators = nn.ModuleList(
             _PeriodDiscriminator(period, channels, kernel_size, stride) for period in periods
         )
-
-    def config(self) -> dict[str, Any]:
-        """Give the constructor's arguments as plain data.
-
-        Returns
-        -------
-        dict
-            The class's dotted name under ``class``, and its arguments.
-        """
-        return {"class": _dotted_name(self), **self._sizes}
 
     def forward(self, wavs: Tensor) -> DiscriminatorOutput:
         """Score waveforms.
@@ -107,10 +93,10 @@ class MultiPeriodDiscriminator(nn.Module):
         ValueError
             If ``wavs`` is not ``[B, T]`` with at least one sample.
         """
-        return _judge(self.discriminators, _at_least(wavs, max(self._sizes["periods"])))
+        return _judge(self.discriminators, _at_least(wavs, max(self.periods)))
 
 
-class MultiResolutionDiscriminator(nn.Module):
+class MultiResolutionDiscriminator(Configurable):
     """Judge the bands of complex spectrograms at several resolutions.
 
     The form of the Descript Audio Codec (arXiv 2306.06546, section 3.2) as used in Vocos: one stack
@@ -154,20 +140,10 @@ class MultiResolutionDiscriminator(nn.Module):
                 f"expected at least one transform size and band edges that rise from 0 to 1, got "
                 f"fft_sizes={tuple(fft_sizes)}, bands={tuple(bands)}"
             )
-        self._sizes = {"fft_sizes": list(fft_sizes), "channels": channels, "bands": list(bands)}
+        self.fft_sizes = list(fft_sizes)
         self.discriminators = nn.ModuleList(
             _BandDiscriminator(size, channels, bands) for size in fft_sizes
         )
-
-    def config(self) -> dict[str, Any]:
-        """Give the constructor's arguments as plain data.
-
-        Returns
-        -------
-        dict
-            The class's dotted name under ``class``, and its arguments.
-        """
-        return {"class": _dotted_name(self), **self._sizes}
 
     def forward(self, wavs: Tensor) -> DiscriminatorOutput:
         """Score waveforms.
@@ -190,7 +166,7 @@ class MultiResolutionDiscriminator(nn.Module):
         ValueError
             If ``wavs`` is not ``[B, T]`` with at least one sample.
         """
-        wavs = _at_least(wavs, max(self._sizes["fft_sizes"]) // 2 + 1)
+        wavs = _at_least(wavs, max(self.fft_sizes) // 2 + 1)
         return _judge(self.discriminators, wavs)
 
 
@@ -294,7 +270,3 @@ def _at_least(wavs: Tensor, size: int) -> Tensor:
     if wavs.dim() != 2 or wavs.shape[1] == 0:
         raise ValueError(f"expected waveforms [B, T] with T >= 1, got shape {tuple(wavs.shape)}")
     return pad(wavs, (0, max(0, size - wavs.shape[1])))
-
-
-def _dotted_name(module: nn.Module) -> str:
-    return f"{type(module).__module__}.{type(module).__qualname__}"

@@ -7,18 +7,18 @@ Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vo
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask
 
 MAX_MAGNITUDE = 100.0
 
 
-class ISTFTHead(nn.Module):
+class ISTFTHead(Configurable):
     """Turn hidden frames into a waveform through an inverse short-time Fourier transform.
 
     One Linear gives a log magnitude and a phase for each frequency; frames are windowed with a
@@ -57,16 +57,6 @@ class ISTFTHead(nn.Module):
         self.dim, self.n_fft, self.hop = dim, n_fft, hop
         self.out = nn.Linear(dim, n_fft + 2)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-
-    def config(self) -> dict[str, Any]:
-        """Give the constructor's arguments as plain data.
-
-        Returns
-        -------
-        dict
-            Arguments by name.
-        """
-        return {"dim": self.dim, "n_fft": self.n_fft, "hop": self.hop}
 
     @property
     def context(self) -> int:

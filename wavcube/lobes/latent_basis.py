@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from wavcube.lobes.configurable import Configurable
 
 SMALLEST_VARIANCE = 0.001  # of the mean: what float32 rounds is not to be made loud
 
 
-class LatentBasis(nn.Module):
+class LatentBasis(Configurable):
     """Invertible affine map of the latent, chosen once training is over.
 
     What a decoder can make of a latent does not depend on its coordinates; what a linear head with
@@ -50,10 +50,6 @@ class LatentBasis(nn.Module):
         # of the matrix as it is stored: rounded separately, the two would not be each other's
         self.register_buffer("inverse", torch.eye(latent_dim), persistent=False)
         self.register_load_state_dict_post_hook(_after_loading)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return {"latent_dim": len(self.mean)}
 
     @property
     def is_fitted(self) -> bool:

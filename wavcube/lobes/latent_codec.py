@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.level import Level
 
@@ -36,7 +37,7 @@ class CodecOutput:
     mask: Tensor
 
 
-class LatentCodec(nn.Module):
+class LatentCodec(Configurable):
     """Base of the models: waveform to latent and back, under one length contract.
 
     A subclass sets ``encoder`` (with `sample_rate` and `hop`) and ``decoder`` (with `hop` and

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 
-class LayerMix(nn.Module):
+
+class LayerMix(Configurable):
     """Weigh all states of an SSL encoder, its input embedding included.
 
     The last layer knows what is said but little of how it sounds; the first ones are the reverse. A
@@ -28,10 +28,6 @@ class LayerMix(nn.Module):
     def __init__(self, num_states: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_states))
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return {"num_states": len(self.logits)}
 
     def forward(self, states: list[Tensor]) -> Tensor:
         """Mix.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.local_attention import LocalAttention, check_window
 from wavcube.lobes.rotary import rotary_table
 from wavcube.lobes.rotary_transformer import RotaryTransformerLayer
 
 
-class LocalVocoder(nn.Module):
+class LocalVocoder(Configurable):
     """Refine coarse acoustic frames with windowed rotary transformer layers.
 
     Parameters
@@ -61,23 +61,6 @@ class LocalVocoder(nn.Module):
         """Frames before and after a frame that it depends on: those of all layers' windows."""
         back, ahead = self.window
         return back * len(self.layers), ahead * len(self.layers)
-
-    def config(self) -> dict[str, Any]:
-        """Give the constructor's arguments as plain data.
-
-        Returns
-        -------
-        dict
-            Arguments by name.
-        """
-        return {
-            "input_dim": self.input_dim,
-            "dim": self.dim,
-            "num_layers": len(self.layers),
-            "num_heads": self.num_heads,
-            "ffn_dim": self.ffn_dim,
-            "window": list(self.window),
-        }
 
     def forward(self, coarse: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Refine frames.

@@ -8,13 +8,12 @@ programming.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from speechbrain.processing.vocal_features import autocorrelate
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import ceil_division, length_mask
 
 # Boersma's costs: of calling a frame voiced, of low candidates, of jumps and of changes in voicing
@@ -26,7 +25,7 @@ VOICING_COST = 0.14
 SILENCE_DB = 35.0
 
 
-class PitchTracker(nn.Module):
+class PitchTracker(Configurable):
     """Logarithm of F0 and voicing for every frame of a latent.
 
     An item's result does not depend on its batch. No gradient goes through it.
@@ -64,21 +63,10 @@ class PitchTracker(nn.Module):
                 f"F0 from {lowest_hz} to {highest_hz} Hz: it must be a range above 0 and below a "
                 f"quarter of {sample_rate} Hz"
             )
-        self._config = {
-            "sample_rate": sample_rate,
-            "hop": hop,
-            "lowest_hz": lowest_hz,
-            "highest_hz": highest_hz,
-            "num_candidates": num_candidates,
-        }
         self.sample_rate, self.hop, self.num_candidates = sample_rate, hop, num_candidates
         self.shortest, self.longest = int(sample_rate / highest_hz), int(sample_rate / lowest_hz)
         # three periods of the lowest voice, as Boersma asks
         self.window = max(hop, 3 * self.longest)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return dict(self._config)
 
     @torch.no_grad()
     def forward(self, wavs: Tensor, samples: Tensor | None = None) -> tuple[Tensor, Tensor]:

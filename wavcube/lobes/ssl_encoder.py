@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.filterbank_wavlm import FilterBankWavLM
 from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.level import Level, normalise
@@ -42,7 +42,7 @@ class SSLFeatures:
     front: Tensor
 
 
-class SSLEncoder(nn.Module):
+class SSLEncoder(Configurable):
     """A WavLM, HuBERT or wav2vec2 whose result for an item never depends on its batch.
 
     Each utterance is normalised by its own true length, padding is silenced before it is seen, and
@@ -90,10 +90,11 @@ class SSLEncoder(nn.Module):
                 f"layer {layer} of {parsed.num_hidden_layers}: choose 0 to "
                 f"{parsed.num_hidden_layers - 1}, or -1 for the last with its final norm"
             )
-        self._config, self.layer = {"model_type": model_type, **settings}, layer
+        self.layer = layer
         self.do_normalize = (
             model_type != "filterbank_wavlm" if do_normalize is None else do_normalize
         )
+        self.record(do_normalize=self.do_normalize)
         self.model = build_model(parsed, model_class, layer)
         width, eps = parsed.hidden_size, parsed.layer_norm_eps
         self.post_norm = nn.LayerNorm(width, eps) if layer >= 0 else None
@@ -122,14 +123,6 @@ class SSLEncoder(nn.Module):
         encoder = cls(config, layer, do_normalize)
         fill_encoder(encoder.model, weights, str(source))
         return encoder
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return {
-            "config": json.loads(json.dumps(self._config)),
-            "layer": self.layer,
-            "do_normalize": self.do_normalize,
-        }
 
     @property
     def dim(self) -> int:

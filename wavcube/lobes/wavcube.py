@@ -7,7 +7,6 @@ item does not depend on its batch. Method: arXiv 2605.06407.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -19,7 +18,6 @@ from wavcube.lobes.latent_codec import CodecOutput, LatentCodec, fit_samples
 from wavcube.lobes.layer_mix import LayerMix
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.level import Level
-from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder, SSLFeatures
 
 
@@ -104,22 +102,6 @@ class WavCube(LatentCodec):
         self.latent_basis = latent_basis
         self.official_framing = official_framing
         self.check_hops()
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data, parts included."""
-        names = (
-            "encoder",
-            "bottleneck",
-            "decoder",
-            "layer_mix",
-            "acoustic_skip",
-            "latent_basis",
-        )
-        parts = {name: getattr(self, name) for name in names}
-        described = {
-            name: nested_config(part) if part is not None else None for name, part in parts.items()
-        }
-        return {**described, "official_framing": self.official_framing}
 
     def num_frames(self, samples: int) -> int:
         """Latent frames of a waveform of so many samples: ceil(samples / hop)."""

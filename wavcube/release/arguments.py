@@ -9,21 +9,14 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
-# stands for an argument that is still to be built; its own constructor is checked
-UNBUILT = object()
 
-
-def check_arguments(
-    lobe: type[nn.Module], positional: Sequence[Any], named: Mapping[str, Any]
-) -> None:
+def check_arguments(lobe: type[nn.Module], named: Mapping[str, Any]) -> None:
     """Compare arguments with the signature of a lobe, whose annotations are plain types.
 
     Parameters
     ----------
     lobe : type
-        A class of :data:`wavcube.release.build.ALLOWED_CLASSES`.
-    positional : sequence
-        Arguments without names.
+        A module's class.
     named : mapping
         Arguments by name.
 
@@ -35,19 +28,19 @@ def check_arguments(
     Examples
     --------
     >>> from wavcube.lobes.layer_mix import LayerMix
-    >>> check_arguments(LayerMix, [], {"num_states": 3})
-    >>> check_arguments(LayerMix, [], {"num_states": "three"})
+    >>> check_arguments(LayerMix, {"num_states": 3})
+    >>> check_arguments(LayerMix, {"num_states": "three"})
     Traceback (most recent call last):
     ...
     ValueError: LayerMix: argument num_states must be int, got 'three'
     """
     try:
-        given = inspect.signature(lobe).bind(*positional, **named).arguments
+        given = inspect.signature(lobe).bind(**named).arguments
     except TypeError as error:
         raise ValueError(f"{lobe.__name__}: {error}") from error
     hints = get_type_hints(lobe.__init__)
     for name, value in given.items():
-        if value is not UNBUILT and not _fits(value, hints[name]):
+        if not _fits(value, hints[name]):
             found = type(value).__name__ if isinstance(value, nn.Module) else repr(value)
             raise ValueError(
                 f"{lobe.__name__}: argument {name} must be {_spell(hints[name])}, got {found}"

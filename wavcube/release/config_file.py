@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from wavcube.leftovers import whereabouts
 from wavcube.release.card import ModelCard, Source, library_versions
+from wavcube.release.registry import SHORT_NAMES, rename_classes
 
 CONFIG_FILE = "config.json"
-FORMAT, FORMAT_VERSION = "wavcube-release", 1
+FORMAT, FORMAT_VERSION = "wavcube-release", 2
+READABLE_VERSIONS = (1, 2)  # the first named classes by their modules
 
 
 def write_config(
@@ -54,7 +56,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The lobe's configuration, for :func:`build`.
+        The model's configuration, for :func:`~wavcube.release.build.build`.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     ValueError
         If the file is broken or of another format.
     """
-    return _read(folder)["model"]
+    return rename_classes(_read(folder)["model"], SHORT_NAMES)
 
 
 def read_card(folder: str | Path) -> ModelCard | None:
@@ -142,45 +144,6 @@ def check_is_release(folder: Path) -> None:
         )
 
 
-def check_agreement(folder: str | Path, built: Mapping[str, Any], where: str) -> None:
-    """Refuse a release whose config.json describes another model than was built.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The release.
-    built : mapping
-        The configuration of the model.
-    where : str
-        The file that it was built from.
-
-    Raises
-    ------
-    ValueError
-        Naming what differs.
-    FileNotFoundError
-        See :func:`read_config`.
-    """
-    if differences := list(_differences(read_config(folder), built)):
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise ValueError(
-            f"{folder}: {CONFIG_FILE} and {where} describe two models: "
-            f"{', '.join(differences[:3])}{more}; write the release again, or take the original"
-        )
-
-
-def _differences(
-    said: Mapping[str, Any], built: Mapping[str, Any], part: str = ""
-) -> Iterator[str]:
-    """Spell what differs; what an older config.json does not name has its default."""
-    for key, value in said.items():
-        other = built.get(key)
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            yield from _differences(value, other, f"{part}{key}.")
-        elif value != other:
-            yield f"{part}{key} is {value!r} and {other!r}"
-
-
 def _read(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
@@ -191,9 +154,9 @@ def _read(folder: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
-    found = (
-        [content.get(k) for k in ("format", "format_version")] if isinstance(content, dict) else []
-    )
-    if found != [FORMAT, FORMAT_VERSION] or not isinstance(content.get("model"), dict):
-        raise ValueError(f"{path} is not of the format {FORMAT} {FORMAT_VERSION}: {found}")
+    content = content if isinstance(content, dict) else {}
+    found = content.get("format"), content.get("format_version")
+    known = found[0] == FORMAT and found[1] in READABLE_VERSIONS
+    if not known or not isinstance(content.get("model"), dict):
+        raise ValueError(f"{path} is not of the format {FORMAT} {FORMAT_VERSION}: {list(found)}")
     return content

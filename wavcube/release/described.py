@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from wavcube.lobes.configurable import describe
 from wavcube.release.weights import model_hash
 
 if TYPE_CHECKING:
@@ -28,17 +28,15 @@ def release_config(model: LatentCodec | TaskModel) -> dict[str, Any]:
     Returns
     -------
     dict
-        For :func:`build`; as JSON would give it back, so that it compares equal to config.json.
+        For :func:`~wavcube.release.build.build`; equal to what config.json holds.
 
     Examples
     --------
     >>> from wavcube.testing import tiny_wavcube
     >>> release_config(tiny_wavcube())["class"]
-    'wavcube.lobes.wavcube.WavCube'
+    'WavCube'
     """
-    kind = type(model)
-    config = {"class": f"{kind.__module__}.{kind.__qualname__}", **model.config()}
-    config = json.loads(json.dumps(config))
+    config = describe(model)
     set_semantic_decoder(config, False)
     return config
 

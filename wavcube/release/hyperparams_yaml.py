@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wavcube.release.registry import registered_class
+
 WEIGHTS_HOOK = "wavcube.release.weights.load_release_weights"
 PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"
 YAML_FILE = "hyperparams.yaml"
@@ -16,6 +18,10 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEMPLATE = f"""\
 # A WavCube release, written from config.json. Load it with
 #     LOADER.from_hparams(source=FOLDER)
+# which reads config.json alone. SpeechBrain's own loaders take this file, with the override
+# pretrained_path: FOLDER.
+
+pretrained_path: .
 
 NAME:MODEL
 
@@ -26,7 +32,7 @@ pretrainer: !new:{PRETRAINER}
     loadables:
         NAME: !ref <NAME>
     paths:
-        NAME: {WEIGHTS_FILE}
+        NAME: !ref <pretrained_path>/{WEIGHTS_FILE}
     custom_hooks:
         NAME: !name:{WEIGHTS_HOOK}
 """
@@ -43,7 +49,8 @@ def hyperparams_yaml(
     Parameters
     ----------
     config : mapping
-        Plain nested data; a mapping with the key `class` becomes `!new:` of that dotted name.
+        Of a model; a mapping with the key `class` becomes `!new:` of that class's dotted name, as
+        SpeechBrain's loaders need it.
     name : str
         What the lobe is called among the modules.
     loader : str
@@ -58,9 +65,9 @@ def hyperparams_yaml(
 
     Examples
     --------
-    >>> text = hyperparams_yaml({"class": "torch.nn.Linear", "in_features": 2, "out_features": 1})
-    >>> print(text.splitlines()[3])
-    wavcube: !new:torch.nn.Linear
+    >>> text = hyperparams_yaml({"class": "LayerMix", "num_states": 2})
+    >>> print(text.splitlines()[7])
+    wavcube: !new:wavcube.lobes.layer_mix.LayerMix
     """
     text = _TEMPLATE.replace("LOADER", loader).replace("NAME", name)
     text = text.replace("MODEL", _render(config, 1))
@@ -70,7 +77,7 @@ def hyperparams_yaml(
 def _render(value: object, depth: int) -> str:
     """Write what follows `key:`, leading space or line break included."""
     if isinstance(value, Mapping):
-        tag = f" !new:{value['class']}" if "class" in value else ""
+        tag = f" !new:{_dotted(value['class'])}" if "class" in value else ""
         items = {key: item for key, item in value.items() if key != "class"}
         if not items:
             return tag or " {}"
@@ -80,6 +87,11 @@ def _render(value: object, depth: int) -> str:
     if isinstance(value, list | tuple):
         return " [" + ", ".join(_scalar(item) for item in value) + "]"
     return " " + _scalar(value)
+
+
+def _dotted(name: str) -> str:
+    kind = registered_class(name)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _key(key: str) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from wavcube.release.old_names import OLD_NAMES
+from wavcube.release.registry import rename_classes
 from wavcube.release.without_storage import has_no_storage
 
 # an error names so many keys of a kind, and counts the rest
@@ -169,6 +171,7 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     config : mapping
         Of the model, as its release has it. What is None in it does not count, at any depth: it
         was not given, and a part that models may have one day does not rename those without it.
+        Classes count by the names that they had in releases of format 1.
     tensors : mapping of str to Tensor
         Its weights, on any device; floating point ones count as float32, which a model runs in.
 
@@ -187,7 +190,8 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     >>> model_hash({"part": None}, {}) == model_hash({}, {})
     True
     """
-    digest = hashlib.sha256(json.dumps(_given(config), sort_keys=True).encode())
+    given = _given(rename_classes(config, OLD_NAMES))
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu()
         if tensor.is_floating_point():

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.layer_mix import LayerMix
 from wavcube.lobes.lengths import ceil_division, length_mask, to_absolute
 from wavcube.release.weights import model_hash
 
 
-class Representation(nn.Module):
+class Representation(Configurable):
     """Waveforms to frames: states of a model, weighed where there are several.
 
     The model is frozen, or fine-tuned from a given update on with a learning rate of its own. It
@@ -42,6 +43,8 @@ class Representation(nn.Module):
     ValueError
         If one of ``unfreeze_at`` and ``lr`` is given without the other or is out of range.
     """
+
+    training_arguments = frozenset({"unfreeze_at", "lr"})
 
     def __init__(
         self,
@@ -95,10 +98,6 @@ class Representation(nn.Module):
     def model_hash(self) -> str:
         """SHA-256 of the model's configuration and weights, those of the mix left out."""
         return model_hash(self.description(), self.model.state_dict())
-
-    def config(self) -> dict[str, Any]:
-        """Return constructor arguments as plain data, for a release: of a frozen representation."""
-        raise NotImplementedError
 
     def description(self) -> Mapping[str, Any]:
         """Return the model's kind and sizes as plain data."""

@@ -59,7 +59,7 @@ class CodecRepresentation(Representation):
             )
         super().__init__(model_class(parsed).encoder)
         self._parsed = parsed
-        self._config = {k: v for k, v in config.items() if k not in _WRITING}
+        self.record(config={k: v for k, v in config.items() if k not in _WRITING})
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> CodecRepresentation:
@@ -116,13 +116,9 @@ class CodecRepresentation(Representation):
         """Width C of the latent."""
         return self._parsed.hidden_size
 
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return {"config": dict(self._config)}
-
     def description(self) -> Mapping[str, Any]:
         """Return the codec's configuration as plain data."""
-        return {"kind": "codec", **self._config}
+        return {"kind": "codec", **self.config()["config"]}
 
     def compute(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
         """Encode clips of equal length together; see the base class."""

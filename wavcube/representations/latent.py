@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.ssl_models import unused_parameters
 from wavcube.representations.base import Representation
@@ -101,10 +100,6 @@ class LatentRepresentation(Representation):
         from wavcube.export import latent_hash
 
         return latent_hash(self.model)
-
-    def config(self) -> dict[str, Any]:
-        """Return the lobe as plain data."""
-        return {"model": nested_config(self.model)}
 
     def description(self) -> Mapping[str, Any]:
         """Return the lobe's own description."""

@@ -56,14 +56,6 @@ class MelRepresentation(Representation):
         """Width C: bands times stacked frames."""
         return self._num_mel_bins * self.model.stacked_frames
 
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return {
-            "num_mel_bins": self._num_mel_bins,
-            "stacked_frames": self.model.stacked_frames,
-            "sample_rate": self.sample_rate,
-        }
-
     def description(self) -> Mapping[str, Any]:
         """Return the sizes as plain data."""
         names = ("hop", "window_size", "n_fft", "stacked_frames", "CENTRE", "SPREAD", "FLOOR")

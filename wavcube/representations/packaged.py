@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -51,11 +50,7 @@ class PackagedLatent(LatentRepresentation):
         super().__init__(load_release(_folder(name, LATENTS)))
         self.name = name
         _leave_weights_out(self)
-        _check_hash(self, model_hash)
-
-    def config(self) -> dict[str, Any]:
-        """Return the model's name and hash."""
-        return {"name": self.name, "model_hash": self.model_hash}
+        self.record(model_hash=_checked_hash(self, model_hash))
 
 
 class PackagedSSL(SSLRepresentation):
@@ -83,11 +78,7 @@ class PackagedSSL(SSLRepresentation):
         super().__init__(SSLEncoder.from_pretrained(_folder(name, ENCODERS)))
         self.name = name
         _leave_weights_out(self)
-        _check_hash(self, model_hash)
-
-    def config(self) -> dict[str, Any]:
-        """Return the encoder's name and hash."""
-        return {"name": self.name, "model_hash": self.model_hash}
+        self.record(model_hash=_checked_hash(self, model_hash))
 
 
 def _folder(name: str, known: Mapping[str, Callable[[], Path]]) -> Path:
@@ -97,13 +88,14 @@ def _folder(name: str, known: Mapping[str, Callable[[], Path]]) -> Path:
     return known[name]()
 
 
-def _check_hash(representation: Representation, wanted: str | None) -> None:
+def _checked_hash(representation: Representation, wanted: str | None) -> str:
     found = representation.model_hash
     if wanted is not None and found != wanted:
         raise ValueError(
             f"made for model {wanted[:12]}, and the package's {representation.name} is "
             f"{found[:12]}: install the version of wavcube that it was made with, or train it again"
         )
+    return found
 
 
 def _leave_weights_out(representation: Representation) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.ssl_encoder import SSLEncoder
 from wavcube.lobes.ssl_models import unused_parameters
 from wavcube.release.ssl_folder import packaged_encoder
@@ -94,10 +93,6 @@ class SSLRepresentation(Representation):
     def dim(self) -> int:
         """Width C of the layers."""
         return self.model.dim
-
-    def config(self) -> dict[str, Any]:
-        """Return the encoder as plain data."""
-        return {"model": nested_config(self.model)}
 
     def description(self) -> Mapping[str, Any]:
         """Return the encoder's own description."""

@@ -47,10 +47,6 @@ class WaveformRepresentation(Representation):
         """Width C of a sample: 1."""
         return 1
 
-    def config(self) -> dict[str, Any]:
-        """Return the sample rate."""
-        return {"sample_rate": self._sample_rate}
-
     def description(self) -> Mapping[str, Any]:
         """Return the kind and the rate as plain data."""
         return {"kind": "waveform", "sample_rate": self._sample_rate}

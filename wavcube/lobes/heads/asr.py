@@ -6,18 +6,18 @@ The loss is :func:`speechbrain.nnet.losses.ctc_loss`, which takes them and Speec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.bidirectional_lstm import BidirectionalLSTM
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.conformer import MaskedConformer
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.spec_augment import SpecAugment
 
 
-class RecognitionHead(nn.Module):
+class RecognitionHead(Configurable):
     """Centre, augment, project, run a body over the frames, and classify each.
 
     What an item gets does not depend on its batch, and its padding is zero. A subclass gives
@@ -38,6 +38,8 @@ class RecognitionHead(nn.Module):
         Log-odds of the blank against any token in a new head, 0 for random ones. Most frames of a
         trained one are blank, which takes a random start hundreds of updates to learn.
     """
+
+    training_arguments = frozenset({"augment", "blank_bias"})
 
     def __init__(
         self,
@@ -167,22 +169,9 @@ class BLSTMHead(RecognitionHead):
         width = 2 * hidden_dim
         projection, output = nn.Linear(dim, projected_dim), nn.Linear(width, num_tokens)
         super().__init__(projection, output, augment, mean_norm, blank_bias)
-        self._config = {
-            "dim": dim,
-            "num_tokens": num_tokens,
-            "projected_dim": projected_dim,
-            "hidden_dim": hidden_dim,
-            "num_layers": num_layers,
-            "dropout": dropout,
-            "mean_norm": mean_norm,
-        }
         sizes: Sequence[int] = [projected_dim, *[width] * (num_layers - 1)]
         self.layers = nn.ModuleList(BidirectionalLSTM(size, hidden_dim) for size in sizes)
         self.dropout = nn.Dropout(dropout)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data; augmentation is training's."""
-        return dict(self._config)
 
     def run(self, x: Tensor, frames: Tensor) -> Tensor:
         """Run the LSTMs; see the base class."""
@@ -229,15 +218,6 @@ class LinearHead(RecognitionHead):
     ) -> None:
         projection, output = nn.Linear(dim, projected_dim), nn.Linear(projected_dim, num_tokens)
         super().__init__(projection, output, augment, mean_norm, blank_bias)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data; augmentation is training's."""
-        return {
-            "dim": self.dim,
-            "num_tokens": self.num_tokens,
-            "projected_dim": self.projection.out_features,
-            "mean_norm": self.mean_norm,
-        }
 
     def run(self, x: Tensor, frames: Tensor) -> Tensor:
         """Give the projected features as they are; see the base class."""
@@ -302,22 +282,7 @@ class ConformerHead(RecognitionHead):
     ) -> None:
         projection, output = nn.Linear(dim, model_dim), nn.Linear(model_dim, num_tokens)
         super().__init__(projection, output, augment, mean_norm, blank_bias)
-        self._config = {
-            "dim": dim,
-            "num_tokens": num_tokens,
-            "model_dim": model_dim,
-            "num_layers": num_layers,
-            "num_heads": num_heads,
-            "ffn_dim": ffn_dim,
-            "kernel_size": kernel_size,
-            "dropout": dropout,
-            "mean_norm": mean_norm,
-        }
         self.body = MaskedConformer(model_dim, num_layers, num_heads, ffn_dim, kernel_size, dropout)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data; augmentation is training's."""
-        return dict(self._config)
 
     def run(self, x: Tensor, frames: Tensor) -> Tensor:
         """Run the blocks; see the base class."""

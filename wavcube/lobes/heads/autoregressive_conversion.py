@@ -7,7 +7,6 @@ representations", arXiv 2110.06280; sizes of SUPERB-SG (arXiv 2203.06849).
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,16 +75,6 @@ class AutoregressiveConversion(ConversionHead):
         super().__init__(latent_dim)
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel size {kernel_size} must be odd")
-        self._config = {
-            "latent_dim": latent_dim,
-            "hidden_dim": hidden_dim,
-            "prenet_dim": prenet_dim,
-            "decoder_dim": decoder_dim,
-            "kernel_size": kernel_size,
-            "dropout": dropout,
-            "decoder_dropout": decoder_dropout,
-            "recurrent_projection": recurrent_projection,
-        }
         self.recurrent_projection = recurrent_projection
         self.project = nn.Linear(latent_dim, hidden_dim)
         self.convolutions = nn.ModuleList(
@@ -102,10 +91,6 @@ class AutoregressiveConversion(ConversionHead):
         self.projections = nn.ModuleList(nn.Linear(decoder_dim, decoder_dim) for _ in widths)
         self.output = nn.Linear(decoder_dim, latent_dim)
         self.dropout, self.decoder_dropout = nn.Dropout(dropout), nn.Dropout(decoder_dropout)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return dict(self._config)
 
     def encode(self, latents: Tensor, frames: Tensor) -> Tensor:
         """Run convolutions and BLSTM over the source: `[B, N, 2 * hidden_dim]`."""

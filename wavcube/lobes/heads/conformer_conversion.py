@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from wavcube.lobes.conformer import MaskedConformer
 from wavcube.lobes.heads.conversion import MatchingHead
-from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.voice import Voice
 
 
@@ -53,15 +50,6 @@ class ConformerConversion(MatchingHead):
         self.output = nn.Linear(body.dim, latent_dim)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data, the body included."""
-        return {
-            "body": nested_config(self.body),
-            "latent_dim": self.latent_dim,
-            "content_dim": self.content.out_features,
-            "embedding_dim": self.embedding_dim,
-        }
 
     def generate(
         self, latents: Tensor, frames: Tensor, log_f0: Tensor, voiced: Tensor, voice: Voice

@@ -6,12 +6,12 @@ separation" (arXiv 1809.07454): the baseline that knows no pretrained representa
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 
-class ConvTasNetHead(nn.Module):
+
+class ConvTasNetHead(Configurable):
     """Separate waveforms.
 
     Its normalisation looks at the whole of an item, so that padding would change the result: items
@@ -64,15 +64,6 @@ class ConvTasNetHead(nn.Module):
             raise ImportError(
                 f"Conv-TasNet needs asteroid: pip install 'wavcube[eval]' ({error})"
             ) from error
-        self._config = {
-            "num_sources": num_sources,
-            "num_filters": num_filters,
-            "kernel_size": kernel_size,
-            "bottleneck_dim": bottleneck_dim,
-            "hidden_dim": hidden_dim,
-            "num_blocks": num_blocks,
-            "num_repeats": num_repeats,
-        }
         self.num_sources, self.kernel_size = num_sources, kernel_size
         self.network = ConvTasNet(
             num_sources,
@@ -87,10 +78,6 @@ class ConvTasNetHead(nn.Module):
         )
         # leads to a next block that is not there; several processes would wait for its gradient
         self.network.masker.TCN[-1].res_conv.requires_grad_(False)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return dict(self._config)
 
     def forward(self, wavs: Tensor, num_samples: Tensor) -> Tensor:
         """Separate.

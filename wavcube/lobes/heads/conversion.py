@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask
 from wavcube.lobes.voice import Voice, instance_normalize, masked_moments
 from wavcube.losses.masking import masked_mean
@@ -95,7 +96,7 @@ class VoiceMatch(nn.Module):
         return scores.masked_fill(hidden, -torch.inf).softmax(-1) @ values
 
 
-class ConversionHead(nn.Module):
+class ConversionHead(Configurable):
     """What a voice converter asks of its head.
 
     A head works in units of the wanted voice's own moments: a subclass gives :meth:`generate`, the

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.heads.conversion import ConversionHead
 from wavcube.lobes.heads.task_model import TaskModel
 from wavcube.lobes.lengths import to_absolute
-from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.pitch import PitchTracker
 from wavcube.lobes.voice import Voice, mean_pitch
 from wavcube.representations.base import Representation
@@ -48,7 +48,7 @@ class Lesson:
         return self.source, self.frames, self.log_f0, self.voiced, self.voice
 
 
-class StoredVoice(nn.Module):
+class StoredVoice(Configurable):
     """The one voice of an any-to-one converter, kept with its weights.
 
     Parameters
@@ -71,20 +71,11 @@ class StoredVoice(nn.Module):
         self, latent_dim: int = 128, num_frames: int = 3000, embedding_dim: int = 0
     ) -> None:
         super().__init__()
-        self._config = {
-            "latent_dim": latent_dim,
-            "num_frames": num_frames,
-            "embedding_dim": embedding_dim,
-        }
         self.num_frames = num_frames
         self.register_buffer("latents", torch.zeros(num_frames, latent_dim))
         self.register_buffer("frames", torch.tensor(1))
         self.register_buffer("pitch", torch.tensor(0.0))
         self.register_buffer("embedding", torch.zeros(embedding_dim))
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return dict(self._config)
 
     def keep(self, voice: Voice) -> None:
         """Store a voice, a batch of one; frames beyond `num_frames` are left out."""
@@ -161,11 +152,6 @@ class VoiceConverter(TaskModel):
         super().__init__(representation, head)
         self.stored = stored
         self.tracker = PitchTracker(representation.sample_rate, representation.hop)
-
-    def config(self) -> dict[str, Any]:
-        """Return the parts as plain data."""
-        stored = None if self.stored is None else nested_config(self.stored)
-        return {**super().config(), "stored": stored}
 
     def voice_of(
         self, wavs: Tensor, wav_lens: Tensor | None = None, embedding: Tensor | None = None

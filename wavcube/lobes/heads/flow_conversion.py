@@ -7,14 +7,12 @@ Y. Lipman et al., "Flow matching for generative modeling", arXiv 2210.02747: str
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.conformer import MaskedConformer
 from wavcube.lobes.heads.conversion import MatchingHead
-from wavcube.lobes.nested_config import nested_config
 from wavcube.lobes.voice import Voice
 
 # cosines and sines that stand for a time between 0 and 1
@@ -72,16 +70,6 @@ class FlowConversion(MatchingHead):
         self.from_point = nn.Linear(latent_dim, body.dim)
         self.from_time = nn.Linear(2 * TIME_WAVES, body.dim)
         self.output = nn.Linear(body.dim, latent_dim)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data, the body included."""
-        return {
-            "body": nested_config(self.body),
-            "latent_dim": self.latent_dim,
-            "content_dim": self.content.out_features,
-            "embedding_dim": self.embedding_dim,
-            "steps": self.steps,
-        }
 
     def velocity(self, states: Tensor, point: Tensor, time: Tensor, frames: Tensor) -> Tensor:
         """Give the velocity `[B, N, D]` at points `[B, N, D]` and times `[B]`."""

@@ -6,16 +6,15 @@ noise has to be kept. One source is enhancement, several are separation.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.recurrent import run_lstm
 
 
-class LatentHead(nn.Module):
+class LatentHead(Configurable):
     """Bidirectional LSTMs whose output is added to the latent, once for each source.
 
     Parameters
@@ -59,16 +58,6 @@ class LatentHead(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(2 * hidden_dim, num_sources * latent_dim)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return {
-            "latent_dim": self.latent_dim,
-            "num_sources": self.num_sources,
-            "hidden_dim": self.lstm.hidden_size,
-            "num_layers": self.lstm.num_layers,
-            "dropout": self.dropout.p,
-        }
 
     def forward(self, latents: Tensor, lens: Tensor | None = None) -> Tensor:
         """Estimate the latents of the sources.

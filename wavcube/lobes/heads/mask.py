@@ -6,17 +6,16 @@ bidirectional LSTM layers of 896 units with dropout 0.5, a Linear for each sourc
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.recurrent import run_lstm
 from wavcube.lobes.spectrogram import Spectrogram, log_magnitudes
 
 
-class MaskHead(nn.Module):
+class MaskHead(Configurable):
     """Estimate a mask for each source, and apply masks to a mixture.
 
     Features are brought to the spectrogram's frames by linear interpolation in time: frame m, m
@@ -88,6 +87,7 @@ class MaskHead(nn.Module):
         self.activation = activation
         self.input_dim, self.stride, self.num_sources = input_dim, stride, num_sources
         self.spectrogram = Spectrogram(n_fft, stride if hop is None else hop)
+        self.record(hop=self.spectrogram.hop)
         self.with_spectrum = with_spectrum
         self.lstm = nn.LSTM(
             input_dim + (self.spectrogram.num_bins if with_spectrum else 0),
@@ -101,21 +101,6 @@ class MaskHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         # one Linear for all sources is the same as one for each
         self.output = nn.Linear(2 * hidden_dim, num_sources * self.spectrogram.num_bins)
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor arguments as plain data."""
-        return {
-            "input_dim": self.input_dim,
-            "stride": self.stride,
-            "num_sources": self.num_sources,
-            "hidden_dim": self.lstm.hidden_size,
-            "num_layers": self.lstm.num_layers,
-            "dropout": self.dropout.p,
-            "n_fft": self.spectrogram.n_fft,
-            "hop": self.spectrogram.hop,
-            "with_spectrum": self.with_spectrum,
-            "activation": self.activation,
-        }
 
     def forward(
         self,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from wavcube.lobes.nested_config import nested_config
+from wavcube.lobes.configurable import Configurable
 from wavcube.representations.base import Representation
 
 
-class TaskModel(nn.Module):
+class TaskModel(Configurable):
     """Representation and head; what a task trains, evaluates and releases.
 
     A subclass gives ``forward``, the one path from waveforms to the task's result, which training
@@ -35,11 +35,6 @@ class TaskModel(nn.Module):
     def sample_rate(self) -> int:
         """Of the waveforms, in Hz."""
         return self.representation.sample_rate
-
-    def config(self) -> dict[str, Any]:
-        """Return representation and head as plain data."""
-        parts = {"representation": self.representation, "head": self.head}
-        return {name: nested_config(part) for name, part in parts.items()}
 
     def facts(self) -> dict[str, str]:
         """Return what the card says of the model beside its sizes."""

@@ -1,0 +1,111 @@
+"""Which class a release means by a short name, and where it lies today."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from wavcube.lobes.configurable import Configurable, imported_class
+from wavcube.release.old_names import OLD_NAMES
+
+# a module is imported when a release first names a class of it
+MODULES = {
+    "wavcube.lobes.wavcube": "WavCube",
+    "wavcube.lobes.acoustic_codec": "AcousticCodec",
+    "wavcube.lobes.acoustic_encoder": "AcousticEncoder",
+    "wavcube.lobes.ssl_encoder": "SSLEncoder",
+    "wavcube.lobes.layer_mix": "LayerMix",
+    "wavcube.lobes.acoustic_skip": "AcousticSkip",
+    "wavcube.lobes.latent_basis": "LatentBasis",
+    "wavcube.lobes.bottleneck": "SemanticBottleneck VariationalBottleneck",
+    "wavcube.lobes.decoder": "AcousticDecoder",
+    "wavcube.lobes.convnext": "ConvNeXtBackbone",
+    "wavcube.lobes.causal_transformer": "CausalTransformerBackbone",
+    "wavcube.lobes.local_vocoder": "LocalVocoder",
+    "wavcube.lobes.istft": "ISTFTHead",
+    "wavcube.representations.codec": "CodecRepresentation",
+    "wavcube.representations.latent": "LatentRepresentation",
+    "wavcube.representations.mel": "MelRepresentation",
+    "wavcube.representations.packaged": "PackagedLatent PackagedSSL",
+    "wavcube.representations.ssl": "SSLRepresentation",
+    "wavcube.representations.waveform": "WaveformRepresentation",
+    "wavcube.lobes.heads.recognizer": "RecognitionModel",
+    "wavcube.lobes.heads.asr": "BLSTMHead ConformerHead LinearHead",
+    "wavcube.lobes.heads.enhancer": "MaskEnhancer LatentEnhancer",
+    "wavcube.lobes.heads.separator": "MaskSeparator LatentSeparator WaveformSeparator",
+    "wavcube.lobes.heads.mask": "MaskHead",
+    "wavcube.lobes.heads.latent_map": "LatentHead",
+    "wavcube.lobes.heads.conv_tasnet": "ConvTasNetHead",
+    "wavcube.lobes.heads.converter": "VoiceConverter StoredVoice",
+    "wavcube.lobes.heads.conformer_conversion": "ConformerConversion",
+    "wavcube.lobes.heads.flow_conversion": "FlowConversion",
+    "wavcube.lobes.heads.autoregressive_conversion": "AutoregressiveConversion",
+    "wavcube.lobes.conformer": "MaskedConformer",
+}
+_HOMES = {name: module for module, names in MODULES.items() for name in names.split()}
+SHORT_NAMES = {old: name for name, old in OLD_NAMES.items()}
+
+
+def registered_class(name: object) -> type[Configurable]:
+    """Return the class that a release names. What the release says chooses no module to import.
+
+    Parameters
+    ----------
+    name : object
+        Short name of a class of this package, or of a :class:`Configurable` of the user's own
+        whose module was imported.
+
+    Returns
+    -------
+    type
+        The class.
+
+    Raises
+    ------
+    ValueError
+        If there is no such class.
+
+    Examples
+    --------
+    >>> registered_class("LayerMix")
+    <class 'wavcube.lobes.layer_mix.LayerMix'>
+    """
+    found = None
+    if isinstance(name, str):
+        home = _HOMES.get(name)
+        found = getattr(importlib.import_module(home), name) if home else imported_class(name)
+    if found is None:
+        raise ValueError(
+            f"class {name!r} is not one that a release may name; one of your own is found once its "
+            "module is imported"
+        )
+    return found
+
+
+def rename_classes(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Replace names of classes in a model's configuration, at any depth.
+
+    Parameters
+    ----------
+    config : mapping
+        Of a model; left as it is.
+    names : mapping of str to str
+        Name by name; others stay.
+
+    Returns
+    -------
+    dict
+        A copy.
+
+    Examples
+    --------
+    >>> old = {"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3}
+    >>> rename_classes(old, SHORT_NAMES)
+    {'class': 'LayerMix', 'num_states': 3}
+    """
+    found = {
+        k: rename_classes(v, names) if isinstance(v, Mapping) else v for k, v in config.items()
+    }
+    name = config.get("class")
+    return {**found, "class": names[name]} if isinstance(name, str) and name in names else found
