@@ -68,5 +68,5 @@ setup(
             "ruff",
         ],
     },
-    entry_points={"console_scripts": ["wavcube=wavcube.cli:main"]},
+    entry_points={"console_scripts": ["wavcube=wavcube.cli.main:main"]},
 )

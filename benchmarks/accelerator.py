@@ -21,9 +21,9 @@ from speechbrain.dataio.batch import PaddedBatch
 from benchmarks.speed_models import Size, paper_wavcube
 from benchmarks.speed_training import discriminators_of
 from benchmarks.timing import linear_operations
-from wavcube.brains.latent import LatentBrain
-from wavcube.brains.latent_settings import LatentSettings
-from wavcube.lobes.quantized import halve_matrices
+from wavcube.latent.brain import LatentBrain
+from wavcube.latent.settings import LatentSettings
+from wavcube.lobes.layers.quantized import halve_matrices
 from wavcube.testing import tone
 
 WEIGHTS = {

@@ -15,7 +15,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wavcube.brains.conversion_trials import (
+from wavcube.data.audio import read_audio
+from wavcube.data.manifest import Utterance
+from wavcube.data.scan import check_files
+from wavcube.inference import WavCubeVoiceConverter
+from wavcube.metrics import format_table
+from wavcube.tasks.conversion.trials import (
     DISTORTION,
     GAINED,
     TO_SOURCE,
@@ -24,11 +29,6 @@ from wavcube.brains.conversion_trials import (
     read_references,
     score_trials,
 )
-from wavcube.data.audio import read_audio
-from wavcube.data.manifest import Utterance
-from wavcube.data.scan import check_files
-from wavcube.inference import WavCubeVoiceConverter
-from wavcube.metrics import format_table
 
 
 def find_rows(folder: Path, speakers: Sequence[str]) -> list[Utterance]:

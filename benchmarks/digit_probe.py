@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.features import mfcc_statistics, pooled, ssl_frames
 from benchmarks.fsdd import digit_accuracy, read_takes
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.ssl_folder import packaged_encoder
 
 

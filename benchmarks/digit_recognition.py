@@ -25,11 +25,11 @@ import torch
 from tqdm import tqdm
 
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.data.embedded.espeak import Espeak
-from wavcube.data.embedded.render import render
-from wavcube.data.embedded.voices import make_voices
-from wavcube.data.perturbation import SpeakerPerturbation, stretch
+from wavcube.data.synthetic.espeak import Espeak
+from wavcube.data.synthetic.render import render
+from wavcube.data.synthetic.voices import make_voices
 from wavcube.metrics.folders import audio_files
+from wavcube.tasks.conversion.perturbation import SpeakerPerturbation, stretch
 
 REPOSITORY = Path(__file__).parents[1]
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")

@@ -12,10 +12,10 @@ from torchaudio.transforms import MFCC
 from tqdm import tqdm
 
 from wavcube import WavCube
-from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
 from wavcube.lobes.latent_basis import LatentBasis
 from wavcube.lobes.lengths import ceil_division, length_mask
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
+from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd
 from wavcube.lobes.wavcube import WavCube as LobeWavCube
 
 BATCH = 50

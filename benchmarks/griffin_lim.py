@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchaudio.transforms import GriffinLim, InverseMelScale
 
-from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
+from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd
 
 ITERATIONS = 100
 # silent frames on both sides, more than a window reaches

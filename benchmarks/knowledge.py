@@ -25,8 +25,8 @@ from benchmarks.features import (
 from benchmarks.fsdd import TAKE_BLOCKS, Take, digit_accuracy, read_takes, speaker_accuracy
 from wavcube import WavCube
 from wavcube.lobes.acoustic_codec import AcousticCodec
-from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
+from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd
 from wavcube.lobes.wavcube import WavCube as LobeWavCube
 from wavcube.metrics import format_table
 from wavcube.metrics.linear_probe import INVERSE_PENALTY

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from benchmarks.speech_sets import read_sets
 from wavcube import WavCube
-from wavcube.brains.latent_report import Resynthesis, score_rows
-from wavcube.brains.usage import usage_errors
+from wavcube.experiment.report import Resynthesis, score_rows
+from wavcube.experiment.usage import usage_errors
 from wavcube.metrics import Summary, format_table
 
 METRICS = ("pesq_wb", "stoi", "mel_distance")

@@ -20,11 +20,11 @@ import torch
 import yaml
 
 from wavcube.lobes.bottleneck import SemanticBottleneck
-from wavcube.lobes.causal_transformer import CausalTransformerBackbone
-from wavcube.lobes.decoder import AcousticDecoder
-from wavcube.lobes.istft import ISTFTHead
-from wavcube.lobes.local_vocoder import LocalVocoder
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
+from wavcube.lobes.decoder.decoder import AcousticDecoder
+from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.local_vocoder import LocalVocoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
 
 GIB = 2**30
@@ -87,7 +87,7 @@ BACKBONE = {
 }
 CHILD = """
 import sys
-from wavcube.cli import main
+from wavcube.cli.main import main
 code = main(sys.argv[1:])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(peak.split()[1])

@@ -27,17 +27,17 @@ from benchmarks.griffin_lim import ITERATIONS, griffin_lim
 from benchmarks.knowledge import PROBE, knowledge_table, probe
 from benchmarks.speech_sets import EMBEDDED, SpeechSet, read_sets
 from wavcube import WavCube
-from wavcube.atomic import write_atomically
-from wavcube.brains.latent_report import Resynthesis, score_rows, table_as_dict
-from wavcube.brains.usage import usage_errors
-from wavcube.cli_files import check_output
-from wavcube.export import TRAINING_FILE, load_for_training
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.cli.files import check_output
+from wavcube.experiment.report import Resynthesis, score_rows, table_as_dict
+from wavcube.experiment.usage import usage_errors
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube as LobeWavCube
 from wavcube.metrics import Summary, format_table
 from wavcube.metrics.registry import select_metrics
 from wavcube.release.card import library_versions
+from wavcube.release.folder import TRAINING_FILE, load_for_training
 from wavcube.release.ssl_folder import packaged_encoder
+from wavcube.utils.atomic import write_atomically
 
 METRICS = (
     "pesq_wb", "stoi", "estoi", "si_sdr", "mel_distance", "mel_cepstral_distortion",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wavcube.brains.latent_parts import spread
 from wavcube.data.audio import inspect_audio, read_audio
-from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
+from wavcube.data.synthetic import default_cache_folder, make_embedded_corpus
+from wavcube.latent.parts import spread
 from wavcube.metrics.folders import audio_files, find_transcripts
 
 Seconds = float

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.bottleneck import SemanticBottleneck
-from wavcube.lobes.causal_transformer import CausalTransformerBackbone
-from wavcube.lobes.decoder import AcousticDecoder
-from wavcube.lobes.istft import ISTFTHead
-from wavcube.lobes.local_vocoder import LocalVocoder
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
+from wavcube.lobes.decoder.decoder import AcousticDecoder
+from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.local_vocoder import LocalVocoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
 
 Size = Literal["paper", "tiny"]

@@ -12,12 +12,15 @@ from torch import Tensor
 from benchmarks.speed_models import Size
 from benchmarks.speed_rows import Row
 from benchmarks.timing import in_turns, median_ratio, medians
-from wavcube.brains.adversarial import Discriminators
-from wavcube.brains.latent import LatentBrain
-from wavcube.brains.latent_settings import LatentSettings
-from wavcube.export import load_for_training
-from wavcube.lobes.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
+from wavcube.latent.adversarial import Discriminators
+from wavcube.latent.brain import LatentBrain
+from wavcube.latent.settings import LatentSettings
+from wavcube.lobes.decoder.discriminators import (
+    MultiPeriodDiscriminator,
+    MultiResolutionDiscriminator,
+)
 from wavcube.losses import discriminator_hinge, feature_matching, generator_hinge, weighted_sum
+from wavcube.release.folder import load_for_training
 from wavcube.release.source import packaged_model
 from wavcube.testing import tone
 

@@ -3,13 +3,13 @@
 import torch
 
 from wavcube.data.audio import write_audio
-from wavcube.lobes.conformer import MaskedConformer
-from wavcube.lobes.heads.autoregressive_conversion import AutoregressiveConversion
-from wavcube.lobes.heads.conformer_conversion import ConformerConversion
-from wavcube.lobes.heads.converter import VoiceConverter
-from wavcube.lobes.heads.flow_conversion import FlowConversion
-from wavcube.lobes.voice import Voice
+from wavcube.lobes.layers.conformer import MaskedConformer
 from wavcube.representations import LatentRepresentation
+from wavcube.tasks.conversion.autoregressive import AutoregressiveConversion
+from wavcube.tasks.conversion.conformer import ConformerConversion
+from wavcube.tasks.conversion.flow import FlowConversion
+from wavcube.tasks.conversion.model import VoiceConverter
+from wavcube.tasks.conversion.voice import Voice
 from wavcube.testing import tiny_wavcube, tone
 
 RATE = 16000

@@ -3,10 +3,10 @@
 import torch
 
 from wavcube.data.audio import write_audio
-from wavcube.lobes.heads.enhancer import LatentEnhancer, MaskEnhancer
-from wavcube.lobes.heads.latent_map import LatentHead
-from wavcube.lobes.heads.mask import MaskHead
+from wavcube.lobes.layers.latent_map import LatentHead
+from wavcube.lobes.layers.mask_head import MaskHead
 from wavcube.representations import LatentRepresentation, MelRepresentation, SSLRepresentation
+from wavcube.tasks.enhancement.model import LatentEnhancer, MaskEnhancer
 from wavcube.testing import tiny_ssl_encoder, tiny_wavcube, tone
 
 RATE = 16000

@@ -3,12 +3,15 @@
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.brains.adversarial import Discriminators
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.latent import LatentBrain
-from wavcube.brains.latent_settings import LatentSettings
-from wavcube.lobes.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
+from wavcube.latent.adversarial import Discriminators
+from wavcube.latent.brain import LatentBrain
+from wavcube.latent.settings import LatentSettings
+from wavcube.lobes.decoder.discriminators import (
+    MultiPeriodDiscriminator,
+    MultiResolutionDiscriminator,
+)
 from wavcube.testing import tiny_wavcube, tone
+from wavcube.training.checkpoints import AtomicCheckpointer
 
 GAN = {"adversarial": 0.1, "feature_matching": 0.1}
 STAGES = {

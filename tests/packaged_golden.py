@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from wavcube import WavCube
-from wavcube.data.embedded import make_embedded_corpus
+from wavcube.data.synthetic import make_embedded_corpus
 
 GOLDEN = Path(__file__).parent / "goldens" / "wavcube_tiny.safetensors"
 SECOND = 16000

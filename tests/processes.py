@@ -18,8 +18,8 @@ _FORKS.set_forkserver_preload(
     [
         "matplotlib.figure",
         "torch.utils.tensorboard",
-        "wavcube.brains.latent_run",
-        "wavcube.brains.pretraining",
+        "wavcube.latent.run",
+        "wavcube.pretraining.brain",
     ]
 )
 

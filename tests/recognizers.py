@@ -3,11 +3,11 @@
 import torch
 
 from wavcube.data.tokens import train_tokens
-from wavcube.export import write_release
-from wavcube.lobes.heads.asr import BLSTMHead
-from wavcube.lobes.heads.recognizer import RecognitionModel
 from wavcube.release.card import ModelCard, Source
+from wavcube.release.folder import write_release
 from wavcube.representations import MelRepresentation
+from wavcube.tasks.recognition.heads import BLSTMHead
+from wavcube.tasks.recognition.model import RecognitionModel
 
 TEXT = ["ONE TWO", "THREE", "FOUR FIVE SIX", "SEVEN EIGHT", "NINE ZERO"]
 CARD = ModelCard(
@@ -16,7 +16,7 @@ CARD = ModelCard(
     weights_license="Apache-2.0",
     commercial_use="yes",
     upstream=[],
-    data=[Source("embedded speech", "generated", "wavcube.data.embedded")],
+    data=[Source("embedded speech", "generated", "wavcube.data.synthetic")],
     command="train_asr.py",
 )
 

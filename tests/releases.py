@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from wavcube.export import write_release
 from wavcube.release.card import ModelCard, Source
+from wavcube.release.folder import write_release
 from wavcube.testing import tiny_wavcube
 
 CARD = ModelCard(
@@ -17,7 +17,7 @@ CARD = ModelCard(
     weights_license="Apache-2.0",
     commercial_use="yes",
     upstream=[Source("a teacher", "MIT", "somewhere")],
-    data=[Source("embedded speech", "generated", "wavcube.data.embedded")],
+    data=[Source("embedded speech", "generated", "wavcube.data.synthetic")],
     command="train.py",
 )
 

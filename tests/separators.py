@@ -3,16 +3,16 @@
 import torch
 
 from wavcube.data.audio import write_audio
-from wavcube.lobes.heads.conv_tasnet import ConvTasNetHead
-from wavcube.lobes.heads.latent_map import LatentHead
-from wavcube.lobes.heads.mask import MaskHead
-from wavcube.lobes.heads.separator import LatentSeparator, MaskSeparator, WaveformSeparator
+from wavcube.lobes.layers.latent_map import LatentHead
+from wavcube.lobes.layers.mask_head import MaskHead
 from wavcube.representations import (
     LatentRepresentation,
     MelRepresentation,
     SSLRepresentation,
     WaveformRepresentation,
 )
+from wavcube.tasks.separation.conv_tasnet import ConvTasNetHead
+from wavcube.tasks.separation.model import LatentSeparator, MaskSeparator, WaveformSeparator
 from wavcube.testing import tiny_ssl_encoder, tiny_wavcube, tone
 
 RATE = 16000

@@ -11,7 +11,7 @@ import torch
 from speechbrain.utils.run_opts import RunOptions
 from torch.distributed import TCPStore
 
-from wavcube.brains.ranks import join_group, meet
+from wavcube.training.ranks import join_group, meet
 
 FORK = multiprocessing.get_context("fork")
 OPTIONS = {"device": "cpu", "distributed_backend": "gloo", "noprogressbar": True}

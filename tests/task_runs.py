@@ -10,7 +10,7 @@ import pytest
 from processes import run_code
 from speechbrain import Stage
 
-from wavcube.export import load_release
+from wavcube.release.folder import load_release
 
 DYING = """
 import os, signal

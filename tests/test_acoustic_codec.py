@@ -6,16 +6,16 @@ from releases import CARD
 from speechbrain.dataio.batch import PaddedBatch
 
 from wavcube import WavCube
-from wavcube.brains.adversarial import Discriminators
-from wavcube.brains.latent import LatentBrain
-from wavcube.brains.latent_parts import LatentParts
-from wavcube.brains.latent_report import resynthesize, score_rows
-from wavcube.brains.latent_settings import AcousticSettings, LatentSettings
-from wavcube.export import load_for_training, load_release, write_release
+from wavcube.experiment.report import resynthesize, score_rows
+from wavcube.latent.adversarial import Discriminators
+from wavcube.latent.brain import LatentBrain
+from wavcube.latent.parts import LatentParts
+from wavcube.latent.settings import AcousticSettings, LatentSettings
 from wavcube.lobes.acoustic_codec import AcousticCodec
 from wavcube.lobes.acoustic_encoder import AcousticEncoder
-from wavcube.lobes.convnext import ConvNeXtBackbone
-from wavcube.lobes.discriminators import MultiPeriodDiscriminator
+from wavcube.lobes.decoder.convnext import ConvNeXtBackbone
+from wavcube.lobes.decoder.discriminators import MultiPeriodDiscriminator
+from wavcube.release.folder import load_for_training, load_release, write_release
 from wavcube.testing import tiny_acoustic_codec, tiny_decoder, tiny_wavcube, tone
 
 GAN = {"adversarial": 0.1, "feature_matching": 0.1}

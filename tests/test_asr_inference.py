@@ -6,13 +6,13 @@ import soundfile
 import torch
 from recognizers import TEXT, random_recognizer, recognizer_release, spell
 
-from wavcube.cli import main as cli
-from wavcube.ctc_search import CTCSearch
+from wavcube.cli.main import main as cli
 from wavcube.data.audio import write_audio
 from wavcube.data.manifest import Utterance
 from wavcube.data.tokens import train_tokens
 from wavcube.data.transcripts import read_transcripts_beside, split_by_speaker
 from wavcube.inference import WavCubeASR
+from wavcube.tasks.recognition.search import CTCSearch
 from wavcube.testing import tone
 
 CPU = {"device": "cpu"}
@@ -141,7 +141,7 @@ def test_mistakes_on_the_command_line(release, tmp_path, capsys, arguments, mess
 def test_a_missing_extra_is_one_line_on_the_command_line(release, tmp_path, capsys, monkeypatch):
     write_audio(tmp_path / "a.wav", WAV, 16000)
     (tmp_path / "lm.arpa").write_text(ARPA)
-    monkeypatch.setattr("wavcube.ctc_search.find_spec", lambda _: None)
+    monkeypatch.setattr("wavcube.tasks.recognition.search.find_spec", lambda _: None)
     options = ["--device=cpu", "--beam=4", f"--language-model={tmp_path / 'lm.arpa'}"]
     assert cli(["transcribe", str(tmp_path / "a.wav"), "--source", str(release), *options]) == 2
     assert "wavcube[lm]" in capsys.readouterr().err
@@ -224,7 +224,7 @@ def test_a_language_model_that_cannot_be_used_is_a_clear_error(tmp_path, monkeyp
     arpa.write_text(ARPA[:60])
     with pytest.raises(ValueError, match=r"lm\.arpa is no language model that KenLM reads"):
         CTCSearch(tokens, 4, arpa)
-    monkeypatch.setattr("wavcube.ctc_search.find_spec", lambda _: None)
+    monkeypatch.setattr("wavcube.tasks.recognition.search.find_spec", lambda _: None)
     with pytest.raises(ImportError, match=r"wavcube\[lm\]"):
         CTCSearch(tokens, 4, arpa)
 

@@ -11,10 +11,10 @@ from releases import random_release, tree
 from safetensors.torch import load_file, save_file
 
 from wavcube import WavCube
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
-from wavcube.export import load_release
-from wavcube.latent_files import Latents
+from wavcube.inference.latent_files import Latents
+from wavcube.release.folder import load_release
 from wavcube.testing import tone
 
 CPU = {"device": "cpu"}

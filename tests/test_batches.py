@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wavcube import WavCube
-from wavcube.brains.latent_coordinates import fit_latent_basis
+from wavcube.latent.coordinates import fit_latent_basis
 from wavcube.lobes.wavcube import WavCube as Lobe
 from wavcube.testing import (
     tiny_acoustic_codec,
@@ -21,7 +21,7 @@ TOLERANCE = {"atol": 1e-4, "rtol": 0}
 def group_norm_model():
     """An encoder whose GroupNorm over time no mask can mend."""
     from wavcube.lobes.bottleneck import SemanticBottleneck
-    from wavcube.lobes.ssl_encoder import SSLEncoder
+    from wavcube.lobes.ssl.encoder import SSLEncoder
 
     encoder = SSLEncoder(tiny_ssl_config("wavlm", norm="group"))
     bottleneck = SemanticBottleneck(encoder.dim, 8, num_layers=1, num_heads=2, ffn_dim=32)

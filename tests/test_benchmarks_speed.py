@@ -5,7 +5,7 @@ import torch
 from benchmarks.speed import table_of
 from benchmarks.speed_rows import Row
 from benchmarks.timing import in_turns, linear_operations, median_ratio, medians
-from wavcube.lobes.transformer import FeedForward
+from wavcube.lobes.ssl.transformer import FeedForward
 
 
 def test_calls_take_turns_after_a_round_that_does_not_count():

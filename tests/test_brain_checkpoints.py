@@ -10,7 +10,7 @@ import pytest
 import torch
 from speechbrain.utils.checkpoints import METAFNAME, Checkpointer
 
-from wavcube.brains.checkpoints import AtomicCheckpointer
+from wavcube.training.checkpoints import AtomicCheckpointer
 
 FORK = multiprocessing.get_context("fork")
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from converters import DIM, random_converter
 
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.conversion import ConversionBrain
-from wavcube.brains.task import TaskSettings
-from wavcube.data.voices import Clip, LessonDataset
+from wavcube.tasks.brain import TaskSettings
+from wavcube.tasks.conversion.brain import ConversionBrain
+from wavcube.tasks.conversion.data import Clip, LessonDataset
+from wavcube.training.checkpoints import AtomicCheckpointer
 
 GENERATOR = torch.Generator().manual_seed(0)
 LATENTS = {key: torch.randn(30, DIM, generator=GENERATOR) for key in ("a", "b")}

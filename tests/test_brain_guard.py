@@ -7,11 +7,11 @@ import torch
 from speechbrain import Stage
 from toy_brains import Numbers, same, toy, train, weights
 
-from wavcube.brains.ema import ExponentialMovingAverage
-from wavcube.brains.guard import SkipCounter
-from wavcube.brains.journal import Journal
-from wavcube.brains.optimizers import OptimizerSet
-from wavcube.brains.schedules import WarmupCosine
+from wavcube.training.ema import ExponentialMovingAverage
+from wavcube.training.guard import SkipCounter
+from wavcube.training.optimizers import OptimizerSet
+from wavcube.training.run_logger import Journal
+from wavcube.training.schedules import WarmupCosine
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

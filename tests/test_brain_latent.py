@@ -5,8 +5,8 @@ import torch
 from latent_brains import GAN, STAGES, batch, build, stage, started, tiny_discriminators
 from speechbrain import Stage
 
-from wavcube.brains.latent import LatentBrain
-from wavcube.brains.latent_settings import DecoderSettings
+from wavcube.latent.brain import LatentBrain
+from wavcube.latent.settings import DecoderSettings
 from wavcube.losses import discriminator_hinge, feature_matching, generator_hinge
 from wavcube.testing import tiny_acoustic_codec, tiny_wavcube
 

@@ -5,14 +5,14 @@ import torch
 from recognizers import TEXT, random_recognizer, spell
 from speechbrain import Stage
 
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.recognition import RecognitionBrain, count_errors, new_counts
-from wavcube.brains.task import TaskSettings, TrainedWeights
 from wavcube.data.manifest import Utterance
 from wavcube.data.tokens import train_tokens
-from wavcube.data.transcribed import TranscribedDataset
 from wavcube.representations import MelRepresentation, SSLRepresentation
+from wavcube.tasks.brain import TaskSettings, TrainedWeights
+from wavcube.tasks.recognition.brain import RecognitionBrain, count_errors, new_counts
+from wavcube.tasks.recognition.data import TranscribedDataset
 from wavcube.testing import tiny_ssl_encoder
+from wavcube.training.checkpoints import AtomicCheckpointer
 
 WAVS = {text: spell(text) for text in TEXT}
 

@@ -7,10 +7,10 @@ import pytest
 from releases import random_release
 
 from wavcube import WavCube
-from wavcube.cli import main
-from wavcube.export import build, load_for_training, load_release
-from wavcube.lobes.layer_mix import LayerMix
+from wavcube.cli.main import main
+from wavcube.lobes.layers.layer_mix import LayerMix
 from wavcube.release.arguments import check_arguments
+from wavcube.release.folder import build, load_for_training, load_release
 from wavcube.release.old_names import OLD_NAMES
 from wavcube.release.registry import registered_class
 

@@ -13,10 +13,10 @@ import torch
 from releases import CARD, full_disk, random_release, random_wavcube, tree
 
 from wavcube import WavCube
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
-from wavcube.export import write_release
-from wavcube.latent_files import Latents
+from wavcube.inference.latent_files import Latents
+from wavcube.release.folder import write_release
 from wavcube.testing import tone
 
 CPU = {"device": "cpu"}

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from wavcube.brains.usage import nothing_left_of, own_folder
-from wavcube.claims import claimed
+from wavcube.experiment.usage import nothing_left_of, own_folder
+from wavcube.utils.locks import claimed
 
 
 def refuse(code):

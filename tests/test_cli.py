@@ -10,9 +10,9 @@ import torch
 from releases import random_release, tree
 
 from wavcube import WavCube, __version__
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.latent_files import Latents
+from wavcube.inference.latent_files import Latents
 from wavcube.testing import tone
 
 

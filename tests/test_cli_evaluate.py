@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from releases import tree
 
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.transcripts import read_transcripts
 from wavcube.metrics import METRICS, evaluate_folders
 from wavcube.testing import tone

@@ -9,7 +9,7 @@ import torch
 from releases import full_disk, random_release, tree
 
 from wavcube import WavCube
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
 from wavcube.data.segments.lines import LineRows
 from wavcube.features import FeatureFolder

@@ -8,8 +8,17 @@ import pytest
 import torch
 from converters import RATE, random_converter, write_vctk
 
-from wavcube.brains import conversion_recipe, conversion_trials
-from wavcube.brains.conversion_trials import (
+from wavcube.data.audio import read_audio
+from wavcube.data.corpora.custom import further_voices, hold_back_sentences, prepare_own_voices
+from wavcube.data.manifest import Utterance
+from wavcube.metrics import PairScores
+from wavcube.metrics.base import Measurement
+from wavcube.tasks.conversion import task as conversion_recipe
+from wavcube.tasks.conversion import trials as conversion_trials
+from wavcube.tasks.conversion.data import Clip, LessonDataset
+from wavcube.tasks.conversion.feature_cache import VoiceLibrary, check_several
+from wavcube.tasks.conversion.perturbation import SpeakerPerturbation
+from wavcube.tasks.conversion.trials import (
     ACCEPTED,
     NEARER,
     TO_SOURCE,
@@ -18,14 +27,6 @@ from wavcube.brains.conversion_trials import (
     read_references,
     score_trials,
 )
-from wavcube.brains.voice_library import VoiceLibrary, check_several
-from wavcube.data.audio import read_audio
-from wavcube.data.manifest import Utterance
-from wavcube.data.own_voices import further_voices, hold_back_sentences, prepare_own_voices
-from wavcube.data.perturbation import SpeakerPerturbation
-from wavcube.data.voices import Clip, LessonDataset
-from wavcube.metrics import PairScores
-from wavcube.metrics.base import Measurement
 
 LATENTS = {
     f"{name}{index}{kind}": torch.full((20 + 5 * index, 1), 100.0 * ord(name) + index)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from converters import DIM, HEADS, RATE, random_converter, random_head, random_voice
 
-from wavcube.lobes.heads.converter import Lesson, StoredVoice, VoiceConverter, move_melody
-from wavcube.lobes.voice import Voice, instance_normalize, masked_moments
 from wavcube.release.build import build
 from wavcube.release.described import release_config
 from wavcube.representations import LatentRepresentation, MelRepresentation
+from wavcube.tasks.conversion.model import Lesson, StoredVoice, VoiceConverter, move_melody
+from wavcube.tasks.conversion.voice import Voice, instance_normalize, masked_moments
 from wavcube.testing import tiny_wavcube, tone
 
 

@@ -16,12 +16,12 @@ import pytest
 import soundfile
 from processes import run_code
 
-from wavcube.data.embedded import corpus as corpus_module
-from wavcube.data.embedded import default_cache_folder, make_embedded_corpus
-from wavcube.data.embedded.espeak import Espeak, Voice
-from wavcube.data.embedded.render import resample
-from wavcube.data.embedded.text import DIGITS, VOCABULARY, draw_text, transcript
-from wavcube.data.embedded.voices import make_voices
+from wavcube.data.synthetic import corpus as corpus_module
+from wavcube.data.synthetic import default_cache_folder, make_embedded_corpus
+from wavcube.data.synthetic.espeak import Espeak, Voice
+from wavcube.data.synthetic.render import resample
+from wavcube.data.synthetic.text import DIGITS, VOCABULARY, draw_text, transcript
+from wavcube.data.synthetic.voices import make_voices
 
 TINY = {
     "train_minutes": 0.3,
@@ -120,8 +120,8 @@ def test_the_same_bytes_twice_and_others_for_another_seed(corpus, tmp_path):
 def test_the_same_bytes_in_another_process(corpus, tmp_path):
     code = (
         "import sys\n"
-        "from wavcube.data.embedded import make_embedded_corpus\n"
-        "from wavcube.data.embedded.espeak import Espeak, Voice\n"
+        "from wavcube.data.synthetic import make_embedded_corpus\n"
+        "from wavcube.data.synthetic.espeak import Espeak, Voice\n"
         "with Espeak() as espeak:\n"
         "    espeak.speak('Something else first.', Voice('gmw/en', 'f4', 'F'), seed=9)\n"
         f"print(make_embedded_corpus(sys.argv[1], **{TINY!r}))\n"
@@ -266,7 +266,7 @@ def test_an_interrupted_run_leaves_nothing_that_counts(tmp_path, monkeypatch):
 def test_leftovers_of_a_killed_run_are_removed(cache, corpus, tmp_path):
     code = (
         "import os, sys\n"
-        "from wavcube.data.embedded import corpus\n"
+        "from wavcube.data.synthetic import corpus\n"
         "corpus._write_speaker = lambda *args: os._exit(9)\n"
         f"corpus.make_embedded_corpus(sys.argv[1], **{TINY!r})\n"
     )

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from test_data_embedded import digest
 
-from wavcube.data.embedded import make_embedded_noises, noise
+from wavcube.data.synthetic import make_embedded_noises, noise
 
 RATE = 16000
 TINY = {

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from test_data_embedded import digest
 
-from wavcube.data.embedded import embedded_speakers, make_embedded_vctk
 from wavcube.data.manifest import read_manifest
+from wavcube.data.synthetic import embedded_speakers, make_embedded_vctk
 
 SIZES = {
     "train_voices": 3,

@@ -9,10 +9,10 @@ import pytest
 import soundfile
 import torch
 
-from wavcube.data import mixing
 from wavcube.data.crops import CropDataset
 from wavcube.data.manifest import Utterance
-from wavcube.data.noisy import NoisyDataset, read_piece
+from wavcube.data.mixing.noisy import NoisyDataset, read_piece
+from wavcube.data.mixing.signals import signals as mixing
 from wavcube.data.utterances import utterance_dataset
 
 RATE = 8000

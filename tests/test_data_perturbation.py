@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from wavcube.data.perturbation import (
+from wavcube.lobes.layers.pitch import PitchTracker
+from wavcube.tasks.conversion.perturbation import (
     SpeakerPerturbation,
     equalize,
     shift_pitch,
     stretch,
     warp_formants,
 )
-from wavcube.lobes.pitch import PitchTracker
 from wavcube.testing import tone
 
 RATE = 16000

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from wavcube.data.mixtures import MixtureDataset, MixtureRow, read_mixtures
-from wavcube.data.remixing import RemixedDataset
+from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, read_mixtures
+from wavcube.data.mixing.remixing import RemixedDataset
 
 RATE = 8000
 

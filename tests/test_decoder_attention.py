@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from wavcube.lobes.decoder.rotary import rotary_table, rotate
+from wavcube.lobes.layers.local_attention import LocalAttention
 from wavcube.lobes.lengths import length_mask
-from wavcube.lobes.local_attention import LocalAttention
-from wavcube.lobes.rotary import rotary_table, rotate
 
 
 def attend_fully(query, key, value, window, lengths):

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wavcube.lobes.causal_transformer import CausalTransformerBackbone, TransposedUpsampler
-from wavcube.lobes.convnext import ConvNeXtBackbone, ConvNeXtBlock
-from wavcube.lobes.decoder import AcousticDecoder
-from wavcube.lobes.istft import ISTFTHead
-from wavcube.lobes.local_vocoder import LocalVocoder
-from wavcube.lobes.rotary_transformer import RotaryTransformerLayer
+from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone, TransposedUpsampler
+from wavcube.lobes.decoder.convnext import ConvNeXtBackbone, ConvNeXtBlock
+from wavcube.lobes.decoder.decoder import AcousticDecoder
+from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.local_vocoder import LocalVocoder
+from wavcube.lobes.decoder.rotary_transformer import RotaryTransformerLayer
 from wavcube.testing import tiny_decoder
 
 BACKBONES = ["convnext", "transformer"]

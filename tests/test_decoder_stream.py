@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from wavcube.decode_pieces import decode_pieces, fit_pieces
-from wavcube.lobes.causal_state import CausalState
-from wavcube.lobes.decoder_stream import DecoderStream
-from wavcube.lobes.rotary import rotary_table
+from wavcube.inference.decode_chunks import decode_pieces, fit_pieces
+from wavcube.lobes.decoder.causal_state import CausalState
+from wavcube.lobes.decoder.rotary import rotary_table
+from wavcube.lobes.decoder.stream import DecoderStream
 from wavcube.testing import tiny_decoder
 
 

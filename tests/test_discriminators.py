@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from wavcube.lobes.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
+from wavcube.lobes.decoder.discriminators import (
+    MultiPeriodDiscriminator,
+    MultiResolutionDiscriminator,
+)
 from wavcube.losses import discriminator_hinge, feature_matching, generator_hinge
 
 FAMILIES = {

@@ -5,14 +5,14 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from toy_brains import Numbers, ToyGan, toy, train
 
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.command_line import parse_arguments
-from wavcube.brains.latent_settings import AcousticSettings, LatentSettings
-from wavcube.brains.settings import TrainingSettings
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.experiment.command_line import parse_arguments
+from wavcube.latent.settings import AcousticSettings, LatentSettings
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.ssl_folder import write_encoder
 from wavcube.release.ssl_source import open_encoder
 from wavcube.testing import tiny_ssl_config, tiny_ssl_encoder
+from wavcube.training.checkpoints import AtomicCheckpointer
+from wavcube.training.settings import TrainingSettings
 
 WEIGHTS = {"mel": 1.0, "semantic": 1.0, "adversarial": 1.0, "feature_matching": 1.0}
 

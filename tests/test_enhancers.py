@@ -12,18 +12,18 @@ from enhancers import RATE, enhancers, latent_enhancer, mask_enhancer, noisy_ton
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.brains.enhancement import EnhancementBrain, EnhancementSettings
-from wavcube.brains.signal_recipe import gains
-from wavcube.data.noise_sets import share_out_noises
-from wavcube.export import build
+from wavcube.data.mixing.noise_sets import share_out_noises
 from wavcube.inference import WavCubeEnhancer
 from wavcube.lobes.configurable import describe
-from wavcube.lobes.heads.enhancer import LatentEnhancer, MaskEnhancer
-from wavcube.lobes.heads.latent_map import LatentHead
-from wavcube.lobes.heads.mask import MaskHead
+from wavcube.lobes.layers.latent_map import LatentHead
+from wavcube.lobes.layers.mask_head import MaskHead
 from wavcube.metrics import PairScores
 from wavcube.metrics.base import Measurement
+from wavcube.release.folder import build
 from wavcube.representations import LatentRepresentation, MelRepresentation
+from wavcube.tasks.enhancement.brain import EnhancementBrain, EnhancementSettings
+from wavcube.tasks.enhancement.model import LatentEnhancer, MaskEnhancer
+from wavcube.tasks.signal import gains
 from wavcube.testing import tiny_wavcube, tone
 
 LENGTHS = [8000, 3001, 1, 319, 4800]

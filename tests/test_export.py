@@ -10,8 +10,10 @@ import torch
 from releases import CARD, full_disk, random_release, random_wavcube, tree
 from safetensors.torch import load_file, save_file
 
-from wavcube import WavCube, export
-from wavcube.export import (
+from wavcube import WavCube
+from wavcube.release import folder as export
+from wavcube.release.card import ModelCard, Source
+from wavcube.release.folder import (
     build,
     export_run,
     inference_state,
@@ -23,7 +25,6 @@ from wavcube.export import (
     release_hash,
     write_release,
 )
-from wavcube.release.card import ModelCard, Source
 from wavcube.release.weights_file import write_weights
 from wavcube.testing import tone
 

@@ -12,7 +12,7 @@ from feature_models import Fatal
 from processes import run_code
 from releases import full_disk, random_release
 
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
 from wavcube.features import Form, Processes, extract
 from wavcube.features.cluster import _Actor

@@ -7,7 +7,7 @@ from hyperpyyaml import load_hyperpyyaml
 from releases import random_release
 from safetensors.torch import load_file, save_file
 
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.ssl_folder import write_encoder
 from wavcube.representations import (
     CodecRepresentation,

@@ -7,12 +7,12 @@ import torch
 from releases import full_disk, random_release, tree
 from test_parity_convert import Research
 
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
 from wavcube.data.segments import open_segments
 from wavcube.data.segments.lines import build_index
 from wavcube.testing import tone
+from wavcube.training.checkpoints import AtomicCheckpointer
 
 
 @pytest.fixture

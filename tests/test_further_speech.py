@@ -3,7 +3,7 @@
 import pytest
 from sounds import audio
 
-from wavcube.data.further import further_speech
+from wavcube.data.extra_speech import further_speech
 from wavcube.data.scan import scan_audio_folder
 
 

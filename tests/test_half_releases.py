@@ -6,11 +6,11 @@ import pytest
 import torch
 from releases import CARD
 
-from wavcube.export import load_release, write_release
 from wavcube.inference import WavCube
-from wavcube.lobes import stored_linear
-from wavcube.lobes.linear import Linear
-from wavcube.lobes.stored_linear import StoredLinear
+from wavcube.lobes.layers import offload as stored_linear
+from wavcube.lobes.layers.linear import Linear
+from wavcube.lobes.layers.offload import StoredLinear
+from wavcube.release.folder import load_release, write_release
 from wavcube.representations.latent import LatentRepresentation
 from wavcube.testing import tiny_wavcube, tone
 

@@ -10,10 +10,10 @@ import torch
 from releases import random_release, random_wavcube, tree
 from speechbrain.inference.interfaces import Pretrained
 
-import wavcube.batch_checks
+import wavcube.data.checks
 from wavcube import WavCube
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.latent_files import Latents
+from wavcube.inference.latent_files import Latents
 from wavcube.release.source import packaged_release
 from wavcube.testing import tiny_wavcube, tone
 
@@ -112,9 +112,9 @@ def test_the_device_is_obeyed(folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    assert wavcube.batch_checks.device_name("cuda") == "cuda:0"
+    assert wavcube.data.checks.device_name("cuda") == "cuda:0"
     with pytest.raises(ValueError, match="has 1"):
-        wavcube.batch_checks.device_name("cuda:1")
+        wavcube.data.checks.device_name("cuda:1")
 
 
 def test_files_go_there_and_back(model, speech, tmp_path):

@@ -9,8 +9,8 @@ import torch
 from releases import random_release, tree
 
 from wavcube import WavCube
-from wavcube.cli import main
-from wavcube.inspection import inspect_file, principal_components
+from wavcube.cli.main import main
+from wavcube.inference.inspection import inspect_file, principal_components
 from wavcube.testing import tone
 
 FAST = {"mel_distance", "si_sdr", "pesq_wb"}
@@ -28,7 +28,7 @@ def model(source):
 
 @pytest.fixture(autouse=True)
 def _few_metrics(monkeypatch):
-    from wavcube import inspection
+    from wavcube.inference import inspection
 
     few = {key: metric for key, metric in inspection.METRICS.items() if key in FAST}
     monkeypatch.setattr(inspection, "METRICS", few)
@@ -70,7 +70,7 @@ def test_the_command_writes_a_picture_and_prints_scores(source, model, clip, tmp
 
 
 def test_the_picture_shows_every_part(model, clip):
-    from wavcube.inspection_figure import draw
+    from wavcube.inference.inspection_figure import draw
 
     inspection = inspect_file(model, clip)
     figure = draw(inspection)

@@ -9,7 +9,7 @@ import pytest
 from releases import random_release
 
 from wavcube import WavCube
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
 from wavcube.metrics import METRICS, Measurement, Metric, SignalPair, score_many
 from wavcube.testing import tone

@@ -7,9 +7,9 @@ import torch
 from releases import CARD
 
 from wavcube import WavCube
-from wavcube.brains.latent_coordinates import fit_latent_basis
-from wavcube.export import load_release, write_release
+from wavcube.latent.coordinates import fit_latent_basis
 from wavcube.lobes.latent_basis import LatentBasis
+from wavcube.release.folder import load_release, write_release
 from wavcube.testing import tiny_wavcube, tone
 
 DIM, WIDTH = 8, 16

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wavcube.latent_files import Latents
+from wavcube.inference.latent_files import Latents
 
 GOOD = Latents(torch.randn(3, 8), 900, 16000, 50.0, "f" * 64)
 

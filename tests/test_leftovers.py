@@ -11,9 +11,9 @@ import pytest
 from releases import CARD, random_release, random_wavcube, tree
 
 from wavcube import WavCube
-from wavcube.atomic import atomic_folder
-from wavcube.cli import main
-from wavcube.export import export_run, load_release, release_hash, write_release
+from wavcube.cli.main import main
+from wavcube.release.folder import export_run, load_release, release_hash, write_release
+from wavcube.utils.atomic import atomic_folder
 
 OPERATIONS = ((Path, "rename"), (os, "rmdir"), (os, "fsync"))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mixture_files import RATE, noise_of, write
 
-from wavcube.data.mixtures import MixtureDataset, read_mixtures
+from wavcube.data.mixing.mixtures import MixtureDataset, read_mixtures
 
 
 @pytest.fixture(scope="module")

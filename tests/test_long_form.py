@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from wavcube import file_methods
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.inference import WavCube, long_form
-from wavcube.latent_files import Latents
+from wavcube.inference import files as file_methods
+from wavcube.inference.latent_files import Latents
 from wavcube.testing import tiny_wavcube, tone
 
 

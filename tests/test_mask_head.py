@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wavcube.lobes.heads.mask import MaskHead
-from wavcube.lobes.spectrogram import Spectrogram
+from wavcube.lobes.layers.mask_head import MaskHead
+from wavcube.lobes.layers.spectrogram import Spectrogram
 from wavcube.losses.phase_sensitive import (
     pairwise_phase_sensitive,
     phase_sensitive_loss,

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from mos_models import GAINS, OFFSETS, WINDOW, Mean, Outer, Pair, write_onnx, write_script
 
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.metrics import (
     MetricError,
     SignalPair,

@@ -8,7 +8,7 @@ import torch
 from mixture_files import RATE, noise_of, write
 from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.data.mixtures import MixtureDataset, MixtureRow, read_mixtures, write_mixtures
+from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, read_mixtures, write_mixtures
 
 
 @pytest.fixture

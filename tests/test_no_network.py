@@ -71,7 +71,7 @@ def test_other_libraries_can_look_at_every_module():
         "import inspect, sys, torch\n"
         "threads, dtype = torch.get_num_threads(), torch.get_default_dtype()\n"
         "from wavcube import WavCube\n"
-        "import wavcube.cli\n"
+        "import wavcube.cli.main\n"
         "for module in list(sys.modules.values()):\n"
         "    inspect.getmodule(module)\n"
         "inspect.stack()\n"

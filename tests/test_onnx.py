@@ -9,12 +9,12 @@ import pytest
 import torch
 from releases import random_release, random_wavcube
 
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
-from wavcube.export import latent_hash, load_release
-from wavcube.lobes.istft import ISTFTHead
-from wavcube.numpy_istft import inverse_stft
-from wavcube.onnx_export import export_onnx
+from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.onnx.export import export_onnx
+from wavcube.onnx.numpy_istft import inverse_stft
+from wavcube.release.folder import latent_hash, load_release
 from wavcube.testing import tiny_acoustic_codec, tiny_ssl_config, tone
 
 LENGTHS = (1000, 16000, 50123)

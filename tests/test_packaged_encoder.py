@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 from benchmarks.features import pooled, ssl_frames
 from benchmarks.fsdd import digit_accuracy, read_takes
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.ssl_folder import packaged_encoder
 from wavcube.testing import tone
 

@@ -7,11 +7,9 @@ import shutil
 import pytest
 import torch
 
-from wavcube.brains.recognition import count_errors, new_counts
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.data.embedded import make_embedded_corpus
-from wavcube.export import read_card
+from wavcube.data.synthetic import make_embedded_corpus
 from wavcube.inference import (
     WavCubeASR,
     WavCubeEnhancer,
@@ -20,7 +18,9 @@ from wavcube.inference import (
 )
 from wavcube.metrics import score_pair
 from wavcube.metrics.speaker import speaker_similarity
+from wavcube.release.folder import read_card
 from wavcube.release.source import packaged_release
+from wavcube.tasks.recognition.brain import count_errors, new_counts
 
 CPU = {"device": "cpu"}
 LOADERS = (WavCubeASR, WavCubeEnhancer, WavCubeSeparator, WavCubeVoiceConverter)

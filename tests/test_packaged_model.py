@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from wavcube import WavCube
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.export import load_for_training
 from wavcube.metrics import score_pair
+from wavcube.release.folder import load_for_training
 from wavcube.release.source import packaged_model
 from wavcube.testing import tone
 

@@ -10,14 +10,14 @@ from safetensors import safe_open
 from torch import nn
 from transformers import WavLMConfig, WavLMModel
 
-from wavcube.cli import main
-from wavcube.export import load_for_training, load_release, read_config
+from wavcube.cli.main import main
 from wavcube.lobes.bottleneck import SemanticBottleneck
-from wavcube.lobes.causal_transformer import CausalTransformerBackbone
-from wavcube.lobes.decoder import AcousticDecoder
-from wavcube.lobes.istft import ISTFTHead
-from wavcube.lobes.local_vocoder import LocalVocoder
-from wavcube.official import convert_official
+from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
+from wavcube.lobes.decoder.decoder import AcousticDecoder
+from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.local_vocoder import LocalVocoder
+from wavcube.official.convert import convert_official
+from wavcube.release.folder import load_for_training, load_release, read_config
 from wavcube.testing import tiny_ssl_config, tone
 
 LAYERS, LAYER, LATENT = 5, 3, 8
@@ -300,7 +300,7 @@ def test_a_checkpoint_that_may_not_be_read_is_no_broken_one(research, monkeypatc
         raise PermissionError(13, "Permission denied", str(path))
 
     research.write()
-    monkeypatch.setattr("wavcube.official.Path.open", refuse)  # a test may run as root
+    monkeypatch.setattr("wavcube.official.convert.Path.open", refuse)  # a test may run as root
     with pytest.raises(PermissionError, match=r"denied: .*model\.ckpt"):
         convert_official(*[research.folder / name for name in ("model.ckpt", "config.yaml", "out")])
 

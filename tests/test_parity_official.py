@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavcube.export import load_for_training, load_release
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
 from wavcube.losses import MelLoss, kl_divergence, semantic_loss
-from wavcube.official import convert_official
-from wavcube.official_names import translate
+from wavcube.official.convert import convert_official
+from wavcube.official.names import translate
+from wavcube.release.folder import load_for_training, load_release
 
 LATENT, AUDIO, INSIDE = 2e-5, 5e-6, 5e-5
 LOSS = 1e-5

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from wavcube.lobes.pitch import PitchTracker
+from wavcube.lobes.layers.pitch import PitchTracker
 
 RATE, HOP = 16000, 320
 

@@ -12,14 +12,14 @@ from releases import random_release
 from several_processes import OPTIONS, in_processes
 from speechbrain.utils.run_opts import RunOptions
 
-from wavcube.brains import command_line
-from wavcube.brains.command_line import parse_arguments
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
+from wavcube.experiment import command_line
+from wavcube.experiment.command_line import parse_arguments
 from wavcube.features import FeatureFolder
 from wavcube.inference import WavCube
-from wavcube.precision import settle_precision
 from wavcube.testing import tone
+from wavcube.utils.precision import settle_precision
 
 BOTH = pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp32")])
 WARNING = "precision bf16 may be slower than fp32 or auto"
@@ -106,7 +106,7 @@ def test_bf16_by_name_is_obeyed_and_warned_of_where_it_is_slow(processor, caplog
 @BOTH
 def test_a_model_is_loaded_in_what_auto_stands_for(processor, caplog, source, has_bf16, expected):
     processor(has_bf16)
-    with caplog.at_level(logging.INFO, "wavcube.precision"):
+    with caplog.at_level(logging.INFO, "wavcube.utils.precision"):
         model = WavCube.from_hparams(source, run_opts={"device": "cpu", "precision": "auto"})
     assert model.precision == expected
     (line,) = [text for text in caplog.messages if text.startswith("precision ")]

@@ -4,10 +4,10 @@ import torch
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.brains.pretraining import PretrainingBrain, PretrainingSettings, span_mask
-from wavcube.data.corruption import add_coloured_noise, limit_band, mix_utterances
-from wavcube.lobes.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
 from wavcube.metrics.linear_probe import leave_one_group_out
+from wavcube.pretraining.brain import PretrainingBrain, PretrainingSettings, span_mask
+from wavcube.pretraining.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
+from wavcube.pretraining.corruption import add_coloured_noise, limit_band, mix_utterances
 from wavcube.testing import tiny_ssl_encoder, tone
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wavcube.processes import one_thread, spread
+from wavcube.utils.processes import one_thread, spread
 
 LABEL = []
 
@@ -110,7 +110,7 @@ def test_work_ends_when_no_result_is_wanted_any_more(tmp_path):
 def test_no_process_outlives_one_that_is_killed(tmp_path):
     code = (
         "import sys; from test_processes import report_and_sleep; "
-        "from wavcube.processes import spread\n"
+        "from wavcube.utils.processes import spread\n"
         "if __name__ == '__main__': list(spread(report_and_sleep, [sys.argv[1]] * 2, 2))\n"
     )
     script = tmp_path / "script.py"

@@ -11,14 +11,14 @@ from recognizers import TEXT, random_recognizer, recognizer_release, spell
 from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
 
-from wavcube.brains.recognition_recipe import with_new_tokens
-from wavcube.cli import main as cli
+from wavcube.cli.main import main as cli
 from wavcube.data.audio import write_audio
 from wavcube.data.manifest import Utterance
 from wavcube.data.transcripts import place_of
-from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeASR
+from wavcube.release.folder import load_release, read_card
 from wavcube.representations import CodecRepresentation, LatentRepresentation
+from wavcube.tasks.recognition.task import with_new_tokens
 from wavcube.testing import tiny_wavcube
 
 CPU = {"device": "cpu"}
@@ -168,7 +168,7 @@ def test_pieces_of_words(recipe, speech, kind):
 
 
 def test_a_beam_is_searched_in_the_evaluation(recipe, speech, monkeypatch):
-    from wavcube.ctc_search import CTCBeamSearcher
+    from wavcube.tasks.recognition.search import CTCBeamSearcher
 
     beams, search = [], CTCBeamSearcher.decode_log_probs
 
@@ -322,8 +322,8 @@ def test_every_key_of_the_yaml_is_used(repository, yaml):
     text = (repository / "hparams" / f"{yaml}.yaml").read_text()
     readers = (
         "recipes/LibriSpeech/train_asr.py", "recipes/LibriSpeech/librispeech_prepare.py",
-        "wavcube/brains/task_recipe.py", "wavcube/brains/recognition_recipe.py",
-        "wavcube/brains/run_data.py", "wavcube/brains/latent_card.py",
+        "wavcube/tasks/run.py", "wavcube/tasks/recognition/task.py",
+        "wavcube/experiment/speech.py", "wavcube/experiment/card.py",
     )  # fmt: skip
     code = "".join((repository / name).read_text() for name in readers)
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)

@@ -12,11 +12,11 @@ from releases import random_release
 from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
 
-from wavcube.brains.conversion_trials import ACCEPTED
-from wavcube.cli import main as wavcube
+from wavcube.cli.main import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeVoiceConverter
+from wavcube.release.folder import load_release, read_card
+from wavcube.tasks.conversion.trials import ACCEPTED
 from wavcube.testing import tone
 
 TINY = [
@@ -239,8 +239,8 @@ def test_every_key_of_the_yaml_is_used(repository, name):
     text = (repository / "hparams" / f"{name}.yaml").read_text()
     readers = (
         "recipes/VCTK/train_voice_conversion.py", "recipes/VCTK/vctk_prepare.py",
-        "wavcube/brains/conversion_recipe.py", "wavcube/brains/task_recipe.py",
-        "wavcube/brains/task_card.py", "wavcube/brains/latent_card.py",
+        "wavcube/tasks/conversion/task.py", "wavcube/tasks/run.py",
+        "wavcube/tasks/card.py", "wavcube/experiment/card.py",
     )  # fmt: skip
     code = "".join((repository / reader).read_text() for reader in readers)
     keys = set(re.findall(r"^(\w+):", text, flags=re.MULTILINE)) - {"__set_seed"}

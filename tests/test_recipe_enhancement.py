@@ -11,12 +11,12 @@ from mos_models import write_onnx
 from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
 
-from wavcube.brains import signal_recipe
-from wavcube.cli import main as wavcube
+from wavcube.cli.main import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.export import load_release, read_card
 from wavcube.inference import WavCubeEnhancer
 from wavcube.metrics import score_many, score_pair
+from wavcube.release.folder import load_release, read_card
+from wavcube.tasks import signal as signal_recipe
 from wavcube.testing import tone
 
 MEL = "--representation=!include:representation/mel.yaml"

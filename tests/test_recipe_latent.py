@@ -16,15 +16,15 @@ from safetensors.torch import load_file
 from speechbrain.utils.run_opts import RunOptions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from wavcube.brains import latent_report
-from wavcube.brains.adversarial import Discriminators
-from wavcube.brains.latent import LatentBrain
-from wavcube.brains.latent_evaluation import COUNTS
-from wavcube.brains.latent_parts import LatentParts
-from wavcube.brains.latent_run import LatentRun
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.manifest import Utterance
-from wavcube.export import latent_hash, load_release, read_card, release_hash
+from wavcube.experiment import report as latent_report
+from wavcube.experiment.evaluation import COUNTS
+from wavcube.latent.adversarial import Discriminators
+from wavcube.latent.brain import LatentBrain
+from wavcube.latent.parts import LatentParts
+from wavcube.latent.run import LatentRun
+from wavcube.release.folder import latent_hash, load_release, read_card, release_hash
 from wavcube.testing import tiny_wavcube, tone
 
 TINY = [
@@ -142,7 +142,7 @@ def check_release(out):
 
 DYING = """
 import os, signal
-from wavcube.brains.latent import LatentBrain
+from wavcube.latent.brain import LatentBrain
 
 forward, count = LatentBrain.fit_batch, iter(range(100))
 

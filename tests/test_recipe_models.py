@@ -4,8 +4,8 @@ import pytest
 import torch
 from hyperpyyaml import load_hyperpyyaml
 
-from wavcube.brains.latent_parts import LatentParts
-from wavcube.brains.latent_report import Resynthesis, write_samples
+from wavcube.experiment.report import Resynthesis, write_samples
+from wavcube.latent.parts import LatentParts
 from wavcube.release.ssl_folder import write_encoder
 from wavcube.testing import tiny_ssl_encoder, tone
 
@@ -54,7 +54,7 @@ def test_the_bottleneck_starts_as_a_copy_when_asked(repository, encoder_folder):
 def test_a_teacher_of_another_kind_is_refused(tmp_path):
     from releases import CARD
 
-    from wavcube.export import write_release
+    from wavcube.release.folder import write_release
     from wavcube.testing import tiny_ssl_encoder, tiny_wavcube
 
     write_release(tiny_wavcube(), tmp_path / "release", card=CARD, training_state={})

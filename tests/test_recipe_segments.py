@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from wavcube.brains.run_data import prepare_rows
-from wavcube.brains.run_segments import crops_of, sample_of
-from wavcube.claims import claimed
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.manifest import Utterance, write_manifest
 from wavcube.data.segments import Segment, open_segments
@@ -20,8 +17,11 @@ from wavcube.data.segments.crops import SegmentCrops
 from wavcube.data.segments.joined import JoinedSegments
 from wavcube.data.segments.sharding import write_shards
 from wavcube.data.segments.splitting import hold_back
-from wavcube.export import load_release
+from wavcube.experiment.segments import crops_of, sample_of
+from wavcube.experiment.speech import prepare_rows
+from wavcube.release.folder import load_release
 from wavcube.testing import tone
+from wavcube.utils.locks import claimed
 
 RATE = 16000
 TINY = [

@@ -12,12 +12,12 @@ from separators import RATE, two_tones, write_speech
 from speechbrain.utils.run_opts import RunOptions
 from task_runs import TaskRun, scores
 
-from wavcube.cli import main as wavcube
+from wavcube.cli.main import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.data.mixtures import MixtureDataset, read_mixtures
-from wavcube.export import load_release, read_card
+from wavcube.data.mixing.mixtures import MixtureDataset, read_mixtures
 from wavcube.inference import WavCubeSeparator
 from wavcube.metrics import best_permutation, score_pair
+from wavcube.release.folder import load_release, read_card
 
 MEL = "--representation=!include:representation/mel.yaml"
 TINY = [

@@ -13,7 +13,7 @@ from releases import random_release
 from separators import write_speech
 
 from wavcube.data.audio import write_audio
-from wavcube.export import load_release
+from wavcube.release.folder import load_release
 from wavcube.testing import tone
 
 TORCHRUN = """

@@ -6,9 +6,9 @@ from speechbrain.nnet.losses import ctc_loss
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from wavcube.lobes.bidirectional_lstm import BidirectionalLSTM
-from wavcube.lobes.heads.asr import BLSTMHead, ConformerHead
-from wavcube.lobes.spec_augment import SpecAugment
+from wavcube.lobes.layers.bidirectional_lstm import BidirectionalLSTM
+from wavcube.lobes.layers.spec_augment import SpecAugment
+from wavcube.tasks.recognition.heads import BLSTMHead, ConformerHead
 
 DIM, TOKENS = 8, 5
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from wavcube.lobes.lengths import length_mask
-from wavcube.lobes.transformer import RelativeTransformer
+from wavcube.lobes.ssl.transformer import RelativeTransformer
 
 WINDOW = 7
 

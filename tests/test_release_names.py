@@ -11,10 +11,10 @@ from recognizers import random_recognizer
 from releases import CARD, random_release, random_wavcube
 
 from wavcube import WavCube
-from wavcube.export import load_release, release_config, release_hash, write_release
 from wavcube.lobes.configurable import Configurable, describe
-from wavcube.lobes.layer_mix import LayerMix
+from wavcube.lobes.layers.layer_mix import LayerMix
 from wavcube.release.build import build
+from wavcube.release.folder import load_release, release_config, release_hash, write_release
 from wavcube.release.old_names import OLD_NAMES
 from wavcube.release.registry import MODULES, rename_classes
 from wavcube.release.source import packaged_release
@@ -56,7 +56,7 @@ def test_a_release_of_format_1_loads(tmp_path):
     content = json.loads((folder / "config.json").read_text())
     content["model"] = rename_classes(content["model"], OLD_NAMES)
     content["format_version"] = 1
-    assert content["model"]["encoder"]["class"] == "wavcube.lobes.ssl_encoder.SSLEncoder"
+    assert content["model"]["encoder"]["class"] == "wavcube.lobes.ssl.encoder.SSLEncoder"
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "hyperparams.yaml").unlink()  # its modules are gone
     for old in (load_release(folder), WavCube.from_hparams(folder, run_opts=CPU).mods.wavcube):
@@ -116,7 +116,7 @@ def test_code_in_a_yaml_never_runs(tmp_path):
         "subprocess.Popen",
         "Linear",
         "torch.nn.Linear",
-        "wavcube.lobes.heads.asr.SpecAugment",
+        "wavcube.tasks.recognition.heads.SpecAugment",
         "wavcube.lobes.wavcube.WavCube.from_hparams",
         "tests.custom.LayerMix",
         "",

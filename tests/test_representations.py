@@ -21,11 +21,11 @@ from benchmarks.griffin_lim import griffin_lim
 from benchmarks.speech_sets import read_sets
 from wavcube import WavCube
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.data.embedded import make_embedded_corpus
-from wavcube.export import write_release
-from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
+from wavcube.data.synthetic import make_embedded_corpus
+from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd
 from wavcube.metrics import score_pair
 from wavcube.metrics.linear_probe import hold_out
+from wavcube.release.folder import write_release
 from wavcube.release.ssl_folder import write_encoder
 from wavcube.testing import tiny_acoustic_codec, tiny_ssl_encoder, tiny_wavcube, tone
 

@@ -12,15 +12,15 @@ import soundfile
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
-from wavcube.brains.base import GuardedBrain
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.settings import TrainingSettings
 from wavcube.data.segments import open_segments
 from wavcube.data.segments.bad import UnreadableError
 from wavcube.data.segments.batches import DurationBatches
 from wavcube.data.segments.crops import SegmentCrops
 from wavcube.data.segments.loading import SegmentDataset, SegmentLoader
 from wavcube.data.segments.shuffle import shuffled
+from wavcube.training.brain import GuardedBrain
+from wavcube.training.checkpoints import AtomicCheckpointer
+from wavcube.training.settings import TrainingSettings
 
 RATE = 8000
 DURATIONS = np.random.default_rng(0).uniform(1, 20, 3000).astype(np.float32)

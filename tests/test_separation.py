@@ -12,9 +12,9 @@ from separators import RATE, latent_separator, mask_separator, separators, two_t
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.brains.separation import SeparationBrain, SeparationSettings
-from wavcube.inference.separation import WavCubeSeparator
 from wavcube.representations import MelRepresentation
+from wavcube.tasks.separation.brain import SeparationBrain, SeparationSettings
+from wavcube.tasks.separation.inference import WavCubeSeparator
 from wavcube.testing import tone
 
 CPU = {"device": "cpu"}
@@ -93,7 +93,7 @@ def test_terms_share_one_assignment():
     crossed = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     straight = torch.tensor([[[0.0, 9.0], [9.0, 0.0]]])
     brain._phase_sensitive = lambda *_: crossed
-    import wavcube.brains.separation as module
+    import wavcube.tasks.separation.brain as module
 
     original, module.pairwise_si_sdr = module.pairwise_si_sdr, lambda *_: straight
     try:

@@ -8,17 +8,17 @@ from processes import run_code
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from wavcube.cli import main
+from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
-from wavcube.export import build, load_release, read_config
 from wavcube.inference import WavCube, run_options
-from wavcube.latent_files import Latents
-from wavcube.lobes.linear import Linear, linear_gelu
-from wavcube.lobes.quantized import QuantizedLinear
-from wavcube.lobes.recompute import recompute_activations
-from wavcube.lobes.relative_attention import GlobalAttention
-from wavcube.lobes.ssl_encoder import SSLEncoder
-from wavcube.lobes.transformer import RelativeTransformer
+from wavcube.inference.latent_files import Latents
+from wavcube.lobes.layers.activation_checkpointing import recompute_activations
+from wavcube.lobes.layers.linear import Linear, linear_gelu
+from wavcube.lobes.layers.quantized import QuantizedLinear
+from wavcube.lobes.ssl.encoder import SSLEncoder
+from wavcube.lobes.ssl.relative_attention import GlobalAttention
+from wavcube.lobes.ssl.transformer import RelativeTransformer
+from wavcube.release.folder import build, load_release, read_config
 from wavcube.release.source import packaged_model
 from wavcube.release.weights import load_release_weights
 from wavcube.release.without_storage import has_no_storage, settle_types, without_storage
@@ -72,7 +72,7 @@ def test_int8_is_near_float32_on_a_processor_that_adds_products_in_16_bits(tmp_p
         "import os\n"
         "os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX2'\n"
         "import torch\n"
-        "from wavcube.lobes.quantized import QuantizedLinear\n"
+        "from wavcube.lobes.layers.quantized import QuantizedLinear\n"
         "linear, x = torch.nn.Linear(256, 64), torch.randn(60, 256)\n"
         "error = (QuantizedLinear(linear)(x) - linear(x)).norm() / linear(x).norm()\n"
         "assert 0 < error < 0.03, error\n"
@@ -93,8 +93,8 @@ def test_groups_of_heads_and_blocks_of_queries_equal_the_full_matrix(
     full = GlobalAttention(biases, mask)
     assert full.bias is not None
     expected = full(*heads, gate)
-    monkeypatch.setattr("wavcube.lobes.relative_attention.MOST_BIASES_CPU", most)
-    monkeypatch.setattr("wavcube.lobes.relative_attention.FEWEST_QUERIES", fewest)
+    monkeypatch.setattr("wavcube.lobes.ssl.relative_attention.MOST_BIASES_CPU", most)
+    monkeypatch.setattr("wavcube.lobes.ssl.relative_attention.FEWEST_QUERIES", fewest)
     with torch.no_grad():
         pieces = GlobalAttention(biases, mask)
         assert pieces.bias is None
@@ -125,7 +125,7 @@ def test_compiled_attention_is_traced_once_for_a_length(rounded):
 @pytest.mark.parametrize("most", [2**20, 2 * 50 * 50])
 @pytest.mark.parametrize("padded", [False, True])
 def test_a_cpu_adds_position_biases_that_no_autocast_has_rounded(monkeypatch, padded, most):
-    monkeypatch.setattr("wavcube.lobes.relative_attention.MOST_BIASES_ROUNDED", most)
+    monkeypatch.setattr("wavcube.lobes.ssl.relative_attention.MOST_BIASES_ROUNDED", most)
     biases, heads = 100 * torch.randn(2, 99), torch.randn(3, 2, 2, 50, 8).bfloat16()
     gate = torch.rand(2, 2, 50, 1)
     mask = torch.arange(50)[None] < torch.tensor([[50], [30]]) if padded else None

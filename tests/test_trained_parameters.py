@@ -11,15 +11,15 @@ from separators import separators
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.brains.conversion import ConversionBrain
-from wavcube.brains.enhancement import EnhancementBrain, EnhancementSettings
-from wavcube.brains.latent_settings import DecoderSettings
-from wavcube.brains.pretraining import PretrainingBrain, PretrainingSettings
-from wavcube.brains.separation import SeparationBrain, SeparationSettings
-from wavcube.brains.task import TaskSettings
-from wavcube.lobes.cluster_targets import CepstralFeatures, ClusterTargets
+from wavcube.latent.settings import DecoderSettings
 from wavcube.lobes.wavcube import WavCube
+from wavcube.pretraining.brain import PretrainingBrain, PretrainingSettings
+from wavcube.pretraining.cluster_targets import CepstralFeatures, ClusterTargets
 from wavcube.representations import LatentRepresentation, SSLRepresentation
+from wavcube.tasks.brain import TaskSettings
+from wavcube.tasks.conversion.brain import ConversionBrain
+from wavcube.tasks.enhancement.brain import EnhancementBrain, EnhancementSettings
+from wavcube.tasks.separation.brain import SeparationBrain, SeparationSettings
 from wavcube.testing import tiny_acoustic_codec, tiny_ssl_encoder, tiny_wavcube, tone
 
 ENCODERS = ("wavlm", "hubert", "wav2vec2", "filterbank_wavlm")

@@ -12,12 +12,12 @@ from speechbrain import Stage
 from torch.nn.parallel import DistributedDataParallel
 from toy_brains import Numbers, same, toy, train, weights
 
-from wavcube.brains.collectives import gathered, same_everywhere
 from wavcube.data.audio import write_audio
 from wavcube.data.crops import CropDataset
 from wavcube.data.manifest import Utterance
 from wavcube.data.utterances import utterance_dataset
 from wavcube.testing import tone
+from wavcube.training.collectives import gathered, same_everywhere
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from several_processes import OPTIONS, in_processes
 from speechbrain.dataio.batch import PaddedBatch
 from toy_brains import same, weights
 
-from wavcube.brains.enhancement import EnhancementBrain, EnhancementSettings
-from wavcube.brains.recognition import RecognitionBrain
-from wavcube.brains.task import TaskSettings
 from wavcube.data.manifest import Utterance
 from wavcube.data.tokens import train_tokens
-from wavcube.data.transcribed import TranscribedDataset
+from wavcube.tasks.brain import TaskSettings
+from wavcube.tasks.enhancement.brain import EnhancementBrain, EnhancementSettings
+from wavcube.tasks.recognition.brain import RecognitionBrain
+from wavcube.tasks.recognition.data import TranscribedDataset
 
 # where a gradient is zero but for rounding, Adam with its usual eps takes a whole step
 ADAM = partial(torch.optim.AdamW, eps=1e-4)

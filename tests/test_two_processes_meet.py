@@ -10,10 +10,10 @@ import torch
 from several_processes import in_processes
 from speechbrain.utils.run_opts import RunOptions
 
-from wavcube.brains.ranks import is_main, main_first, meet, on_main
-from wavcube.brains.several import global_batch_size
-from wavcube.brains.usage import nothing_left_of, show, usage_errors
-from wavcube.data.shares import BatchShare
+from wavcube.experiment.usage import nothing_left_of, show, usage_errors
+from wavcube.training.ranks import is_main, main_first, meet, on_main
+from wavcube.training.several import global_batch_size
+from wavcube.training.shares import BatchShare
 
 
 def write_once(folder):

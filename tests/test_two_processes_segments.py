@@ -11,15 +11,15 @@ import torch
 from several_processes import in_processes
 from toy_brains import same, weights
 
-from wavcube.brains.base import GuardedBrain
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.ranks import num_processes, process_number
-from wavcube.brains.settings import TrainingSettings
 from wavcube.data.segments import open_segments
 from wavcube.data.segments.batches import DurationBatches
 from wavcube.data.segments.loading import SegmentDataset, SegmentLoader
 from wavcube.losses.masking import masked_mean
 from wavcube.testing import tone
+from wavcube.training.brain import GuardedBrain
+from wavcube.training.checkpoints import AtomicCheckpointer
+from wavcube.training.ranks import num_processes, process_number
+from wavcube.training.settings import TrainingSettings
 
 RATE, UPDATES, BATCHES = 8000, 9, 9  # of an epoch: two processes leave one out
 

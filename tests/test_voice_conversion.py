@@ -7,11 +7,11 @@ import torch
 from converters import DIM, RATE, random_converter
 from releases import CARD
 
-from wavcube.cli import main as wavcube
+from wavcube.cli.main import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.export import write_release
 from wavcube.inference import WavCube, WavCubeVoiceConverter
-from wavcube.lobes.heads.converter import StoredVoice
+from wavcube.release.folder import write_release
+from wavcube.tasks.conversion.model import StoredVoice
 from wavcube.testing import tone
 
 CPU = {"device": "cpu"}

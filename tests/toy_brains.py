@@ -7,9 +7,9 @@ import torch
 from speechbrain import Stage
 from torch.utils.data import Dataset
 
-from wavcube.brains.base import GuardedBrain
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.settings import TrainingSettings
+from wavcube.training.brain import GuardedBrain
+from wavcube.training.checkpoints import AtomicCheckpointer
+from wavcube.training.settings import TrainingSettings
 
 
 class Numbers(Dataset):

@@ -2,7 +2,7 @@
 
 import sys
 
-from wavcube.cli import main
+from wavcube.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,19 +12,19 @@ from wavcube.lobes.acoustic_codec import AcousticCodec
 from wavcube.lobes.acoustic_encoder import AcousticEncoder
 from wavcube.lobes.acoustic_skip import AcousticSkip
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
-from wavcube.lobes.causal_transformer import CausalTransformerBackbone
-from wavcube.lobes.conformer import MaskedConformer
-from wavcube.lobes.convnext import ConvNeXtBackbone
-from wavcube.lobes.decoder import AcousticDecoder
-from wavcube.lobes.heads.conformer_conversion import ConformerConversion
-from wavcube.lobes.heads.converter import StoredVoice, VoiceConverter
-from wavcube.lobes.istft import ISTFTHead
+from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
+from wavcube.lobes.decoder.convnext import ConvNeXtBackbone
+from wavcube.lobes.decoder.decoder import AcousticDecoder
+from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.local_vocoder import LocalVocoder
 from wavcube.lobes.latent_basis import LatentBasis
-from wavcube.lobes.layer_mix import LayerMix
-from wavcube.lobes.local_vocoder import LocalVocoder
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.layers.conformer import MaskedConformer
+from wavcube.lobes.layers.layer_mix import LayerMix
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
 from wavcube.representations.latent import LatentRepresentation
+from wavcube.tasks.conversion.conformer import ConformerConversion
+from wavcube.tasks.conversion.model import StoredVoice, VoiceConverter
 
 EncoderType = Literal["wavlm", "filterbank_wavlm", "hubert", "wav2vec2"]
 
@@ -66,7 +66,7 @@ def tiny_ssl_config(
 
 
 def tiny_ssl_encoder(model_type: EncoderType = "wavlm", layer: int = -1) -> SSLEncoder:
-    """Random :class:`~wavcube.lobes.ssl_encoder.SSLEncoder` of :func:`tiny_ssl_config`.
+    """Random :class:`~wavcube.lobes.ssl.encoder.SSLEncoder` of :func:`tiny_ssl_config`.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def tiny_acoustic_codec() -> AcousticCodec:
 
 
 def tiny_decoder(backbone: Literal["convnext", "transformer"] = "convnext") -> AcousticDecoder:
-    """Random :class:`~wavcube.lobes.decoder.AcousticDecoder` for latents of 8 dimensions.
+    """Random :class:`~wavcube.lobes.decoder.decoder.AcousticDecoder` for latents of 8 dimensions.
 
     Examples
     --------

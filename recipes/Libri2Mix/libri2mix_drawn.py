@@ -14,10 +14,10 @@ from libri2mix_manifests import describe, write_manifests
 
 from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
-from wavcube.data.mixing import MAX_PEAK, fit_lengths, loop_with_fades
-from wavcube.data.mixtures import MixtureRow
-from wavcube.data.noise_sets import share_out_noises
-from wavcube.data.noisy import read_noise
+from wavcube.data.mixing.mixtures import MixtureRow
+from wavcube.data.mixing.noise_sets import share_out_noises
+from wavcube.data.mixing.noisy import read_noise
+from wavcube.data.mixing.signals import MAX_PEAK, fit_lengths, loop_with_fades
 from wavcube.data.prepare import prepared_manifests
 from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
 from wavcube.data.splits import hold_back_speakers

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wavcube.brains.latent_parts import spread
 from wavcube.data.manifest import Utterance
-from wavcube.data.mixtures import MixtureRow, write_mixtures
+from wavcube.data.mixing.mixtures import MixtureRow, write_mixtures
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import BadFile, check_files
 from wavcube.data.splits import require_disjoint_speakers
+from wavcube.latent.parts import spread
 
 
 def write_manifests(

@@ -12,7 +12,7 @@ import csv
 import math
 from pathlib import Path
 
-from wavcube.data.mixtures import MixtureRow
+from wavcube.data.mixing.mixtures import MixtureRow
 
 COLUMNS = (
     "mixture_ID",

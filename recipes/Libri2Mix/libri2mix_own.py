@@ -11,7 +11,7 @@ from typing import Literal
 from libri2mix_manifests import all_files, describe, limited, write_manifests
 
 from wavcube.data.manifest import parse_path, read_rows
-from wavcube.data.mixtures import MixtureRow
+from wavcube.data.mixing.mixtures import MixtureRow
 
 REQUIRED = ("mixture_ID", "split", "source_1_path", "source_2_path")
 ROLES = ("train", "valid", "test")

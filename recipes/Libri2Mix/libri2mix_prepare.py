@@ -18,9 +18,9 @@ from libri2mix_manifests import all_files, describe, limited, thinned, write_man
 from libri2mix_metadata import read_metadata
 from libri2mix_own import prepare_own_mixtures
 
-from wavcube.data.embedded import default_cache_folder, make_embedded_noises
-from wavcube.data.mixtures import MixtureRow
+from wavcube.data.mixing.mixtures import MixtureRow
 from wavcube.data.scan import find_audio
+from wavcube.data.synthetic import default_cache_folder, make_embedded_noises
 
 Mode = Literal["min", "max"]
 

@@ -18,9 +18,9 @@ import sys
 from libri2mix_drawn import draw_mixtures
 from libri2mix_prepare import prepare_mixtures
 
-from wavcube.brains.separation import SeparationBrain
-from wavcube.brains.separation_recipe import SeparationRecipe
-from wavcube.data.mixtures import read_mixtures
+from wavcube.data.mixing.mixtures import read_mixtures
+from wavcube.tasks.separation.brain import SeparationBrain
+from wavcube.tasks.separation.task import SeparationRecipe
 
 
 class Recipe(SeparationRecipe):

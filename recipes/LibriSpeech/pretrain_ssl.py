@@ -17,21 +17,21 @@ import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.dataloader import SaveableDataLoader
 
-from wavcube.brains.checkpoints import AtomicCheckpointer
-from wavcube.brains.command_line import parse_arguments
-from wavcube.brains.journal import Journal
-from wavcube.brains.latent_parts import spread
-from wavcube.brains.pretraining import PretrainingBrain
-from wavcube.brains.ranks import join_group, leave_group, main_first, on_main
-from wavcube.brains.run_data import embedded_corpus
-from wavcube.brains.several import global_batch_size
-from wavcube.brains.usage import interruptible, own_folder, show, usage_errors
 from wavcube.data.crops import CropDataset
 from wavcube.data.scan import scan_audio_folder
 from wavcube.data.utterances import utterance_dataset
-from wavcube.lobes.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
+from wavcube.experiment.command_line import parse_arguments
+from wavcube.experiment.speech import embedded_corpus
+from wavcube.experiment.usage import interruptible, own_folder, show, usage_errors
+from wavcube.latent.parts import spread
 from wavcube.lobes.lengths import to_absolute
+from wavcube.pretraining.brain import PretrainingBrain
+from wavcube.pretraining.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
 from wavcube.release.ssl_folder import write_encoder
+from wavcube.training.checkpoints import AtomicCheckpointer
+from wavcube.training.ranks import join_group, leave_group, main_first, on_main
+from wavcube.training.run_logger import Journal
+from wavcube.training.several import global_batch_size
 
 logger = logging.getLogger(__name__)
 refuse = partial(usage_errors, "pretrain_ssl.py")

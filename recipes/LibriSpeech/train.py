@@ -18,15 +18,15 @@ import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
 from librispeech_prepare import prepare
 
-from wavcube.brains.command_line import parse_arguments
-from wavcube.brains.latent import LatentBrain
-from wavcube.brains.latent_parts import LatentParts
-from wavcube.brains.latent_run import LatentRun
-from wavcube.brains.ranks import join_group, main_first
-from wavcube.brains.run_data import prepare_rows
-from wavcube.brains.schedules import ResumeError
-from wavcube.brains.usage import interruptible, nothing_left_of, own_folder, usage_errors
 from wavcube.data.segments.bad import UnreadableError
+from wavcube.experiment.command_line import parse_arguments
+from wavcube.experiment.speech import prepare_rows
+from wavcube.experiment.usage import interruptible, nothing_left_of, own_folder, usage_errors
+from wavcube.latent.brain import LatentBrain
+from wavcube.latent.parts import LatentParts
+from wavcube.latent.run import LatentRun
+from wavcube.training.ranks import join_group, main_first
+from wavcube.training.schedules import ResumeError
 
 refuse = partial(usage_errors, "train.py")
 

@@ -14,10 +14,10 @@ import sys
 
 from librispeech_prepare import prepare
 
-from wavcube.brains.recognition import RecognitionBrain
-from wavcube.brains.recognition_recipe import RecognitionRecipe
-from wavcube.brains.run_data import prepare_rows
 from wavcube.data.transcripts import read_transcripts_beside, split_by_speaker
+from wavcube.experiment.speech import prepare_rows
+from wavcube.tasks.recognition.brain import RecognitionBrain
+from wavcube.tasks.recognition.task import RecognitionRecipe
 
 
 class Recipe(RecognitionRecipe):

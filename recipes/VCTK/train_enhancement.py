@@ -22,14 +22,14 @@ from voicebank_prepare import is_voicebank, prepare_voicebank
 sys.path.append(str(Path(__file__).resolve().parents[1] / "LibriSpeech"))
 import librispeech_prepare
 
-from wavcube.brains.enhancement import EnhancementBrain
-from wavcube.brains.enhancement_recipe import EnhancementRecipe
-from wavcube.brains.usage import show
-from wavcube.data.embedded import embedded_speakers
-from wavcube.data.further import further_speech
+from wavcube.data.extra_speech import further_speech
 from wavcube.data.manifest import read_manifest
-from wavcube.data.pairs import pair_up, prepare_own_pairs, read_pairs
+from wavcube.data.mixing.pairs import pair_up, prepare_own_pairs, read_pairs
 from wavcube.data.prepare import check_same_data
+from wavcube.data.synthetic import embedded_speakers
+from wavcube.experiment.usage import show
+from wavcube.tasks.enhancement.brain import EnhancementBrain
+from wavcube.tasks.enhancement.task import EnhancementRecipe
 
 # what chooses the speech: a run goes on with the same only
 DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "noise_folder", "room_folder",

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from vctk_prepare import embedded_vctk, further_folders, is_vctk, prepare_vctk
 
-from wavcube.brains.conversion import ConversionBrain
-from wavcube.brains.conversion_recipe import ConversionRecipe
-from wavcube.brains.usage import show
-from wavcube.data.embedded import embedded_speakers
+from wavcube.data.corpora.custom import further_voices, prepare_own_voices
 from wavcube.data.manifest import read_manifest
-from wavcube.data.own_voices import further_voices, prepare_own_voices
 from wavcube.data.prepare import check_same_data
+from wavcube.data.synthetic import embedded_speakers
+from wavcube.experiment.usage import show
+from wavcube.tasks.conversion.brain import ConversionBrain
+from wavcube.tasks.conversion.task import ConversionRecipe
 
 # what chooses the speech: a run goes on with the same only
 DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded", "microphone",

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from wavcube.data.embedded import default_cache_folder, embedded_speakers, make_embedded_vctk
 from wavcube.data.manifest import Utterance
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import check_files, find_audio
 from wavcube.data.splits import require_disjoint_speakers
+from wavcube.data.synthetic import default_cache_folder, embedded_speakers, make_embedded_vctk
 
 logger = logging.getLogger(__name__)
 

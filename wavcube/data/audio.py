@@ -13,9 +13,9 @@ from speechbrain.dataio import audio_io
 from speechbrain.dataio.audio_io import AudioInfo
 from torch import Tensor
 
-from wavcube.atomic import atomic_file
-from wavcube.batch_checks import check_waveforms
+from wavcube.data.checks import check_waveforms
 from wavcube.data.quiet import quiet_c_library
+from wavcube.utils.atomic import atomic_file
 
 __all__ = ["inspect_audio", "read_audio", "write_audio"]
 

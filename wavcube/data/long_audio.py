@@ -12,9 +12,9 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from wavcube.atomic import atomic_file
 from wavcube.data.audio import inspect_audio
-from wavcube.lobes.level import Level
+from wavcube.lobes.layers.level import Level
+from wavcube.utils.atomic import atomic_file
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wavcube.atomic import write_atomically
 from wavcube.data.manifest import read_manifest, write_manifest
 from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
 from wavcube.data.splits import hold_back_utterances
+from wavcube.utils.atomic import write_atomically
 
 __all__ = [
     "check_same_data",

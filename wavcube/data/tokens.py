@@ -13,8 +13,8 @@ from typing import Literal, get_args
 import sentencepiece
 from speechbrain.tokenizers.SentencePiece import SentencePiece
 
-from wavcube.atomic import write_atomically
 from wavcube.data.manifest import Utterance
+from wavcube.utils.atomic import write_atomically
 
 __all__ = ["TextTokens", "find_too_short", "frames_needed", "read_text", "train_tokens"]
 

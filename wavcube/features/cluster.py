@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from wavcube.features.worker import ShardWriter, Task
-from wavcube.messages import one_line
-from wavcube.processes import one_thread
+from wavcube.utils.errors import one_line
+from wavcube.utils.processes import one_thread
 
 # of Ray's object store on this machine: only numbers of shards go through it
 _STORE_BYTES = 10**8

@@ -10,9 +10,9 @@ from multiprocessing.sharedctypes import Synchronized
 
 import torch
 
-from wavcube.batch_checks import device_name
+from wavcube.data.checks import device_name
 from wavcube.features.worker import ShardWriter, Task
-from wavcube.processes import one_thread, spread
+from wavcube.utils.processes import one_thread, spread
 
 Engine = Callable[[Task, Sequence[int]], Generator[int, None, None]]
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from wavcube.atomic import remove_drafts
-from wavcube.claims import claimed
 from wavcube.data.segments import Segments
 from wavcube.data.segments.bad import check_bad_fraction
 from wavcube.features.engines import Engine, Processes
@@ -21,8 +19,10 @@ from wavcube.features.layout import INDEX, JOB, SHARDS, Description, Form, shard
 from wavcube.features.shards import Bad, ShardRecord
 from wavcube.features.sources import open_source
 from wavcube.features.worker import Task
-from wavcube.lobes.quantized import has_matrices
+from wavcube.lobes.layers.quantized import has_matrices
 from wavcube.representations import LatentRepresentation, Representation
+from wavcube.utils.atomic import remove_drafts
+from wavcube.utils.locks import claimed
 
 logger = logging.getLogger(__name__)
 

@@ -82,7 +82,7 @@ class FeatureFolder:
 
     @property
     def model_hash(self) -> str:
-        """Of the representation, for latents :func:`wavcube.export.latent_hash`."""
+        """Of the representation, for latents :func:`wavcube.release.folder.latent_hash`."""
         return self.description.model_hash
 
     @property

@@ -14,11 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from wavcube.atomic import write_atomically
 from wavcube.features.layout import BAD, FORMAT, FORMAT_VERSION, INDEX
 from wavcube.features.shards import Bad, Row, ShardRecord
 from wavcube.features.statistics import merge
-from wavcube.tensor_bytes import tensor_bytes
+from wavcube.utils.atomic import write_atomically
+from wavcube.utils.tensor_bytes import tensor_bytes
 
 _COLUMNS = ("keys", "shards", "starts", "frames", "samples")
 

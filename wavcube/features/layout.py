@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
-from wavcube.atomic import write_atomically
+from wavcube.utils.atomic import write_atomically
 
 FORMAT, FORMAT_VERSION = "wavcube-features", 1
 JOB, INDEX, BAD, SHARDS = "job.json", "index.safetensors", "bad.csv", "shards"

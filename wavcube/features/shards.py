@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from wavcube.atomic import write_atomically
 from wavcube.features.layout import FORMAT, FORMAT_VERSION, Description, FileFormat, shard_path
 from wavcube.features.statistics import ChannelStatistics, merge
-from wavcube.tensor_bytes import tensor_bytes
+from wavcube.utils.atomic import write_atomically
+from wavcube.utils.tensor_bytes import tensor_bytes
 
 
 class Row(NamedTuple):

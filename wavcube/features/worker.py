@@ -13,10 +13,10 @@ from torch import Tensor
 from wavcube.data.segments import Segments
 from wavcube.features.layout import Description, Precision, shard_path
 from wavcube.features.shards import Bad, Computed, ShardRecord, write_shard
-from wavcube.lobes.quantized import halve_matrices
-from wavcube.messages import one_line
+from wavcube.lobes.layers.quantized import halve_matrices
 from wavcube.representations import Representation
 from wavcube.representations.clips import states_of_clips
+from wavcube.utils.errors import one_line
 
 
 @dataclass(frozen=True)

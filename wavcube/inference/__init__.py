@@ -1,9 +1,9 @@
 """The classes that users load, one for each task: `WavCube.from_hparams(source=FOLDER)`."""
 
-from wavcube.inference.asr import WavCubeASR
-from wavcube.inference.enhancement import WavCubeEnhancer
 from wavcube.inference.latent import WavCube
-from wavcube.inference.separation import WavCubeSeparator
-from wavcube.inference.voice_conversion import WavCubeVoiceConverter
+from wavcube.tasks.conversion.inference import WavCubeVoiceConverter
+from wavcube.tasks.enhancement.inference import WavCubeEnhancer
+from wavcube.tasks.recognition.inference import WavCubeASR
+from wavcube.tasks.separation.inference import WavCubeSeparator
 
 __all__ = ["WavCube", "WavCubeASR", "WavCubeEnhancer", "WavCubeSeparator", "WavCubeVoiceConverter"]

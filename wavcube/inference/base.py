@@ -14,10 +14,9 @@ from speechbrain.utils.autocast import AMPConfig
 from speechbrain.utils.fetching import FetchConfig
 from torch import Tensor, nn
 
-from wavcube.batch_checks import check_waveforms, device_name, resample_batch
+from wavcube.data.checks import check_waveforms, device_name, resample_batch
 from wavcube.inference.run_options import HALF, check_options, compile_layers, settle
-from wavcube.lobes.quantized import halve_matrices, quantize_linears
-from wavcube.precision import AUTO
+from wavcube.lobes.layers.quantized import halve_matrices, quantize_linears
 from wavcube.release.build import build
 from wavcube.release.config_file import CONFIG_FILE, further_files, read_config
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
@@ -28,6 +27,7 @@ from wavcube.release.source import (
 )
 from wavcube.release.weights import load_release_weights
 from wavcube.release.without_storage import settle_types, without_storage
+from wavcube.utils.precision import AUTO
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,9 +44,9 @@ class ReleasedModel(Pretrained):
     environment variable `SB_DISABLE_QUIRKS=allow_tf32` keeps full float32.
 
     ``run_opts`` also takes SpeechBrain's `precision` ("bf16", "fp16": matrices are multiplied in
-    it, on a GPU or CPU; "auto": see :mod:`wavcube.precision`) and `compile` (with `compile_mode`
+    it, on a GPU or CPU; "auto": see :mod:`wavcube.utils.precision`) and `compile` (with `compile_mode`
     and its like: the repeated layers, at the first call), and `quantize` ("int8": on a CPU, see
-    :class:`~wavcube.lobes.quantized.QuantizedLinear`).
+    :class:`~wavcube.lobes.layers.quantized.QuantizedLinear`).
 
     A subclass names its one module in ``MODULES_NEEDED``, by ``MODEL`` which models it can use, and
     by ``PACKAGED`` what there is without a source.

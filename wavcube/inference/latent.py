@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from wavcube.batch_checks import check_latents, relative_lengths, whole_lengths
-from wavcube.file_methods import FileMethods
+from wavcube.data.checks import check_latents, relative_lengths, whole_lengths
 from wavcube.inference.base import ReleasedModel, check_computed
+from wavcube.inference.files import FileMethods
 from wavcube.inference.long_form import LongForm
 from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.lobes.stored_linear import leave_stored
+from wavcube.lobes.layers.offload import leave_stored
 from wavcube.release.described import inference_state, latent_hash, release_hash
 from wavcube.release.weights_file import StoredWeights
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from wavcube.batch_checks import check_latents
+from wavcube.data.checks import check_latents
 from wavcube.data.long_audio import LongAudio, WaveformInMemory, windows_of
-from wavcube.decode_pieces import decode_pieces, fit_pieces
-from wavcube.encode_pieces import encode_pieces, plan_windows, sample_bounds
 from wavcube.inference.base import check_computed
-from wavcube.lobes.decoder_stream import DecoderStream
+from wavcube.inference.decode_chunks import decode_pieces, fit_pieces
+from wavcube.inference.encode_chunks import encode_pieces, plan_windows, sample_bounds
+from wavcube.lobes.decoder.stream import DecoderStream
 
 if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec
@@ -196,7 +196,7 @@ class LongForm:
 
 
 class LatentStream:
-    """Latents in, samples out; see :class:`~wavcube.lobes.decoder_stream.DecoderStream`.
+    """Latents in, samples out; see :class:`~wavcube.lobes.decoder.stream.DecoderStream`.
 
     Parameters
     ----------

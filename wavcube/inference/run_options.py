@@ -8,11 +8,11 @@ from typing import Any
 from speechbrain.utils.distributed import infer_device
 from torch import nn
 
-from wavcube.batch_checks import device_name
-from wavcube.lobes.convnext import ConvNeXtBlock
-from wavcube.lobes.rotary_transformer import RotaryTransformerLayer
-from wavcube.lobes.transformer import RelativeTransformerLayer
-from wavcube.precision import AUTO, settle_precision
+from wavcube.data.checks import device_name
+from wavcube.lobes.decoder.convnext import ConvNeXtBlock
+from wavcube.lobes.decoder.rotary_transformer import RotaryTransformerLayer
+from wavcube.lobes.ssl.transformer import RelativeTransformerLayer
+from wavcube.utils.precision import AUTO, settle_precision
 
 # SpeechBrain's names of half precision
 HALF = ("fp16", "bf16")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from wavcube.lobes.acoustic_encoder import AcousticEncoder
-from wavcube.lobes.decoder import AcousticDecoder
+from wavcube.lobes.decoder.decoder import AcousticDecoder
 from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.lobes.level import Level
+from wavcube.lobes.layers.level import Level
 
 
 class AcousticCodec(LatentCodec):

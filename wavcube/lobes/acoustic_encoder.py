@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavcube.lobes.configurable import Configurable
-from wavcube.lobes.convnext import ConvNeXtBackbone
-from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
+from wavcube.lobes.decoder.convnext import ConvNeXtBackbone
 from wavcube.lobes.lengths import ceil_division, length_mask
+from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd
 
 
 class AcousticEncoder(Configurable):
@@ -27,7 +27,7 @@ class AcousticEncoder(Configurable):
     latent_dim : int
         Width D of the latent.
     num_mel_bins, stacked_frames : int
-        See :class:`~wavcube.lobes.filterbank_wavlm.LogMelFrontEnd`.
+        See :class:`~wavcube.lobes.ssl.filterbank_wavlm.LogMelFrontEnd`.
     sample_rate : int
         Of the waveform, in Hz.
 

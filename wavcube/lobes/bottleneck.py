@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable
-from wavcube.lobes.transformer import RelativeTransformer
+from wavcube.lobes.ssl.transformer import RelativeTransformer
 
 # exp(-12 / 2) to exp(12 / 2): keeps the KL term and its gradient finite
 LOG_VARIANCE_LIMIT = 12.0
@@ -43,7 +43,7 @@ class SemanticEncoder(nn.Module):
     num_layers, num_heads, ffn_dim : int
         Of the transformer before the projection.
     window : int, optional
-        See :class:`~wavcube.lobes.transformer.RelativeTransformer`.
+        See :class:`~wavcube.lobes.ssl.transformer.RelativeTransformer`.
 
     Examples
     --------

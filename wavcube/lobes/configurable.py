@@ -92,7 +92,7 @@ def describe(module: Configurable) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from wavcube.lobes.istft import ISTFTHead
+    >>> from wavcube.lobes.decoder.istft import ISTFTHead
     >>> describe(ISTFTHead(dim=8, n_fft=32, hop=8))
     {'class': 'ISTFTHead', 'dim': 8, 'n_fft': 32, 'hop': 8}
     """

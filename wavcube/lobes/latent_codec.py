@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavcube.lobes.configurable import Configurable
+from wavcube.lobes.layers.level import Level
 from wavcube.lobes.lengths import length_mask, to_absolute
-from wavcube.lobes.level import Level
 
 
 @dataclass

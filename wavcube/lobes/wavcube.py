@@ -12,13 +12,13 @@ from torch import Tensor
 
 from wavcube.lobes.acoustic_skip import AcousticSkip
 from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
-from wavcube.lobes.decoder import AcousticDecoder
+from wavcube.lobes.decoder.decoder import AcousticDecoder
 from wavcube.lobes.latent_basis import LatentBasis
 from wavcube.lobes.latent_codec import CodecOutput, LatentCodec, fit_samples
-from wavcube.lobes.layer_mix import LayerMix
+from wavcube.lobes.layers.layer_mix import LayerMix
+from wavcube.lobes.layers.level import Level
 from wavcube.lobes.lengths import length_mask, to_absolute
-from wavcube.lobes.level import Level
-from wavcube.lobes.ssl_encoder import SSLEncoder, SSLFeatures
+from wavcube.lobes.ssl.encoder import SSLEncoder, SSLFeatures
 
 
 @dataclass

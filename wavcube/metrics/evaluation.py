@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wavcube.atomic import write_atomically
 from wavcube.metrics.base import MetricInfo
 from wavcube.metrics.report import Summary, format_table, heading
 from wavcube.metrics.scores import PairScores
+from wavcube.utils.atomic import write_atomically
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from wavcube.metrics.registry import METRICS, add_model_metrics, select_metrics
 from wavcube.metrics.report import aggregate
 from wavcube.metrics.scores import PairScores, score_many
 from wavcube.metrics.signals import SignalPair
-from wavcube.suffixes import AUDIO_SUFFIXES
+from wavcube.utils.suffixes import AUDIO_SUFFIXES
 
 _LISTED = ", ".join(AUDIO_SUFFIXES)
 

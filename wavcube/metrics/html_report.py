@@ -11,10 +11,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavcube.atomic import write_atomically
 from wavcube.metrics.evaluation import note_on_words
 from wavcube.metrics.page_parts import SCRIPT, STYLE
 from wavcube.metrics.report import group_failures, heading
+from wavcube.utils.atomic import write_atomically
 
 if TYPE_CHECKING:
     from wavcube.metrics.players import Players

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from wavcube.metrics.base import Measurement, Metric, MetricError, TechnicalError
 from wavcube.metrics.registry import DEFAULT_METRICS, select_metrics
 from wavcube.metrics.signals import SignalPair
-from wavcube.processes import one_thread, spread
+from wavcube.utils.processes import one_thread, spread
 
 
 @dataclass(frozen=True)

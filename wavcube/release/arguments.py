@@ -27,7 +27,7 @@ def check_arguments(lobe: type[nn.Module], named: Mapping[str, Any]) -> None:
 
     Examples
     --------
-    >>> from wavcube.lobes.layer_mix import LayerMix
+    >>> from wavcube.lobes.layers.layer_mix import LayerMix
     >>> check_arguments(LayerMix, {"num_states": 3})
     >>> check_arguments(LayerMix, {"num_states": "three"})
     Traceback (most recent call last):

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wavcube.leftovers import whereabouts
 from wavcube.release.card import ModelCard, Source, library_versions
 from wavcube.release.registry import SHORT_NAMES, rename_classes
+from wavcube.utils.leftovers import whereabouts
 
 CONFIG_FILE = "config.json"
 FORMAT, FORMAT_VERSION = "wavcube-release", 2

@@ -11,8 +11,8 @@ from wavcube.lobes.configurable import describe
 from wavcube.release.weights import model_hash
 
 if TYPE_CHECKING:
-    from wavcube.lobes.heads.task_model import TaskModel
     from wavcube.lobes.latent_codec import LatentCodec
+    from wavcube.tasks.model import TaskModel
 
 SEMANTIC_DECODER = "bottleneck.semantic_decoder."
 

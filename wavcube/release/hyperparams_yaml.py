@@ -67,7 +67,7 @@ def hyperparams_yaml(
     --------
     >>> text = hyperparams_yaml({"class": "LayerMix", "num_states": 2})
     >>> print(text.splitlines()[7])
-    wavcube: !new:wavcube.lobes.layer_mix.LayerMix
+    wavcube: !new:wavcube.lobes.layers.layer_mix.LayerMix
     """
     text = _TEMPLATE.replace("LOADER", loader).replace("NAME", name)
     text = text.replace("MODEL", _render(config, 1))

@@ -14,34 +14,34 @@ MODULES = {
     "wavcube.lobes.wavcube": "WavCube",
     "wavcube.lobes.acoustic_codec": "AcousticCodec",
     "wavcube.lobes.acoustic_encoder": "AcousticEncoder",
-    "wavcube.lobes.ssl_encoder": "SSLEncoder",
-    "wavcube.lobes.layer_mix": "LayerMix",
+    "wavcube.lobes.ssl.encoder": "SSLEncoder",
+    "wavcube.lobes.layers.layer_mix": "LayerMix",
     "wavcube.lobes.acoustic_skip": "AcousticSkip",
     "wavcube.lobes.latent_basis": "LatentBasis",
     "wavcube.lobes.bottleneck": "SemanticBottleneck VariationalBottleneck",
-    "wavcube.lobes.decoder": "AcousticDecoder",
-    "wavcube.lobes.convnext": "ConvNeXtBackbone",
-    "wavcube.lobes.causal_transformer": "CausalTransformerBackbone",
-    "wavcube.lobes.local_vocoder": "LocalVocoder",
-    "wavcube.lobes.istft": "ISTFTHead",
+    "wavcube.lobes.decoder.decoder": "AcousticDecoder",
+    "wavcube.lobes.decoder.convnext": "ConvNeXtBackbone",
+    "wavcube.lobes.decoder.causal_transformer": "CausalTransformerBackbone",
+    "wavcube.lobes.decoder.local_vocoder": "LocalVocoder",
+    "wavcube.lobes.decoder.istft": "ISTFTHead",
     "wavcube.representations.codec": "CodecRepresentation",
     "wavcube.representations.latent": "LatentRepresentation",
     "wavcube.representations.mel": "MelRepresentation",
     "wavcube.representations.packaged": "PackagedLatent PackagedSSL",
     "wavcube.representations.ssl": "SSLRepresentation",
     "wavcube.representations.waveform": "WaveformRepresentation",
-    "wavcube.lobes.heads.recognizer": "RecognitionModel",
-    "wavcube.lobes.heads.asr": "BLSTMHead ConformerHead LinearHead",
-    "wavcube.lobes.heads.enhancer": "MaskEnhancer LatentEnhancer",
-    "wavcube.lobes.heads.separator": "MaskSeparator LatentSeparator WaveformSeparator",
-    "wavcube.lobes.heads.mask": "MaskHead",
-    "wavcube.lobes.heads.latent_map": "LatentHead",
-    "wavcube.lobes.heads.conv_tasnet": "ConvTasNetHead",
-    "wavcube.lobes.heads.converter": "VoiceConverter StoredVoice",
-    "wavcube.lobes.heads.conformer_conversion": "ConformerConversion",
-    "wavcube.lobes.heads.flow_conversion": "FlowConversion",
-    "wavcube.lobes.heads.autoregressive_conversion": "AutoregressiveConversion",
-    "wavcube.lobes.conformer": "MaskedConformer",
+    "wavcube.tasks.recognition.model": "RecognitionModel",
+    "wavcube.tasks.recognition.heads": "BLSTMHead ConformerHead LinearHead",
+    "wavcube.tasks.enhancement.model": "MaskEnhancer LatentEnhancer",
+    "wavcube.tasks.separation.model": "MaskSeparator LatentSeparator WaveformSeparator",
+    "wavcube.lobes.layers.mask_head": "MaskHead",
+    "wavcube.lobes.layers.latent_map": "LatentHead",
+    "wavcube.tasks.separation.conv_tasnet": "ConvTasNetHead",
+    "wavcube.tasks.conversion.model": "VoiceConverter StoredVoice",
+    "wavcube.tasks.conversion.conformer": "ConformerConversion",
+    "wavcube.tasks.conversion.flow": "FlowConversion",
+    "wavcube.tasks.conversion.autoregressive": "AutoregressiveConversion",
+    "wavcube.lobes.layers.conformer": "MaskedConformer",
 }
 _HOMES = {name: module for module, names in MODULES.items() for name in names.split()}
 SHORT_NAMES = {old: name for name, old in OLD_NAMES.items()}
@@ -69,7 +69,7 @@ def registered_class(name: object) -> type[Configurable]:
     Examples
     --------
     >>> registered_class("LayerMix")
-    <class 'wavcube.lobes.layer_mix.LayerMix'>
+    <class 'wavcube.lobes.layers.layer_mix.LayerMix'>
     """
     found = None
     if isinstance(name, str):
@@ -100,7 +100,7 @@ def rename_classes(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[
 
     Examples
     --------
-    >>> old = {"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3}
+    >>> old = {"class": "wavcube.lobes.layers.layer_mix.LayerMix", "num_states": 3}
     >>> rename_classes(old, SHORT_NAMES)
     {'class': 'LayerMix', 'num_states': 3}
     """

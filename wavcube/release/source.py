@@ -8,9 +8,9 @@ from pathlib import Path
 
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
-from wavcube.leftovers import whereabouts
 from wavcube.release.config_file import CONFIG_FILE
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
+from wavcube.utils.leftovers import whereabouts
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

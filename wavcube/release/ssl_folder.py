@@ -15,7 +15,7 @@ from wavcube.release.weights import current_name, load_strictly, read_weights
 from wavcube.release.weights_file import write_weights
 
 if TYPE_CHECKING:
-    from wavcube.lobes.ssl_encoder import SSLEncoder
+    from wavcube.lobes.ssl.encoder import SSLEncoder
 
 CONFIGURATION = ("config.json", "preprocessor_config.json")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
 
 
 def open_encoder(
@@ -22,7 +22,7 @@ def open_encoder(
     source : str or Path, optional
         Folder, or hub id of the form owner/name, whose files are then fetched.
     layer : int
-        See :class:`~wavcube.lobes.ssl_encoder.SSLEncoder`.
+        See :class:`~wavcube.lobes.ssl.encoder.SSLEncoder`.
     random : bool
         Build one with random weights instead, of the sizes in `config`.
     config : Mapping, optional

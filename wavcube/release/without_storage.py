@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from wavcube.lobes.linear import Linear
+from wavcube.lobes.layers.linear import Linear
 
 
 @contextmanager

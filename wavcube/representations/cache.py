@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from wavcube.atomic import write_atomically
 from wavcube.representations.base import Representation
 from wavcube.representations.clips import states_of_clips
+from wavcube.utils.atomic import write_atomically
 
 logger = logging.getLogger(__name__)
 

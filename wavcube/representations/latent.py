@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.lobes.ssl_encoder import SSLEncoder
-from wavcube.lobes.ssl_models import unused_parameters
+from wavcube.lobes.ssl.encoder import SSLEncoder
+from wavcube.lobes.ssl.models import unused_parameters
 from wavcube.representations.base import Representation
 
 
@@ -97,13 +97,13 @@ class LatentRepresentation(Representation):
     @property
     def model_hash(self) -> str:
         """SHA-256 of what makes the latents: the model without its decoder."""
-        from wavcube.export import latent_hash
+        from wavcube.release.folder import latent_hash
 
         return latent_hash(self.model)
 
     def description(self) -> Mapping[str, Any]:
         """Return the lobe's own description."""
-        from wavcube.export import release_config
+        from wavcube.release.folder import release_config
 
         return release_config(self.model)
 

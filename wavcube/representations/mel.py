@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavcube.lobes.filterbank_wavlm import LogMelFrontEnd
 from wavcube.lobes.lengths import length_mask
+from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd
 from wavcube.representations.base import Representation
 
 

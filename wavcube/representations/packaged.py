@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wavcube.lobes.ssl_encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.source import packaged_model
 from wavcube.release.ssl_folder import packaged_encoder
 from wavcube.representations.base import Representation
@@ -45,7 +45,7 @@ class PackagedLatent(LatentRepresentation):
     """
 
     def __init__(self, name: str = "wavcube_tiny", model_hash: str | None = None) -> None:
-        from wavcube.export import load_release
+        from wavcube.release.folder import load_release
 
         super().__init__(load_release(_folder(name, LATENTS)))
         self.name = name

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavcube.lobes.ssl_encoder import SSLEncoder
-from wavcube.lobes.ssl_models import unused_parameters
+from wavcube.lobes.ssl.encoder import SSLEncoder
+from wavcube.lobes.ssl.models import unused_parameters
 from wavcube.release.ssl_folder import packaged_encoder
 from wavcube.representations.base import Representation
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import torch
 
-from wavcube.atomic import atomic_file
+from wavcube.utils.atomic import atomic_file
 
 __all__ = ["BadList", "BadReads", "UnreadableError", "check_bad_fraction"]
 

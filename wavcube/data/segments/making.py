@@ -13,7 +13,6 @@ from typing import NamedTuple
 from speechbrain.dataio.audio_io import AudioInfo
 from tqdm import tqdm
 
-from wavcube.atomic import atomic_file
 from wavcube.data.audio import inspect_audio
 from wavcube.data.scan import CORPUS_SUFFIXES, utterance_at
 from wavcube.data.segments.ahead import map_ahead
@@ -26,7 +25,8 @@ from wavcube.data.segments.lines import build_index, iterate_rows
 from wavcube.data.segments.row import Segment, parse_row, write_row
 from wavcube.data.segments.tars import find_shards
 from wavcube.data.transcripts import read_transcripts_beside
-from wavcube.messages import one_line
+from wavcube.utils.atomic import atomic_file
+from wavcube.utils.errors import one_line
 
 __all__ = ["Made", "make_manifest"]
 

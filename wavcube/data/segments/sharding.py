@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import soundfile
 from tqdm import tqdm
 
-from wavcube.atomic import atomic_file, remove_drafts, sync, write_atomically
-from wavcube.claims import claimed
 from wavcube.data.segments.ahead import map_ahead
 from wavcube.data.segments.audio import open_segment
 from wavcube.data.segments.bad import BadList
 from wavcube.data.segments.collection import Segments
 from wavcube.data.segments.tars import INDEX, JOURNAL, TarRows
-from wavcube.messages import one_line
+from wavcube.utils.atomic import atomic_file, remove_drafts, sync, write_atomically
+from wavcube.utils.errors import one_line
+from wavcube.utils.locks import claimed
 
 __all__ = ["Sharded", "write_shards"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from wavcube.atomic import atomic_folder
+from wavcube.utils.atomic import atomic_folder
 
 __all__ = ["Index", "TableWriter", "open_index", "write_index"]
 

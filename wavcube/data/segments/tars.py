@@ -22,7 +22,7 @@ from wavcube.data.segments.lines import group_of
 from wavcube.data.segments.names import UniqueNames
 from wavcube.data.segments.row import Segment, parse_row
 from wavcube.data.segments.tables import HASH, Index, one_at_a_time, open_index, write_index
-from wavcube.suffixes import AUDIO_SUFFIXES
+from wavcube.utils.suffixes import AUDIO_SUFFIXES
 
 __all__ = ["TarRows", "find_shards"]
 

@@ -1,1 +1,0 @@
-"""SpeechBrain Brains, one per task, and what they share: guard, checkpoints, schedules, logging."""

@@ -1,0 +1,1 @@
+"""Mixtures of speech, noise and rooms, made while they are read."""

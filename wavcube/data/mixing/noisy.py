@@ -1,0 +1,230 @@
+"""Clean speech and noise to pairs of noisy and clean speech, drawn anew in every epoch.
+
+A pair depends on the seed, the epoch and its index alone, as a crop does (`wavcube.data.crops`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from wavcube.data.audio import read_audio
+from wavcube.data.crops import CropDataset
+from wavcube.data.manifest import Utterance
+from wavcube.data.mixing.signals import loop_with_fades, mix_at_snr, reverberate
+
+__all__ = ["NoisyDataset", "SpeechDataset", "read_noise", "read_piece"]
+
+# apart from CropDataset's draws, which have three numbers
+_STREAM = 1
+_FADE_SECONDS = 0.1
+
+
+class SpeechDataset(Protocol):
+    """Items with "id" and "wav" `[T]`: crops, or whole utterances."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return an item."""
+
+
+class NoisyDataset(Dataset):
+    """Speech with noise of a folder at a drawn ratio, in some items in a drawn room.
+
+    The noise is a piece of a file drawn with a probability proportional to its duration, from a
+    position drawn uniformly; a file that is too short is repeated with crossfades. Room first,
+    noise after: the ratio is that of reverberated speech to noise, and the clean speech of such an
+    item is the early sound (`wavcube.data.mixing.signals.reverberate`). Levels and the limit of the
+    peak are those of `wavcube.data.mixing.signals.mix_at_snr`.
+
+    Parameters
+    ----------
+    speech : SpeechDataset
+        `CropDataset` for training, `wavcube.data.utterances.utterance_dataset` for validation
+        (where no epoch is ever set, so that every validation hears the same noise).
+    noises : Sequence[Utterance]
+        With durations.
+    sample_rate : int
+        Of speech and result, in Hz.
+    seed : int
+        Draws noises, positions, ratios and rooms.
+    snr_db : tuple[float, float]
+        Range of the ratio, uniform in dB.
+    rooms : Sequence[Utterance]
+        Files of room impulse responses.
+    room_probability : float
+        Of an item to be in a room.
+    early_seconds : float
+        What arrives so soon after the direct path belongs to the clean speech.
+
+    Raises
+    ------
+    ValueError
+        If there is no noise, a number is out of range or there are rooms to draw but none given.
+
+    Examples
+    --------
+    >>> from wavcube.data.audio import write_audio
+    >>> folder = getfixture("tmp_path")
+    >>> for name in ("speech", "noise"):
+    ...     write_audio(folder / f"{name}.wav", 0.1 * torch.randn(800), 8000)
+    >>> rows = {name: Utterance(name, 0.1, str(folder / f"{name}.wav")) for name in ("speech",
+    ...     "noise")}
+    >>> from wavcube.data.utterances import utterance_dataset
+    >>> speech = utterance_dataset([rows["speech"]], 8000)
+    >>> item = NoisyDataset(speech, [rows["noise"]], sample_rate=8000, seed=1)[0]
+    >>> item["wav"].shape, item["clean"].shape
+    (torch.Size([800]), torch.Size([800]))
+    """
+
+    def __init__(
+        self,
+        speech: SpeechDataset,
+        noises: Sequence[Utterance],
+        *,
+        sample_rate: int,
+        seed: int,
+        snr_db: tuple[float, float] = (0.0, 15.0),
+        rooms: Sequence[Utterance] = (),
+        room_probability: float = 0.0,
+        early_seconds: float = 0.05,
+    ) -> None:
+        if not noises:
+            raise ValueError("there is no noise to mix with")
+        if not snr_db[0] <= snr_db[1]:
+            raise ValueError(f"snr_db must be a range, low to high, not {snr_db}")
+        if not 0 <= room_probability <= 1:
+            raise ValueError(f"room_probability must be within 0 and 1, not {room_probability}")
+        if room_probability and not rooms:
+            raise ValueError(f"room_probability is {room_probability}, but no rooms are given")
+        silent = [row.ID for row in noises if not row.duration > 0]
+        if silent:
+            raise ValueError(f"noise {silent[0]!r} has no duration above 0 s")
+        self.speech, self.noises, self.rooms = speech, list(noises), list(rooms)
+        self.sample_rate, self.seed = sample_rate, seed
+        self.snr_db, self.room_probability = snr_db, room_probability
+        self.early_seconds = early_seconds
+        durations = np.array([row.duration for row in noises])
+        self._ends = np.cumsum(durations) / durations.sum()
+        # in shared memory, so that workers which outlive an epoch see it change
+        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, of the crops too; call it before the loader is iterated."""
+        self._epoch.fill_(epoch)
+        if isinstance(self.speech, CropDataset):
+            self.speech.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Return the items in an epoch."""
+        return len(self.speech)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return the speech's item with "wav" (noisy) and "clean", both `[T]`, and "snr_db"."""
+        item = self.speech[index]
+        heard = clean = item["wav"]
+        rng = np.random.default_rng((self.seed, int(self._epoch), index, _STREAM))
+        # every number is drawn whether it is needed or not: no setting changes another's draws
+        which, position, ratio, chance, room = rng.random(5)
+        # a plain number: batches cannot pad one of NumPy's
+        ratio_db = float(self.snr_db[0] + (self.snr_db[1] - self.snr_db[0]) * ratio)
+        if chance < self.room_probability:
+            path = self.rooms[int(room * len(self.rooms))].wav
+            response = read_audio(path, self.sample_rate)
+            heard, clean = reverberate(clean, response, self.sample_rate, self.early_seconds)
+        chosen = min(int(np.searchsorted(self._ends, which, side="right")), len(self.noises) - 1)
+        noise = read_piece(self.noises[chosen].wav, position, len(clean), self.sample_rate)
+        noisy, scaled, _ = mix_at_snr(heard, noise, ratio_db)
+        return {**item, "wav": noisy, "clean": _follow(clean, heard, scaled), "snr_db": ratio_db}
+
+
+def read_piece(
+    path: str, position: float, length: int, sample_rate: int, *, first_channel: bool = False
+) -> Tensor:
+    """Read a piece of a file without decoding the rest; a short file is repeated.
+
+    Parameters
+    ----------
+    path : str
+        An audio file.
+    position : float
+        From 0 to 1, among the possible offsets.
+    length : int
+        Samples wanted.
+    sample_rate : int
+        Of the piece, in Hz.
+    first_channel : bool
+        Take it alone; by default several channels are averaged.
+
+    Returns
+    -------
+    Tensor
+        `[length]`, mono.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no samples, or samples that are NaN or infinite.
+    """
+    with soundfile.SoundFile(path) as file:
+        rate = file.samplerate
+        frames = -(-length * rate // sample_rate)
+        spare = max(0, file.frames - frames)
+        file.seek(min(spare, int(position * (spare + 1))))
+        samples = file.read(frames, dtype="float32", always_2d=True)
+    wav = torch.from_numpy(samples[:, 0].copy() if first_channel else samples.mean(axis=1))
+    wav = _checked_at_rate(path, wav, rate, sample_rate)
+    return loop_with_fades(wav, length, round(_FADE_SECONDS * sample_rate))
+
+
+def read_noise(path: str, sample_rate: int, length: int | None = None) -> Tensor:
+    """Read the first channel of a file's beginning, as LibriMix does: WHAM has two.
+
+    Parameters
+    ----------
+    path : str
+        An audio file.
+    sample_rate : int
+        Of the noise, in Hz.
+    length : int, optional
+        Samples wanted; there are fewer where the file is shorter. By default the whole file.
+
+    Returns
+    -------
+    Tensor
+        `[T]`.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no samples, or samples that are NaN or infinite.
+    """
+    with soundfile.SoundFile(path) as file:
+        rate = file.samplerate
+        frames = -1 if length is None else -(-length * rate // sample_rate)
+        wav = torch.from_numpy(file.read(frames, "float32", always_2d=True)[:, 0].copy())
+    return _checked_at_rate(path, wav, rate, sample_rate)
+
+
+def _checked_at_rate(path: str, wav: Tensor, rate: int, sample_rate: int) -> Tensor:
+    """Refuse what holds no sound, and resample what does."""
+    if not len(wav) or not wav.isfinite().all():
+        raise ValueError(f"{path}: no samples, or samples that are NaN or infinite")
+    return wav if rate == sample_rate else torchaudio.functional.resample(wav, rate, sample_rate)
+
+
+def _follow(clean: Tensor, heard: Tensor, scaled: Tensor) -> Tensor:
+    """Turn the target down by the factor that the mixing gave to what was heard."""
+    loudest = int(heard.abs().argmax())
+    if heard[loudest] == 0:
+        return clean
+    return clean * (scaled[loudest] / heard[loudest])

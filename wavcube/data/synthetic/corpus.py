@@ -1,0 +1,169 @@
+"""Speech that the package makes itself, in the folders of LibriSpeech."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import soundfile
+from tqdm import tqdm
+
+from wavcube.data.synthetic.espeak import Espeak, Voice
+from wavcube.data.synthetic.once import make_once
+from wavcube.data.synthetic.render import render
+from wavcube.data.synthetic.text import draw_text, transcript
+from wavcube.data.synthetic.voices import SPLITS, make_voices
+
+__all__ = ["CORPUS_FOLDER", "make_embedded_corpus"]
+
+CORPUS_FOLDER = "LibriSpeech"
+_SUBSETS = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
+_FIRST_SPEAKER = {"train": 1001, "dev": 2001, "test": 3001}
+# Part of a corpus's name: raise it when the text, the voices or the signal processing changes.
+_VERSION = 1
+_CHAPTERS = 2
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything that the bytes of a corpus depend on."""
+
+    minutes: tuple[float, float, float]
+    voices: tuple[int, int, int]
+    seed: int
+    sample_rate: int
+    version: int = _VERSION
+
+
+def make_embedded_corpus(
+    folder: str | Path,
+    *,
+    train_minutes: float = 50.0,
+    dev_minutes: float = 3.0,
+    test_minutes: float = 3.0,
+    train_voices: int = 48,
+    dev_voices: int = 6,
+    test_voices: int = 6,
+    seed: int = 1234,
+    sample_rate: int = 16000,
+    progress: bool = True,
+) -> Path:
+    """Speak a corpus with espeak-ng, or return the one that an earlier call has finished.
+
+    The splits share neither voices nor timbres. The same arguments give the same bytes. A corpus
+    appears under its final name only when complete, and calls that run at the same time wait for
+    each other.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Where corpora are kept, for example `default_cache_folder()`; one subfolder for each set
+        of arguments.
+    train_minutes, dev_minutes, test_minutes : float
+        Speech in train-clean-100, dev-clean and test-clean, shared evenly by the voices and
+        rounded up to whole utterances.
+    train_voices, dev_voices, test_voices : int
+        Speakers in each.
+    seed : int
+        Draws voices and text.
+    sample_rate : int
+        Of the files, in Hz.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Path
+        The corpus: `LibriSpeech/{train-clean-100,dev-clean,test-clean}/<speaker>/<chapter>/`
+        with flac files and `.trans.txt`, and `SPEAKERS.TXT` at the top.
+
+    Raises
+    ------
+    ValueError
+        When a size is out of range.
+    ImportError
+        When `espeakng-loader` is missing.
+    PermissionError
+        When `folder` cannot be written.
+    """
+    plan = _Plan(
+        minutes=(float(train_minutes), float(dev_minutes), float(test_minutes)),
+        voices=(train_voices, dev_voices, test_voices),
+        seed=seed,
+        sample_rate=sample_rate,
+    )
+    _check(plan)
+    return make_once(
+        folder,
+        "embedded",
+        CORPUS_FOLDER,
+        asdict(plan),
+        lambda corpus: _write_corpus(corpus, plan, progress),
+    )
+
+
+def _check(plan: _Plan) -> None:
+    for split, minutes, count in zip(SPLITS, plan.minutes, plan.voices, strict=True):
+        if not 0 < minutes < float("inf"):
+            raise ValueError(f"{split}_minutes must be positive, not {minutes}")
+        make_voices(split, count, plan.seed)
+    if plan.sample_rate < 8000:
+        raise ValueError(f"sample_rate must be at least 8000 Hz, not {plan.sample_rate}")
+
+
+def _write_corpus(corpus: Path, plan: _Plan, progress: bool) -> None:
+    seconds = 60 * sum(plan.minutes)
+    speakers: list[str] = []
+    with (
+        Espeak() as espeak,
+        tqdm(
+            total=round(seconds),
+            unit="s",
+            desc="speaking the embedded corpus",
+            disable=not progress,
+            mininterval=0.5,
+        ) as bar,
+    ):
+        for split, minutes, count in zip(SPLITS, plan.minutes, plan.voices, strict=True):
+            for index, voice in enumerate(make_voices(split, count, plan.seed)):
+                speaker = _FIRST_SPEAKER[split] + index
+                folder = corpus / _SUBSETS[split] / str(speaker)
+                spoken = 0.0
+                for duration in _write_speaker(espeak, folder, voice, 60 * minutes / count, plan):
+                    spoken += duration
+                    bar.update(min(round(duration), bar.total - bar.n))
+                speakers.append(
+                    f"{speaker:<4} | {voice.sex} | {_SUBSETS[split]:<16} | {spoken / 60:5.2f} | "
+                    f"espeak-ng {voice.accent.removeprefix('gmw/')}+{voice.variant}"
+                )
+    header = [
+        "; Synthetic speech, made by wavcube.data.synthetic with espeak-ng",
+        f"; {'ID':<4}|{'SEX':<3}| {'SUBSET':<17}|{'MINUTES':<7}| NAME",
+    ]
+    (corpus / "SPEAKERS.TXT").write_text("\n".join(header + speakers) + "\n", encoding="utf-8")
+
+
+def _write_speaker(
+    espeak: Espeak, folder: Path, voice: Voice, seconds: float, plan: _Plan
+) -> Iterator[float]:
+    """Write one speaker's chapters; yields the duration of each utterance in seconds."""
+    speaker = folder.name
+    rng = random.Random(f"speaker {speaker} {plan.seed}")
+    for chapter in range(_CHAPTERS):
+        name = f"{speaker}-{speaker}{chapter:02d}"
+        (folder / f"{speaker}{chapter:02d}").mkdir(parents=True)
+        lines: list[str] = []
+        spoken = 0.0
+        while spoken < seconds / _CHAPTERS:
+            utterance = f"{name}-{len(lines):04d}"
+            text = draw_text(rng)
+            samples = render(espeak, text, voice, rng, plan.sample_rate)
+            path = folder / f"{speaker}{chapter:02d}" / f"{utterance}.flac"
+            soundfile.write(path, samples, plan.sample_rate, subtype="PCM_16")
+            lines.append(f"{utterance} {transcript(text)}\n")
+            spoken += len(samples) / plan.sample_rate
+            yield len(samples) / plan.sample_rate
+        trans = folder / f"{speaker}{chapter:02d}" / f"{name}.trans.txt"
+        trans.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What every run shares: command line, identity, data, report, card, evaluation, dry run."""

@@ -1,0 +1,194 @@
+"""The command line of a recipe: SpeechBrain's, with help about the YAML's own keys."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+from hyperpyyaml import resolve_references
+from speechbrain.utils.distributed import infer_device
+from speechbrain.utils.run_opts import RunOptions
+
+from wavcube.data.checks import device_name
+from wavcube.experiment.dry_run import dry_overrides
+from wavcube.experiment.usage import checkpoints_in, show
+from wavcube.training.ranks import meet, same_as_main
+from wavcube.utils.precision import AUTO, settle_precision
+
+# What is logged of every run and nobody needs: by logger, a part of the message.
+NOISE = {
+    "speechbrain.core": (
+        "Run option ",
+        "which is specified in hparams was overridden by command line",
+        "Gradscaler enabled",
+        "Using evaluation precision",
+    ),
+    "speechbrain.utils.checkpoints": ("Would load a checkpoint here",),
+    "speechbrain.tokenizers.SentencePiece": (
+        "==== Loading",
+        "Tokenizer",
+        "SentencePiece vocab size",
+        "Train tokenizer",
+    ),
+    "speechbrain.utils.quirks": ("Excluded quirks",),
+    "speechbrain.utils.train_logger": ("torchvision is not available",),
+    "wavcube.data.audio": ("resampled from",),  # of every file, each time that it is read
+}
+
+
+class _Quiet(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not any(part in text for part in NOISE.get(record.name, ()))
+
+
+_QUIET = _Quiet()
+
+
+class _Options(RunOptions):
+    """SpeechBrain's, among whose precisions there is `auto`."""
+
+    @staticmethod
+    def _create_parser() -> argparse.ArgumentParser:
+        parser = RunOptions._create_parser()
+        (option,) = [action for action in parser._actions if action.dest == "precision"]
+        option.choices = [AUTO, *option.choices]
+        return parser
+
+
+def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptions, str]:
+    r"""Read a recipe's arguments, find its other processes, and quieten what SpeechBrain logs.
+
+    `--help` ends the process; where a YAML is named it lists that file's keys. `--debug` asks for a
+    dry run: a few updates on little data (:mod:`~wavcube.experiment.dry_run`). The precision `auto` is
+    settled here, for all processes, and noted down: a run that goes on keeps what it began with.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the process.
+    usage : str
+        How the recipe is used: its docstring.
+
+    Returns
+    -------
+    tuple
+        The YAML's path, SpeechBrain's run options, and the overrides as YAML. Of an option that is
+        given twice the last one counts.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.yaml"
+    >>> _ = path.write_text("seed: 0\nlr: 1.0")
+    >>> parse_arguments([str(path), "--seed", "1", "--lr=0.1", "--seed=2"], "")[2]
+    'seed: 2\nlr: 0.1'
+    """
+    for name in NOISE:
+        logging.getLogger(name).addFilter(_QUIET)
+    if {"-h", "--help"} & set(arguments):
+        files = [a for a in arguments if Path(a).suffix in (".yaml", ".yml") and Path(a).is_file()]
+        show(help_text(usage, files[0] if files else None))
+    path, run_opts, overrides = _Options.from_command_line_args(list(arguments))
+    run_opts = meet(run_opts)
+    overrides = _last_of_each(overrides)
+    if run_opts["debug"]:
+        overrides = dry_overrides(path, overrides)
+    return path, *_with_precision(path, run_opts, overrides)
+
+
+def help_text(usage: str, path: str | Path | None = None) -> str:
+    r"""Say how a recipe is used.
+
+    Parameters
+    ----------
+    usage : str
+        Its docstring.
+    path : str or Path, optional
+        A YAML whose plain keys to list, with their values and comments.
+
+    Returns
+    -------
+    str
+        All but SpeechBrain's own options.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.yaml"
+    >>> _ = path.write_text("# Data\nseed: 1 # of all\nmodel: !new:Model\n    dim: 2\n")
+    >>> print(help_text("Train it.", path).partition("--batch_size=8")[2])  # doctest: +ELLIPSIS
+    :
+    <BLANKLINE>
+    # Data
+    seed: 1 # of all
+    <BLANKLINE>
+    Options of SpeechBrain:
+    """
+    told = "Every key of the YAML is an option of the same name, as --batch_size=8"
+    if path is None:
+        told += "; name a YAML before --help to list its keys."
+    else:
+        told += f":\n\n{_plain_keys(Path(path).read_text(encoding='utf-8'))}"
+    return f"{usage.strip()}\n\n{told}\n\nOptions of SpeechBrain:"
+
+
+def _plain_keys(text: str) -> str:
+    """Keep the lines of the top level that hold a whole entry, and its headings."""
+    # composed, not constructed: tags stay what they are
+    entries = yaml.compose(text).value
+    wanted = {
+        key.start_mark.line
+        for key, value in entries
+        if not isinstance(value, yaml.MappingNode) and not key.value.startswith("_")
+    }
+    return "\n".join(
+        line
+        for number, line in enumerate(text.splitlines())
+        if number in wanted or line.startswith("#")
+    )
+
+
+def _with_precision(path: str, run_opts: RunOptions, overrides: str) -> tuple[RunOptions, str]:
+    """Settle the precision in the run options, and in what the run's folder keeps of the YAML."""
+    with open(path, encoding="utf-8") as file:
+        keys = _plain_values(resolve_references(file, overrides).getvalue())
+    is_given = "precision" in run_opts.overridden_args
+    wanted = run_opts["precision"] if is_given else keys.get("precision", run_opts["precision"])
+    folder, device = Path(keys.get("output_folder", "")), run_opts["device"] or infer_device()
+    precision = same_as_main(lambda: _settle(wanted, device, folder))
+    told = run_opts.overridden_args | {"precision"}
+    run_opts = replace(run_opts, precision=precision, overridden_args=told)
+    if keys.get("precision", precision) != precision:
+        overrides = "\n".join(filter(None, [overrides, f"precision: {precision}"]))
+    return run_opts, overrides
+
+
+def _settle(wanted: str, device: str, folder: Path) -> str:
+    if wanted == AUTO and checkpoints_in(folder):
+        begun = {}
+        with suppress(OSError, yaml.YAMLError):  # it may lack, or a kill have cut it short
+            begun = _plain_values((folder / "hyperparams.yaml").read_text(encoding="utf-8"))
+        if (wanted := begun.get("precision", AUTO)) != AUTO:
+            show(f"precision {wanted}: the run in {folder} began with it")
+    return settle_precision(wanted, device_name(device), show)
+
+
+def _plain_values(text: str) -> dict[str, str]:
+    root = yaml.compose(text)
+    entries = root.value if isinstance(root, yaml.MappingNode) else ()
+    return {key.value: value.value for key, value in entries if isinstance(value, yaml.ScalarNode)}
+
+
+def _last_of_each(overrides: str) -> str:
+    """Keep the last of several entries of one key, which YAML would refuse."""
+    if not overrides:
+        return overrides
+    entries = {
+        key.value: overrides[key.start_mark.index : value.end_mark.index].strip()
+        for key, value in yaml.compose(overrides).value
+    }
+    return "\n".join(entries.values())

@@ -1,0 +1,250 @@
+"""A run on the latent: what its stages share, hand on to each other and leave behind."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.distributed import infer_device
+from torch import Tensor
+
+from wavcube.data.crops import Crops
+from wavcube.data.splits import describe_split
+from wavcube.data.utterances import utterance_dataset
+from wavcube.experiment import report as latent_report
+from wavcube.experiment.card import describe_run
+from wavcube.experiment.evaluation import check_evaluation, choose_rows, count_longer
+from wavcube.experiment.segments import Speech, crops_of, sample_of
+from wavcube.experiment.usage import show
+from wavcube.latent.brain import LatentBrain
+from wavcube.latent.coordinates import fit_latent_basis
+from wavcube.latent.parts import LatentParts
+from wavcube.latent.settings import DecoderSettings
+from wavcube.metrics import Summary, format_table
+from wavcube.release.folder import write_release
+from wavcube.training.checkpoints import AtomicCheckpointer
+from wavcube.training.ranks import is_main, leave_group, on_main
+from wavcube.training.run_logger import Journal
+from wavcube.training.several import global_batch_size
+
+logger = logging.getLogger(__name__)
+
+AS_RELEASED = "as released"
+BASIS_UTTERANCES = 60
+
+
+class LatentRun:
+    """Datasets, options and evaluation of the stages of one run.
+
+    Parameters
+    ----------
+    parts : LatentParts
+        What trains; each stage goes on with what the one before has left.
+    rows : Mapping of str to Speech
+        "train", "valid" and "test"; the last two are lists of Utterance.
+    hparams : Mapping
+        Of the recipe.
+    run_opts : Mapping
+        SpeechBrain's.
+
+    Raises
+    ------
+    ValueError
+        If no utterance is long enough to be scored or short enough to be computed, or a setting
+        is one with which the evaluation would fail.
+    """
+
+    def __init__(
+        self,
+        parts: LatentParts,
+        rows: Mapping[str, Speech],
+        hparams: Mapping[str, Any],
+        run_opts: Mapping[str, Any],
+    ) -> None:
+        self.parts, self.rows, self.hparams, self.run_opts = parts, rows, hparams, run_opts
+        self.folder = Path(hparams["output_folder"])
+        self.stages: list[str] = hparams["fine_tune_stages" if self.is_fine_tuning else "stages"]
+        check_evaluation(hparams, parts.model)
+        shortest, longest = hparams["shortest_test"], hparams["longest_test"]
+        valid, test = hparams["valid_utterances"], hparams["test_utterances"]
+        self.valid_rows = choose_rows(rows["valid"], "valid", valid, 0.0, longest)
+        self.test_rows = choose_rows(rows["test"], "test", test, shortest, longest)
+        self.test = utterance_dataset(self.test_rows, parts.model.sample_rate)
+        self.copies: dict[str, latent_report.Resynthesis] = {}
+        self.facts: dict[str, Any] = {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether it begins with a release's weights."""
+        return self.hparams["pretrained"] is not None
+
+    def begin(self) -> None:
+        """Say how much speech there is, and evaluate a release as it came."""
+        parts = {"train": self.rows["train"], "valid": self.valid_rows, "test": self.test_rows}
+        show(describe_split(parts) + self._left_out())
+        if self.is_fine_tuning:
+            device = self.run_opts["device"] or infer_device()
+            on_main(lambda: self._resynthesize(AS_RELEASED, device))
+
+    def datasets(self, stage: str) -> tuple[Crops, DynamicItemDataset]:
+        """Build what a stage trains on and is validated on; each stage draws its own crops.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`.
+
+        Raises
+        ------
+        ValueError
+            If there is no speech, or the sizes are out of range.
+        """
+        hparams, rate = self.hparams, self.parts.model.sample_rate
+        crops = crops_of(
+            self.rows["train"],
+            crop_seconds=hparams["crop_seconds"],
+            crops_per_epoch=hparams["validate_every"] * global_batch_size(self.batch_size(stage)),
+            sample_rate=rate,
+            seed=hparams["seed"] + self.stages.index(stage),
+            max_bad_fraction=hparams["max_bad_fraction"],
+        )
+        return crops, utterance_dataset(self.valid_rows, rate)
+
+    def brain_options(self, stage: str) -> dict[str, Any]:
+        """Give the arguments of a stage's LatentBrain after model and settings.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`; names the folder of its checkpoints.
+        """
+        hparams, folder = self.hparams, self.folder
+        return {
+            "discriminators": self.parts.discriminators,
+            "teacher": self.parts.teacher,
+            "mel_loss": hparams["mel_loss"],
+            "opt_class": hparams["optimizer"],
+            "hparams": hparams,
+            "run_opts": self.run_opts,
+            "checkpointer": AtomicCheckpointer(folder / stage / "save"),
+            "journal": Journal(folder / "train_log.txt", folder / stage / "tensorboard"),
+        }
+
+    def batch_size(self, stage: str) -> int:
+        """Give a process's crops of an update: the stage's own number, otherwise the recipe's.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`.
+        """
+        own = self.hparams[stage].batch_size
+        return self.hparams["batch_size"] if own is None else own
+
+    def loader_options(self, stage: str, crops: Crops) -> dict[str, Any]:
+        """Give the options of the loader that a stage trains from.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`.
+        crops : Crops
+            Of `datasets`.
+        """
+        sizes = {"batch_size": self.batch_size(stage), "num_workers": self.hparams["num_workers"]}
+        return {**sizes, "collate_fn": crops.collate}
+
+    def evaluate(self, stage: str, brain: LatentBrain) -> None:
+        """Release what a stage has made, and resynthesize the test set with it.
+
+        The release comes first: it is there whatever becomes of the evaluation.
+
+        Parameters
+        ----------
+        stage : str
+            Of `stages`.
+        brain : LatentBrain
+            Its Brain, with the best weights loaded.
+        """
+        brain.end_training()
+        self.parts.has_trained_discriminators |= brain.settings.is_adversarial
+        on_main(lambda: self._evaluate(stage, brain))
+
+    def _evaluate(self, stage: str, brain: LatentBrain) -> None:
+        later = self.stages[self.stages.index(stage) + 1 :]
+        if all(isinstance(self.hparams[name], DecoderSettings) for name in later):
+            self._choose_coordinates(brain.device)
+        if not later:
+            self._release(self.folder / "release", self.parts.training_state())
+        else:  # with its semantic decoder, without the discriminators, which are large
+            self._release(self.folder / stage / "release", {})
+        self._resynthesize(brain.settings.name, brain.device)
+        self.facts["stages"][stage] = brain.facts()
+
+    def finish(self, started: float) -> None:
+        """Score all that was resynthesized, and write table, release's card and samples.
+
+        The main process does; it is the last step, in which the others end.
+
+        Parameters
+        ----------
+        started : float
+            When the run began, of `time.monotonic`.
+        """
+        leave_group()
+        if not is_main():
+            return
+        hparams, folder, parts = self.hparams, self.folder, self.parts
+        self.facts["seconds"] = round(time.monotonic() - started, 1)
+        processes = hparams["scoring_processes"]
+        table = latent_report.score_rows(self.copies, hparams["metrics"], processes, self._bars)
+        latent_report.write_metrics(folder / "metrics.json", table, self.facts)
+        target = folder / "release"
+        self._release(target, parts.training_state(), table)
+        latent_report.write_samples(folder / "samples", self.copies, hparams["sample_clips"])
+        show(format_table(table))
+        show(f"release: {target}\nsamples: {folder / 'samples'}\nscores: {folder / 'metrics.json'}")
+        show(f"time: {timedelta(seconds=round(time.monotonic() - started))}")
+
+    @property
+    def _bars(self) -> bool:
+        return not self.run_opts["noprogressbar"]
+
+    def _choose_coordinates(self, device: str) -> None:
+        """Fit the latent's basis, once: who trains on, or fine-tunes, keeps its coordinates."""
+        basis = getattr(self.parts.model, "latent_basis", None)
+        if basis is not None and not basis.is_fitted:
+            rate, seed = self.parts.model.sample_rate, self.hparams["seed"]
+            speech = sample_of(self.rows["train"], BASIS_UTTERANCES, rate, seed)
+            try:
+                fit_latent_basis(self.parts.model, speech, device, self._bars)
+            except ValueError as error:  # of training speech that is all silence, say
+                logger.warning("the latent keeps its own coordinates: %s", error)
+
+    def _left_out(self) -> str:
+        longest = self.hparams["longest_test"]
+        count = count_longer([*self.rows["valid"], *self.rows["test"]], longest)
+        if not count:
+            return ""
+        return f"; {count} of valid and test left out, longer than {longest:g} s (longest_test)"
+
+    def _release(
+        self,
+        target: Path,
+        state: Mapping[str, Tensor],
+        table: Mapping[str, Mapping[str, Summary]] | None = None,
+    ) -> None:
+        card = describe_run(self.parts.model, self.hparams, table or {})
+        write_release(self.parts.model, target, card=card, training_state=state, overwrite=True)
+
+    def _resynthesize(self, label: str, device: str) -> None:
+        model, teacher = self.parts.model, self.parts.teacher
+        self.copies[label] = latent_report.resynthesize(
+            model, teacher, self.test, device, self._bars
+        )

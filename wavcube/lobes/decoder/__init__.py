@@ -1,0 +1,1 @@
+"""Decoders of the latent: backbones, waveform heads, streams; and their discriminators."""

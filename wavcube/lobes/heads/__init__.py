@@ -1,1 +1,0 @@
-"""Heads: from a representation's frames to what a task asks for."""

@@ -1,0 +1,1 @@
+"""Layers that encoders, decoders and heads are made of."""

@@ -1,0 +1,1 @@
+"""Self-supervised encoders as (features, lengths)."""

@@ -1,0 +1,1 @@
+"""Checkpoints of the authors' research code, converted to releases."""

@@ -1,0 +1,1 @@
+"""A model as networks for onnxruntime, without torch."""

@@ -1,0 +1,1 @@
+"""The training engine: Brain, loop, optimizers, checkpoints, processes. It knows no speech."""
