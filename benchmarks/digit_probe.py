@@ -19,7 +19,7 @@ import torch
 from benchmarks.features import mfcc_statistics, pooled, ssl_frames
 from benchmarks.fsdd import digit_accuracy, read_takes
 from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.release.ssl_folder import packaged_encoder
+from wavcube.release.ssl_folder import load_encoder, packaged_encoder
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, default=packaged_encoder())
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    trained = SSLEncoder.from_pretrained(arguments.encoder)
+    trained = load_encoder(arguments.encoder)
     torch.manual_seed(0)
     untrained = SSLEncoder(**trained.config())
     takes = read_takes(arguments.folder, trained.sample_rate)

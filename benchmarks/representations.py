@@ -30,13 +30,12 @@ from wavcube import WavCube
 from wavcube.cli.files import check_output
 from wavcube.experiment.report import Resynthesis, score_rows, table_as_dict
 from wavcube.experiment.usage import usage_errors
-from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube as LobeWavCube
 from wavcube.metrics import Summary, format_table
 from wavcube.metrics.registry import select_metrics
 from wavcube.release.card import library_versions
 from wavcube.release.folder import TRAINING_FILE, load_for_training
-from wavcube.release.ssl_folder import packaged_encoder
+from wavcube.release.ssl_folder import load_encoder, packaged_encoder
 from wavcube.utils.atomic import write_atomically
 
 METRICS = (
@@ -146,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     with usage_errors("representations"):
         check_output(options.json, options.overwrite)
         select_metrics(metrics)
-        encoder = SSLEncoder.from_pretrained(options.encoder)
+        encoder = load_encoder(options.encoder)
         rate = encoder.sample_rate
         models = load(options, rate)
         sets = read_sets(options.speech, rate, options.utterances, options.shortest)

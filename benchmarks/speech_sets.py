@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from wavcube.data.audio import inspect_audio, read_audio
+from wavcube.data.splits import evenly_spaced
 from wavcube.data.synthetic import default_cache_folder, make_embedded_corpus
-from wavcube.latent.parts import spread
 from wavcube.metrics.folders import audio_files, find_transcripts
 
 Seconds = float
@@ -56,7 +56,7 @@ def read_sets(
         names = [clip for clip in files if inspect_audio(files[clip]).duration >= shortest]
         if not names:
             raise ValueError(f"{folder} has no audio files of {shortest} s and more")
-        chosen = spread(names, utterances)
+        chosen = evenly_spaced(names, utterances)
         clips = {clip: read_audio(files[clip], sample_rate) for clip in chosen}
         found = {clip: texts.get(clip) or _vctk_transcript(files[clip]) for clip in chosen}
         sets.append(SpeechSet(title, clips, {clip: text for clip, text in found.items() if text}))

@@ -8,8 +8,7 @@ from toy_brains import Numbers, ToyGan, toy, train
 from wavcube.experiment.command_line import parse_arguments
 from wavcube.latent.settings import AcousticSettings, LatentSettings
 from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.release.ssl_folder import write_encoder
-from wavcube.release.ssl_source import open_encoder
+from wavcube.release.ssl_folder import open_encoder, write_encoder
 from wavcube.testing import tiny_ssl_config, tiny_ssl_encoder
 from wavcube.training.checkpoints import AtomicCheckpointer
 from wavcube.training.settings import TrainingSettings

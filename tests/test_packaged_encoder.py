@@ -7,8 +7,7 @@ from safetensors import safe_open
 
 from benchmarks.features import pooled, ssl_frames
 from benchmarks.fsdd import digit_accuracy, read_takes
-from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.release.ssl_folder import packaged_encoder
+from wavcube.release.ssl_folder import load_encoder, packaged_encoder
 from wavcube.testing import tone
 
 
@@ -18,7 +17,7 @@ def test_weights_are_small_half_precision_and_complete():
     with safe_open(path, framework="pt") as file:
         kinds = {file.get_tensor(name).dtype for name in file.keys()}
     assert kinds == {torch.float16}
-    encoder = SSLEncoder.from_pretrained(packaged_encoder()).eval()
+    encoder = load_encoder(packaged_encoder()).eval()
     with torch.no_grad():
         feature = encoder(tone(1.0)[None]).feature
     assert feature.shape == (1, 50, encoder.dim)
@@ -36,7 +35,7 @@ def test_card_names_every_corpus_and_licence():
 
 @pytest.mark.timeout(600)
 def test_knows_digits_of_speakers_it_never_heard(shared):
-    encoder = SSLEncoder.from_pretrained(packaged_encoder())
+    encoder = load_encoder(packaged_encoder())
     takes = read_takes(shared / "data" / "FSDD", encoder.sample_rate)
     accuracy = digit_accuracy(pooled(ssl_frames(encoder), [take.wav for take in takes]), takes)
     # half of the errors of an untrained network (41 % right)

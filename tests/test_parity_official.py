@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube
 from wavcube.losses import MelLoss, kl_divergence, semantic_loss
 from wavcube.official.convert import convert_official
 from wavcube.official.names import translate
 from wavcube.release.folder import load_for_training, load_release
+from wavcube.release.ssl_folder import load_encoder
 
 LATENT, AUDIO, INSIDE = 2e-5, 5e-6, 5e-5
 LOSS = 1e-5
@@ -162,7 +162,7 @@ def step(golden):
     """
     model, _ = load_for_training(golden.release)
     model.eval()
-    teacher = SSLEncoder.from_pretrained(golden.folder / "wavlm_tiny").eval()
+    teacher = load_encoder(golden.folder / "wavlm_tiny").eval()
     model.encoder.do_normalize = teacher.do_normalize = False
     model.encoder.set_trainable("all" if golden.stage == 2 else "none")
     out = model(golden["train_input_values"], detach_latent=golden.stage == 1)

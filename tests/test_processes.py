@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wavcube.utils.processes import one_thread, spread
+from wavcube.utils.processes import one_thread, parallel_map
 
 LABEL = []
 
@@ -66,7 +66,7 @@ def is_running(process):
 
 
 def test_results_come_in_order_from_processes_that_were_set_up():
-    results = list(spread(describe, range(5), 2, set_label, ("here",)))
+    results = list(parallel_map(describe, range(5), 2, set_label, ("here",)))
     assert [result[0] for result in results] == list(range(5))
     assert os.getpid() not in {result[1] for result in results}
     assert {result[2:] for result in results} == {(1, "here")}
@@ -83,21 +83,21 @@ def test_one_thread_is_for_a_while():
 
 def test_a_dead_process_is_an_error():
     with pytest.raises(ChildProcessError, match="died"):
-        list(spread(die, range(4), 1))
+        list(parallel_map(die, range(4), 1))
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
 def test_no_process_outlives_one_that_dies(tmp_path):
     with pytest.raises(ChildProcessError, match="died"):
         # many wait, so that marking them as failed takes a while
-        list(spread(die_beside_another, ((i, str(tmp_path)) for i in range(10_000)), 2))
+        list(parallel_map(die_beside_another, ((i, str(tmp_path)) for i in range(10_000)), 2))
     (worker,) = (int(path.name) for path in tmp_path.iterdir())
     assert not is_running(worker)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
 def test_work_ends_when_no_result_is_wanted_any_more(tmp_path):
-    results = spread(report_or_sleep, [str(tmp_path)] * 2, 1)
+    results = parallel_map(report_or_sleep, [str(tmp_path)] * 2, 1)
     next(results)
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     (worker,) = (int(path.name) for path in tmp_path.iterdir() if path.name != "first")
@@ -111,7 +111,7 @@ def test_no_process_outlives_one_that_is_killed(tmp_path):
     code = (
         "import sys; from test_processes import report_and_sleep; "
         "from wavcube.utils.processes import spread\n"
-        "if __name__ == '__main__': list(spread(report_and_sleep, [sys.argv[1]] * 2, 2))\n"
+        "if __name__ == '__main__': list(parallel_map(report_and_sleep, [sys.argv[1]] * 2, 2))\n"
     )
     script = tmp_path / "script.py"
     script.write_text(code)

@@ -9,7 +9,7 @@ from transformers import HubertModel, Wav2Vec2Model, WavLMModel
 
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.ssl.models import MODEL_TYPES
-from wavcube.release.ssl_folder import write_encoder
+from wavcube.release.ssl_folder import load_encoder, write_encoder
 from wavcube.testing import tiny_ssl_config, tiny_ssl_encoder, tone
 
 REFERENCES = {"wavlm": WavLMModel, "hubert": HubertModel, "wav2vec2": Wav2Vec2Model}
@@ -59,7 +59,7 @@ def test_item_does_not_depend_on_its_batch(model_type, norm):
 def test_inner_layer_is_built_no_deeper_and_normalised(tmp_path):
     full = tiny_ssl_encoder().eval()
     write_encoder(full, tmp_path)
-    cut = SSLEncoder.from_pretrained(tmp_path, layer=1).eval()
+    cut = load_encoder(tmp_path, layer=1).eval()
     assert cut.num_layers == 1
     wav = tone(0.5)[None]
     state = full(wav).states[1]
@@ -72,7 +72,7 @@ def test_inner_layer_is_built_no_deeper_and_normalised(tmp_path):
 def test_written_folder_loads_back(tmp_path, dtype):
     encoder = tiny_ssl_encoder("filterbank_wavlm").eval()
     write_encoder(encoder, tmp_path, dtype)
-    loaded = SSLEncoder.from_pretrained(tmp_path).eval()
+    loaded = load_encoder(tmp_path).eval()
     assert loaded.config() == encoder.config()
     for name, value in encoder.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value.to(dtype).float())
@@ -89,8 +89,8 @@ def test_reads_transformers_folders_and_older_names(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     torch.save({f"wavlm.{k}": v for k, v in weights.items()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match="unexpected"):  # lm_head is foreign only outside the base
-        SSLEncoder.from_pretrained(_with(tmp_path, {**weights, "strange.weight": torch.zeros(1)}))
-    encoder = SSLEncoder.from_pretrained(_with(tmp_path, weights))
+        load_encoder(_with(tmp_path, {**weights, "strange.weight": torch.zeros(1)}))
+    encoder = load_encoder(_with(tmp_path, weights))
     assert torch.equal(
         encoder.model.state_dict()["masked_spec_embed"], weights["masked_spec_embed"]
     )
@@ -117,10 +117,10 @@ def test_a_pickle_that_runs_code_is_refused_by_name(tmp_path):
     path = tmp_path / "pytorch_model.bin"
     torch.save({"masked_spec_embed": Bomb(tmp_path / "mark")}, path)
     with pytest.raises(ValueError, match=r"pytorch_model\.bin .*run code"):
-        SSLEncoder.from_pretrained(tmp_path)
+        load_encoder(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"pytorch_model\.bin .*broken"):
-        SSLEncoder.from_pretrained(tmp_path)
+        load_encoder(tmp_path)
     assert not (tmp_path / "mark").exists()
 
 
@@ -140,20 +140,20 @@ def test_weights_load_strictly(tmp_path, damage, message):
     damage(weights)
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=message):
-        SSLEncoder.from_pretrained(tmp_path)
+        load_encoder(tmp_path)
 
 
 def test_wrong_sources_and_settings_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
-        SSLEncoder.from_pretrained(tmp_path)
+        load_encoder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(tiny_ssl_config()))
     with pytest.raises(FileNotFoundError, match="safetensors"):
-        SSLEncoder.from_pretrained(tmp_path)
+        load_encoder(tmp_path)
     (tmp_path / "config.json").write_text("{broken")
     with pytest.raises(ValueError, match=r"config\.json is no JSON"):
-        SSLEncoder.from_pretrained(tmp_path)
+        load_encoder(tmp_path)
     with pytest.raises(FileNotFoundError, match="neither a folder nor"):
-        SSLEncoder.from_pretrained("no-such-owner/no-such-model")
+        load_encoder("no-such-owner/no-such-model")
     with pytest.raises(ValueError, match="model_type 'whisper'"):
         SSLEncoder({"model_type": "whisper"})
     with pytest.raises(ValueError, match="layer 2 of 2"):

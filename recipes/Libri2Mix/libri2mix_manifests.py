@@ -11,8 +11,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.mixing.mixtures import MixtureRow, write_mixtures
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import BadFile, check_files
-from wavcube.data.splits import require_disjoint_speakers
-from wavcube.latent.parts import spread
+from wavcube.data.splits import evenly_spaced, require_disjoint_speakers
 
 
 def write_manifests(
@@ -78,7 +77,7 @@ def thinned(
     """Take mixtures at even distances of the roles that have a limit: sorted ones differ slowly."""
     limits = {role: (limit or {}).get(role) for role in rows}
     return {
-        role: found if limits[role] is None else spread(found, limits[role])
+        role: found if limits[role] is None else evenly_spaced(found, limits[role])
         for role, found in rows.items()
     }
 

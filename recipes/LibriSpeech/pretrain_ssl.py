@@ -19,11 +19,11 @@ from speechbrain.dataio.dataloader import SaveableDataLoader
 
 from wavcube.data.crops import CropDataset
 from wavcube.data.scan import scan_audio_folder
+from wavcube.data.splits import evenly_spaced
 from wavcube.data.utterances import utterance_dataset
 from wavcube.experiment.command_line import parse_arguments
 from wavcube.experiment.speech import embedded_corpus
 from wavcube.experiment.usage import interruptible, own_folder, show, usage_errors
-from wavcube.latent.parts import spread
 from wavcube.lobes.lengths import to_absolute
 from wavcube.pretraining.brain import PretrainingBrain
 from wavcube.pretraining.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
@@ -45,7 +45,7 @@ def collect_speech(hparams):
         found = scan_audio_folder(folder).utterances
         logger.info("%s: %d files", folder, len(found))
         rows.extend(found)
-    valid = spread(rows, hparams["valid_utterances"])
+    valid = evenly_spaced(rows, hparams["valid_utterances"])
     train = [row for row in rows if row not in valid]
     random.Random(hparams["seed"]).shuffle(train)
     return train, valid

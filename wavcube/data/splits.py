@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from wavcube.data.manifest import Utterance
 
 __all__ = [
     "describe_split",
+    "evenly_spaced",
     "hold_back_speakers",
     "hold_back_utterances",
     "require_disjoint_speakers",
 ]
 
 _LISTED = 5
+Item = TypeVar("Item")
 
 
 def hold_back_speakers(
@@ -147,3 +150,23 @@ def describe_split(parts: Mapping[str, Sequence[Utterance]]) -> str:
 def _seconds(rows: Sequence[Utterance]) -> float:
     known = getattr(rows, "seconds", None)
     return sum(row.duration for row in rows) if known is None else known
+
+
+def evenly_spaced(items: Sequence[Item], count: int) -> list[Item]:
+    """Pick items at even distances.
+
+    Parameters
+    ----------
+    items : Sequence
+        Sorted in some way, such as by speaker.
+    count : int
+        How many at most.
+
+    Examples
+    --------
+    >>> evenly_spaced("abcdefgh", 3)
+    ['a', 'c', 'f']
+    """
+    if count >= len(items):
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]

@@ -65,8 +65,9 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
     r"""Read a recipe's arguments, find its other processes, and quieten what SpeechBrain logs.
 
     `--help` ends the process; where a YAML is named it lists that file's keys. `--debug` asks for a
-    dry run: a few updates on little data (:mod:`~wavcube.experiment.dry_run`). The precision `auto` is
-    settled here, for all processes, and noted down: a run that goes on keeps what it began with.
+    dry run: a few updates on little data (:mod:`~wavcube.experiment.dry_run`). The precision
+    `auto` is settled here, for all processes, and noted down: a run that goes on keeps what it
+    began with.
 
     Parameters
     ----------

@@ -9,9 +9,9 @@ import numpy as np
 from torch import nn
 
 from wavcube.data.manifest import Utterance
+from wavcube.data.splits import evenly_spaced
 from wavcube.experiment.card import describe_run
 from wavcube.inference.inspection import require_matplotlib
-from wavcube.latent.parts import spread
 from wavcube.metrics import METRICS, score_pair
 from wavcube.metrics.registry import select_metrics
 
@@ -141,7 +141,7 @@ def choose_rows(
             f"every {role} utterance of {shortest} s or more is longer than {longest} s: raise "
             f"longest_test, or cut the recordings"
         )
-    return spread(chosen, count)
+    return evenly_spaced(chosen, count)
 
 
 def count_longer(rows: Sequence[Utterance], longest: float) -> int:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from wavcube.data.audio import write_audio
-from wavcube.latent.parts import spread
+from wavcube.data.splits import evenly_spaced
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.losses import LogMelSpectrogram
@@ -252,7 +252,7 @@ def write_samples(
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(rows.values()))
     signals = {"original": first.originals, **{label: row.copies for label, row in rows.items()}}
-    names, paths = spread(list(first.originals), clips), []
+    names, paths = evenly_spaced(list(first.originals), clips), []
     for name in names:
         for label, waves in signals.items():
             # an ID of the user's own table is no path

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
-
 from wavcube.data.crops import CropDataset, Crops
 from wavcube.data.manifest import Utterance
 from wavcube.data.prepare import check_same_data
@@ -16,11 +14,8 @@ from wavcube.data.segments.collection import listed_segments
 from wavcube.data.segments.crops import SegmentCrops
 from wavcube.data.segments.joined import JoinedSegments
 from wavcube.data.segments.splitting import copy_held_back, hold_back, leave_out_known
-from wavcube.data.utterances import utterance_dataset
-from wavcube.latent.coordinates import LONGEST
-from wavcube.latent.parts import spread
 
-__all__ = ["Speech", "add_speech", "crops_of", "sample_of", "split_segments"]
+__all__ = ["Speech", "add_speech", "crops_of", "split_segments"]
 
 Speech = Sequence[Utterance] | Segments | JoinedSegments
 
@@ -140,37 +135,6 @@ def crops_of(
     if isinstance(rows, (Segments, JoinedSegments)):
         return SegmentCrops(rows, max_bad_fraction=max_bad_fraction, **sizes)
     return CropDataset([row.as_dict() for row in rows], **sizes)
-
-
-def sample_of(rows: Speech, count: int, sample_rate: int, seed: int) -> Dataset:
-    """Take some of the speech: utterances at even distances, of large manifests random crops.
-
-    Parameters
-    ----------
-    rows : Speech
-        To take from.
-    count : int
-        How many at most.
-    sample_rate : int
-        In Hz.
-    seed : int
-        Draws crops.
-
-    Returns
-    -------
-    Dataset
-        Items with "wav" `[T]`.
-    """
-    if not isinstance(rows, (Segments, JoinedSegments)):
-        return utterance_dataset(spread(rows, count), sample_rate)
-    return SegmentCrops(
-        rows,
-        crop_seconds=LONGEST,
-        crops_per_epoch=count,
-        sample_rate=sample_rate,
-        seed=seed,
-        max_bad_fraction=1.0,
-    )
 
 
 def _as_segments(rows: Sequence[Utterance]) -> list[Segment]:

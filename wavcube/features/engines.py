@@ -12,7 +12,7 @@ import torch
 
 from wavcube.data.checks import device_name
 from wavcube.features.worker import ShardWriter, Task
-from wavcube.utils.processes import one_thread, spread
+from wavcube.utils.processes import one_thread, parallel_map
 
 Engine = Callable[[Task, Sequence[int]], Generator[int, None, None]]
 
@@ -76,7 +76,7 @@ class Processes:
             return
         started: Synchronized[int] = multiprocessing.get_context("spawn").Value("i", 0)
         count = min(self.count, len(numbers))
-        yield from spread(_write, numbers, count, _set_up, (task, self.device, started))
+        yield from parallel_map(_write, numbers, count, _set_up, (task, self.device, started))
 
 
 def worker_device(device: str, worker: int) -> str:

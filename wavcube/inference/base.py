@@ -44,9 +44,9 @@ class ReleasedModel(Pretrained):
     environment variable `SB_DISABLE_QUIRKS=allow_tf32` keeps full float32.
 
     ``run_opts`` also takes SpeechBrain's `precision` ("bf16", "fp16": matrices are multiplied in
-    it, on a GPU or CPU; "auto": see :mod:`wavcube.utils.precision`) and `compile` (with `compile_mode`
-    and its like: the repeated layers, at the first call), and `quantize` ("int8": on a CPU, see
-    :class:`~wavcube.lobes.layers.quantized.QuantizedLinear`).
+    it, on a GPU or CPU; "auto": see :mod:`wavcube.utils.precision`) and `compile` (with
+    `compile_mode` and its like: the repeated layers, at the first call), and `quantize` ("int8": on
+    a CPU, see :class:`~wavcube.lobes.layers.quantized.QuantizedLinear`).
 
     A subclass names its one module in ``MODULES_NEEDED``, by ``MODEL`` which models it can use, and
     by ``PACKAGED`` what there is without a source.

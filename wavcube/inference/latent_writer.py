@@ -17,7 +17,7 @@ from wavcube.utils.atomic import atomic_file, sync
 def write_latents(
     path: str | Path, pieces: Iterable[Tensor], num_frames: int, like: Latents, overwrite: bool
 ) -> None:
-    """Write the file that :meth:`~wavcube.inference.latent_files.Latents.save` writes, piece by piece.
+    """Write the file of :meth:`~wavcube.inference.latent_files.Latents.save`, chunk by chunk.
 
     Parameters
     ----------

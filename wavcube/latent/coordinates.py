@@ -6,6 +6,12 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from wavcube.data.segments import Segments
+from wavcube.data.segments.crops import SegmentCrops
+from wavcube.data.segments.joined import JoinedSegments
+from wavcube.data.splits import evenly_spaced
+from wavcube.data.utterances import utterance_dataset
+from wavcube.experiment.segments import Speech
 from wavcube.lobes.wavcube import WavCube
 
 LONGEST = 10.0  # seconds of an utterance that are read, from its middle
@@ -57,3 +63,34 @@ def fit_latent_basis(
     mean = sums / frames
     covariance = products / frames - torch.outer(mean[:size], mean)
     model.latent_basis.fit(mean[:size], covariance[:, :size], covariance[:, size:])
+
+
+def sample_of(rows: Speech, count: int, sample_rate: int, seed: int) -> Dataset:
+    """Take some of the speech: utterances at even distances, of large manifests random crops.
+
+    Parameters
+    ----------
+    rows : Speech
+        To take from.
+    count : int
+        How many at most.
+    sample_rate : int
+        In Hz.
+    seed : int
+        Draws crops.
+
+    Returns
+    -------
+    Dataset
+        Items with "wav" `[T]`.
+    """
+    if not isinstance(rows, (Segments, JoinedSegments)):
+        return utterance_dataset(evenly_spaced(rows, count), sample_rate)
+    return SegmentCrops(
+        rows,
+        crop_seconds=LONGEST,
+        crops_per_epoch=count,
+        sample_rate=sample_rate,
+        seed=seed,
+        max_bad_fraction=1.0,
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +16,6 @@ from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.folder import load_for_training
 
 PREFIX = "discriminators."
-Item = TypeVar("Item")
 
 
 @dataclass
@@ -129,23 +128,3 @@ def _load_discriminators(
             f"the discriminators of {source} are of other sizes than this configuration's: "
             f"set reset_discriminators to start them anew"
         ) from error
-
-
-def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """Pick items at even distances.
-
-    Parameters
-    ----------
-    items : Sequence
-        Sorted in some way, such as by speaker.
-    count : int
-        How many at most.
-
-    Examples
-    --------
-    >>> spread("abcdefgh", 3)
-    ['a', 'c', 'f']
-    """
-    if count >= len(items):
-        return list(items)
-    return [items[index * len(items) // count] for index in range(count)]

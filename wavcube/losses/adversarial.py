@@ -81,8 +81,8 @@ def feature_matching(
     """L1 distance of the discriminators' feature maps, summed over maps.
 
     The gradient flows to ``fake_maps`` only, so one pass of the discriminators over real speech may
-    serve their own update and this term. The discriminators of :mod:`wavcube.lobes.decoder.discriminators`
-    already leave out the first map of each stack, as the paper does; every map given here counts.
+    serve their own update and this term. :mod:`wavcube.lobes.decoder.discriminators` already leave
+    out the first map of each stack, as the paper does; every map given here counts.
 
     Parameters
     ----------

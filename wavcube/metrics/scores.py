@@ -12,7 +12,7 @@ from tqdm import tqdm
 from wavcube.metrics.base import Measurement, Metric, MetricError, TechnicalError
 from wavcube.metrics.registry import DEFAULT_METRICS, select_metrics
 from wavcube.metrics.signals import SignalPair
-from wavcube.utils.processes import one_thread, spread
+from wavcube.utils.processes import one_thread, parallel_map
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def score_many(
     if num_processes == 1:
         with one_thread():
             return list(bar(map(score, pairs)))
-    return list(bar(spread(score, pairs, min(num_processes, max(1, len(pairs))))))
+    return list(bar(parallel_map(score, pairs, min(num_processes, max(1, len(pairs))))))
 
 
 def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:

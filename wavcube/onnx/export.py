@@ -30,8 +30,8 @@ def export_onnx(model: LatentCodec, folder: str | Path, overwrite: bool = False)
 
     Both networks take any number of items of one length, and any length. `encoder.onnx` maps `wavs`
     `[B, T]` to `latents` `[B, N, D]`, `decoder.onnx` maps `latents` to `magnitude` and `phase`
-    `[B, M, F]`, for :func:`wavcube.onnx.numpy_istft.inverse_stft`. Their metadata have the sample rate,
-    the hops, the latent's width and the hash that files of latents carry.
+    `[B, M, F]`, for :func:`wavcube.onnx.numpy_istft.inverse_stft`. Their metadata have the sample
+    rate, the hops, the latent's width and the hash that files of latents carry.
 
     Attention is written as a mask over all pairs of frames: memory grows with the square of the
     length, and recordings of minutes are better cut.

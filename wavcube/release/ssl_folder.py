@@ -1,4 +1,4 @@
-"""Reading an SSL encoder's folder: configuration and weights, strictly."""
+"""An SSL encoder from a folder, from the hub if it is named, or with random weights."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.weights import current_name, load_strictly, read_weights
 from wavcube.release.weights_file import write_weights
-
-if TYPE_CHECKING:
-    from wavcube.lobes.ssl.encoder import SSLEncoder
 
 CONFIGURATION = ("config.json", "preprocessor_config.json")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -27,6 +25,86 @@ _FOREIGN = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "adapter.")
 def packaged_encoder() -> Path:
     """Folder of the small encoder that comes with the package."""
     return Path(__file__).parents[1] / "pretrained" / "encoder"
+
+
+def open_encoder(
+    source: str | Path | None,
+    layer: int = -1,
+    random: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> SSLEncoder:
+    """Open the SSL encoder that was asked for; without a source nothing is downloaded.
+
+    Parameters
+    ----------
+    source : str or Path, optional
+        Folder, or hub id of the form owner/name, whose files are then fetched.
+    layer : int
+        See :class:`~wavcube.lobes.ssl.encoder.SSLEncoder`.
+    random : bool
+        Build one with random weights instead, of the sizes in `config`.
+    config : Mapping, optional
+        transformers' configuration as plain data, with its `model_type`.
+
+    Returns
+    -------
+    SSLEncoder
+        The encoder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder lacks a file, or the hub cannot be reached.
+    ValueError
+        If there is neither a source nor a wish for random weights, or there are both; or if the
+        files are broken.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_ssl_config
+    >>> open_encoder(None, random=True, config=tiny_ssl_config()).dim
+    16
+    >>> open_encoder(None)
+    Traceback (most recent call last):
+    ...
+    ValueError: no SSL encoder: give --ssl_source FOLDER, or --ssl_source OWNER/NAME such as \
+microsoft/wavlm-large to download it from the Hugging Face hub; --random_ssl true builds it with \
+random weights, for a dry run
+    """
+    if random and source is not None:
+        raise ValueError(f"ssl_source={source} and random_ssl exclude each other: give one")
+    if random:
+        return SSLEncoder(config or {}, layer)
+    if source is None:
+        raise ValueError(
+            "no SSL encoder: give --ssl_source FOLDER, or --ssl_source OWNER/NAME such as "
+            "microsoft/wavlm-large to download it from the Hugging Face hub; --random_ssl true "
+            "builds it with random weights, for a dry run"
+        )
+    return load_encoder(source, layer)
+
+
+def load_encoder(source: str | Path, layer: int = -1) -> SSLEncoder:
+    """Load an encoder's weights from a folder, or from the hub when ``source`` is not a folder.
+
+    Parameters
+    ----------
+    source : str or Path
+        Folder with config.json and model.safetensors, or a hub id.
+    layer : int
+        See :class:`~wavcube.lobes.ssl.encoder.SSLEncoder`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder lacks a file.
+    ValueError
+        If a weight is missing, unexpected or of another size.
+    """
+    config, weights, do_normalize = read_source(source)
+    encoder = SSLEncoder(config, layer, do_normalize)
+    fill_encoder(encoder.model, weights, str(source))
+    return encoder
 
 
 def read_source(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], bool | None]:
@@ -68,7 +146,7 @@ def read_source(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], 
 
 
 def write_encoder(encoder: SSLEncoder, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write an encoder as a folder that :meth:`SSLEncoder.from_pretrained` reads.
+    """Write an encoder as a folder that :meth:`load_encoder` reads.
 
     Parameters
     ----------

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.source import packaged_model
-from wavcube.release.ssl_folder import packaged_encoder
+from wavcube.release.ssl_folder import load_encoder, packaged_encoder
 from wavcube.representations.base import Representation
 from wavcube.representations.latent import LatentRepresentation
 from wavcube.representations.ssl import SSLRepresentation
@@ -75,7 +74,7 @@ class PackagedSSL(SSLRepresentation):
     """
 
     def __init__(self, name: str = "encoder", model_hash: str | None = None) -> None:
-        super().__init__(SSLEncoder.from_pretrained(_folder(name, ENCODERS)))
+        super().__init__(load_encoder(_folder(name, ENCODERS)))
         self.name = name
         _leave_weights_out(self)
         self.record(model_hash=_checked_hash(self, model_hash))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.ssl.models import unused_parameters
-from wavcube.release.ssl_folder import packaged_encoder
+from wavcube.release.ssl_folder import load_encoder, packaged_encoder
 from wavcube.representations.base import Representation
 
 
@@ -76,7 +76,7 @@ class SSLRepresentation(Representation):
             from wavcube.representations.packaged import PackagedSSL
 
             return PackagedSSL()
-        encoder = SSLEncoder.from_pretrained(packaged_encoder() if source is None else source)
+        encoder = load_encoder(packaged_encoder() if source is None else source)
         return cls(encoder, unfreeze_at, lr)
 
     @property

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def spread(
+def parallel_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],
     num_processes: int,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -98,31 +97,6 @@ class SSLEncoder(Configurable):
         self.model = build_model(parsed, model_class, layer)
         width, eps = parsed.hidden_size, parsed.layer_norm_eps
         self.post_norm = nn.LayerNorm(width, eps) if layer >= 0 else None
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path, layer: int = -1) -> SSLEncoder:
-        """Load weights from a folder, or from the hub when ``source`` is no folder.
-
-        Parameters
-        ----------
-        source : str or Path
-            Folder with config.json and model.safetensors, or a hub id.
-        layer : int
-            See the class.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the folder lacks a file.
-        ValueError
-            If a weight is missing, unexpected or of another size.
-        """
-        from wavcube.release.ssl_folder import fill_encoder, read_source
-
-        config, weights, do_normalize = read_source(source)
-        encoder = cls(config, layer, do_normalize)
-        fill_encoder(encoder.model, weights, str(source))
-        return encoder
 
     @property
     def dim(self) -> int:

@@ -1,7 +1,7 @@
 """Lessons for a voice converter: restore a piece of speech from a copy in another voice.
 
-What of it a model computes comes from a :class:`~wavcube.tasks.conversion.feature_cache.VoiceLibrary`; here
-pieces, copies and references are drawn, each by the seed, the epoch and its index alone.
+What of it a model computes comes from :mod:`wavcube.tasks.conversion.feature_cache`; here pieces,
+copies and references are drawn, each by the seed, the epoch and its index alone.
 """
 
 from __future__ import annotations

@@ -224,8 +224,8 @@ class MatchingHead(ConversionHead):
 
     The source's voice goes in three ways: its moments are taken from the latents, few channels are
     left for the content, and training takes the content from copies with other voices
-    (:mod:`wavcube.tasks.conversion.perturbation`). The target's comes from latents of its recordings, their
-    moments and, if it is used, a speaker embedding.
+    (:mod:`wavcube.tasks.conversion.perturbation`). The target's comes from latents of its
+    recordings, their moments and, if it is used, a speaker embedding.
 
     Parameters
     ----------

@@ -13,9 +13,8 @@ from tqdm import tqdm
 
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.manifest import Utterance
-from wavcube.data.splits import describe_split
+from wavcube.data.splits import describe_split, evenly_spaced
 from wavcube.experiment.usage import show
-from wavcube.latent.parts import spread
 from wavcube.metrics import Summary
 from wavcube.tasks.conversion.data import LessonDataset
 from wavcube.tasks.conversion.feature_cache import VoiceLibrary, check_several, speaker_embeddings
@@ -58,7 +57,7 @@ def share_out(rows: Sequence[Utterance], count: int) -> list[Utterance]:
     for row in rows:
         speakers.setdefault(row.spk_id, []).append(row)
     needed = min(2, max(map(len, speakers.values()), default=1))
-    chosen = spread(list(speakers.values()), max(1, count // needed))
+    chosen = evenly_spaced(list(speakers.values()), max(1, count // needed))
     each = max(1, count // max(1, len(chosen)))
     return [row for own in chosen for row in own[:each]]
 
@@ -254,7 +253,7 @@ class ConversionRecipe(TaskRecipe):
             Of the samples.
         """
         rate = self.model.sample_rate
-        for trial in spread(self.trials, self.hparams["sample_clips"]):
+        for trial in evenly_spaced(self.trials, self.hparams["sample_clips"]):
             name = trial.name.replace(" ", "_")
             write_audio(folder / f"{name}_source.wav", read_audio(trial.source.wav, rate), rate)
             reference = read_references(trial, rate, self.hparams["reference_seconds"])

@@ -17,12 +17,11 @@ from wavcube.data.mixing.noisy import NoisyDataset
 from wavcube.data.mixing.pair_datasets import PairCrops, PairDataset
 from wavcube.data.mixing.pairs import NoisyPair
 from wavcube.data.scan import scan_audio_folder
-from wavcube.data.splits import describe_split
+from wavcube.data.splits import describe_split, evenly_spaced
 from wavcube.data.synthetic import default_cache_folder, make_embedded_noises
 from wavcube.data.utterances import utterance_dataset
 from wavcube.experiment.report import Resynthesis
 from wavcube.experiment.usage import show
-from wavcube.latent.parts import spread
 from wavcube.metrics import Metric, Summary, dnsmos_metrics
 from wavcube.metrics.registry import add_model_metrics
 from wavcube.tasks.enhancement.model import Enhancer, MaskEnhancer
@@ -35,8 +34,8 @@ NOISY = "noisy input"
 class EnhancementRecipe(SignalRecipe):
     """Enhancement of pairs, or of clean speech that is mixed with noise while it is read.
 
-    A recipe's ``prepare`` gives rows of pairs (:class:`~wavcube.data.mixing.pairs.NoisyPair`), or rows of
-    clean speech after :meth:`gather_noises`.
+    A recipe's ``prepare`` gives rows of pairs (:class:`~wavcube.data.mixing.pairs.NoisyPair`), or
+    rows of clean speech after :meth:`gather_noises`.
     """
 
     validates_alone = True
@@ -147,7 +146,7 @@ class EnhancementRecipe(SignalRecipe):
         rows = [row for row in self.rows[role] if row.duration >= shortest]
         if not rows:
             raise ValueError(f"no {role} utterance lasts {shortest} s: lower shortest_test")
-        return spread(rows, self.hparams[f"{role}_utterances"])
+        return evenly_spaced(rows, self.hparams[f"{role}_utterances"])
 
     def _test(self) -> Dataset:
         return self._whole("test", self._pick("test"))

@@ -16,11 +16,10 @@ from tqdm import tqdm
 
 from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
-from wavcube.data.splits import describe_split
+from wavcube.data.splits import describe_split, evenly_spaced
 from wavcube.data.tokens import TextTokens, find_too_short, read_text, train_tokens
 from wavcube.data.transcripts import place_of
 from wavcube.experiment.usage import show
-from wavcube.latent.parts import spread
 from wavcube.metrics import Summary
 from wavcube.release.build import build
 from wavcube.release.config_file import further_files
@@ -115,7 +114,7 @@ class RecognitionRecipe(TaskRecipe):
     def datasets(self) -> tuple[TranscribedDataset, TranscribedDataset]:
         """Give what is trained on and what chooses the best checkpoint."""
         hparams, rows = self.hparams, self.rows["train"]
-        valid = spread(self.rows["valid"], hparams["valid_utterances"])
+        valid = evenly_spaced(self.rows["valid"], hparams["valid_utterances"])
         show(describe_split({"train": rows, "valid": valid, "test": self._test_rows()}))
         read = self._reader([*rows, *valid])
         together = global_batch_size(hparams["batch_size"])
@@ -170,7 +169,7 @@ class RecognitionRecipe(TaskRecipe):
         }
 
     def _test_rows(self) -> list[Utterance]:
-        return spread(self.rows["test"], self.hparams["test_utterances"])
+        return evenly_spaced(self.rows["test"], self.hparams["test_utterances"])
 
     def _frames(self, row: Utterance) -> int:
         own = self.model.representation

@@ -38,7 +38,7 @@ DATA_KEYS = (
 class SeparationRecipe(SignalRecipe):
     """Separation of mixtures of speakers.
 
-    A recipe's ``prepare`` gives rows of mixtures (:class:`~wavcube.data.mixing.mixtures.MixtureRow`).
+    A recipe's ``prepare`` gives rows of :class:`~wavcube.data.mixing.mixtures.MixtureRow`.
     """
 
     def source(self) -> Path:
