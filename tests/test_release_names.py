@@ -56,7 +56,7 @@ def test_a_release_of_format_1_loads(tmp_path):
     content = json.loads((folder / "config.json").read_text())
     content["model"] = rename_classes(content["model"], OLD_NAMES)
     content["format_version"] = 1
-    assert content["model"]["encoder"]["class"] == "wavcube.lobes.ssl.encoder.SSLEncoder"
+    assert content["model"]["encoder"]["class"] == "wavcube.lobes.ssl_encoder.SSLEncoder"
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "hyperparams.yaml").unlink()  # its modules are gone
     for old in (load_release(folder), WavCube.from_hparams(folder, run_opts=CPU).mods.wavcube):
@@ -116,7 +116,7 @@ def test_code_in_a_yaml_never_runs(tmp_path):
         "subprocess.Popen",
         "Linear",
         "torch.nn.Linear",
-        "wavcube.tasks.recognition.heads.SpecAugment",
+        "wavcube.lobes.heads.asr.SpecAugment",
         "wavcube.lobes.wavcube.WavCube.from_hparams",
         "tests.custom.LayerMix",
         "",

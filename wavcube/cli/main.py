@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from wavcube import __version__
+from wavcube.cli import convert as cli_convert
+from wavcube.cli import enhance as cli_enhance
+from wavcube.cli import evaluate as cli_evaluate
+from wavcube.cli import extract as cli_extract
+from wavcube.cli import inspect as cli_inspect
+from wavcube.cli import manifest as cli_manifest
+from wavcube.cli import onnx as cli_onnx
+from wavcube.cli import separate as cli_separate
+from wavcube.cli import shard as cli_shard
+from wavcube.cli import transcribe as cli_transcribe
 from wavcube.cli.files import check_writable
 from wavcube.cli.jobs import add_file_command, plan, run_all, run_jobs
-from wavcube.cli.main import convert as cli_convert
-from wavcube.cli.main import enhance as cli_enhance
-from wavcube.cli.main import evaluate as cli_evaluate
-from wavcube.cli.main import extract as cli_extract
-from wavcube.cli.main import inspect as cli_inspect
-from wavcube.cli.main import manifest as cli_manifest
-from wavcube.cli.main import onnx as cli_onnx
-from wavcube.cli.main import separate as cli_separate
-from wavcube.cli.main import shard as cli_shard
-from wavcube.cli.main import transcribe as cli_transcribe
 from wavcube.cli.model import load_model
 from wavcube.cli.output import complain, say, say_interrupted
 from wavcube.utils.errors import INTERRUPTED, USER_ERROR

@@ -6,7 +6,7 @@ outside the base installation (``pip install 'wavcube[eval]'``) are imported whe
 
 from __future__ import annotations
 
-from wavcube.metrics.base import Measurement, Metric, MetricError, MetricInfo
+from wavcube.metrics.base import Measurement, Metric, MetricInfo
 from wavcube.metrics.dnsmos import dnsmos_metrics
 from wavcube.metrics.evaluation import Evaluation
 from wavcube.metrics.folders import evaluate_folders
@@ -21,7 +21,7 @@ from wavcube.metrics.separation import (
     score_sources,
     si_sdr_table,
 )
-from wavcube.metrics.signals import SignalPair
+from wavcube.metrics.signals import MetricError, SignalPair
 from wavcube.metrics.utmos import utmos_metric
 
 __all__ = [

@@ -7,18 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from wavcube.metrics.signals import SignalPair
-
-
-class MetricError(Exception):
-    """A score that cannot be computed for one pair of signals; the message is the reason."""
-
-
-class TechnicalError(MetricError):
-    """A score that a file or a tool stands in the way of, whatever the clip sounds like."""
+from wavcube.metrics.signals import SignalPair, TechnicalError
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wavcube.metrics.base import Measurement, Metric, MetricError, MetricInfo, require
+from wavcube.metrics.base import Measurement, Metric, MetricInfo, require
 from wavcube.metrics.model_file import ModelFile
-from wavcube.metrics.signals import SignalPair, resample
+from wavcube.metrics.signals import MetricError, SignalPair, resample
 
 Seconds = float
 

@@ -6,7 +6,8 @@ import warnings
 
 import numpy as np
 
-from wavcube.metrics.base import MetricError, MetricInfo, require
+from wavcube.metrics.base import MetricInfo, require
+from wavcube.metrics.signals import MetricError
 
 STOI = MetricInfo(
     key="stoi",

@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wavcube.metrics.base import MetricInfo, TechnicalError
+from wavcube.metrics.base import MetricInfo
+from wavcube.metrics.signals import TechnicalError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wavcube.metrics.base import MetricError, MetricInfo, require
-from wavcube.metrics.signals import resample
+from wavcube.metrics.base import MetricInfo, require
+from wavcube.metrics.signals import MetricError, resample
 
 PESQ_WB = MetricInfo(
     key="pesq_wb",

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from wavcube.metrics.base import MetricError, MetricInfo, require
+from wavcube.metrics.base import MetricInfo, require
+from wavcube.metrics.signals import MetricError
 
 LOWEST_HZ = 60.0
 HIGHEST_HZ = 500.0

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from wavcube.metrics.base import Measurement, MetricError, MetricInfo, require
-from wavcube.metrics.signals import SignalPair, resample
+from wavcube.metrics.base import Measurement, MetricInfo, require
+from wavcube.metrics.signals import MetricError, SignalPair, resample
 
 _RECOGNISER = "by pocketsphinx with its packaged en-us model; lower case, punctuation removed"
 WER = MetricInfo(

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from tqdm import tqdm
 
-from wavcube.metrics.base import Measurement, Metric, MetricError, TechnicalError
+from wavcube.metrics.base import Measurement, Metric
 from wavcube.metrics.registry import DEFAULT_METRICS, select_metrics
-from wavcube.metrics.signals import SignalPair
+from wavcube.metrics.signals import MetricError, SignalPair, TechnicalError
 from wavcube.utils.processes import one_thread, parallel_map
 
 

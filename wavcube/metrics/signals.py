@@ -10,11 +10,19 @@ import torch
 from torchaudio.functional import resample as torch_resample
 
 from wavcube.data.audio import inspect_audio, read_audio
-from wavcube.metrics.base import MetricError, TechnicalError
 
 Seconds = float
 
+
 # Three steps of 16-bit audio: what dither leaves of digital silence.
+class MetricError(Exception):
+    """A score that cannot be computed for one pair of signals; the message is the reason."""
+
+
+class TechnicalError(MetricError):
+    """A score that a file or a tool stands in the way of, whatever the clip sounds like."""
+
+
 SILENCE_PEAK = 1e-4
 # A codec may round to whole frames; anything longer is another recording or a bug.
 LENGTH_TOLERANCE: Seconds = 0.05

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from wavcube.metrics.base import MetricError, MetricInfo, require
+from wavcube.metrics.base import MetricInfo, require
+from wavcube.metrics.signals import MetricError
 
 INFO = MetricInfo(
     key="speaker_similarity",

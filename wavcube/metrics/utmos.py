@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wavcube.metrics.base import Measurement, Metric, MetricError, MetricInfo
+from wavcube.metrics.base import Measurement, Metric, MetricInfo
 from wavcube.metrics.model_file import ModelFile
-from wavcube.metrics.signals import SignalPair, resample
+from wavcube.metrics.signals import MetricError, SignalPair, resample
 
 INFO = MetricInfo(
     key="utmos",

@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from wavcube.lobes.configurable import describe
+from wavcube.lobes.configurable import Configurable, describe
 from wavcube.release.weights import model_hash
 
 if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec
-    from wavcube.tasks.model import TaskModel
 
 SEMANTIC_DECODER = "bottleneck.semantic_decoder."
 
 
-def release_config(model: LatentCodec | TaskModel) -> dict[str, Any]:
+def release_config(model: Configurable) -> dict[str, Any]:
     """Describe a model as its release would: no semantic decoder, plain data.
 
     Parameters
     ----------
-    model : LatentCodec or TaskModel
+    model : Configurable
         Of the latent, or of a task.
 
     Returns
@@ -47,12 +46,12 @@ def set_semantic_decoder(config: dict[str, Any], wanted: bool) -> None:
         config["bottleneck"]["with_decoder"] = wanted
 
 
-def release_hash(model: LatentCodec | TaskModel, state: Mapping[str, Tensor] | None = None) -> str:
+def release_hash(model: Configurable, state: Mapping[str, Tensor] | None = None) -> str:
     """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`.
 
     Parameters
     ----------
-    model : LatentCodec or TaskModel
+    model : Configurable
         Whose configuration counts.
     state : mapping of str to Tensor, optional
         Weights to hash in place of the model's own, where those were rounded since.
@@ -100,7 +99,7 @@ class _WithoutDecoder(Mapping[str, Tensor]):
         return len(self._names)
 
 
-def inference_state(model: LatentCodec | TaskModel) -> dict[str, Tensor]:
+def inference_state(model: Configurable) -> dict[str, Tensor]:
     """Give the weights that a release holds: all but the semantic decoder's."""
     state = model.state_dict()
     return {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}

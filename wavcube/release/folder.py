@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from wavcube.lobes.configurable import Configurable
 from wavcube.release.build import build
 from wavcube.release.card import ModelCard, render_card
 from wavcube.release.config_file import (
@@ -36,7 +37,6 @@ from wavcube.utils.leftovers import whereabouts
 
 if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec
-    from wavcube.tasks.model import TaskModel
 
 CARD_FILE = "README.md"
 TRAINING_FILE = "training.safetensors"
@@ -58,7 +58,7 @@ __all__ = [
 
 
 def write_release(
-    model: LatentCodec | TaskModel,
+    model: Configurable,
     folder: str | Path,
     *,
     card: ModelCard,
@@ -75,7 +75,7 @@ def write_release(
 
     Parameters
     ----------
-    model : LatentCodec or TaskModel
+    model : Configurable
         A WavCube, an AcousticCodec, or the model of a task.
     folder : str or Path
         A new or empty folder.
@@ -136,7 +136,7 @@ def write_release(
     return Path(folder)
 
 
-def _usage(model: LatentCodec | TaskModel) -> tuple[str, str, str, dict[str, Any]]:
+def _usage(model: Configurable) -> tuple[str, str, str, dict[str, Any]]:
     """Give the model's name among the modules, who loads it, an example, and its own facts."""
     facts = {"sample rate": f"{model.sample_rate} Hz"}
     if hasattr(model, "usage"):
@@ -145,7 +145,7 @@ def _usage(model: LatentCodec | TaskModel) -> tuple[str, str, str, dict[str, Any
     return "wavcube", "WavCube", 'model.resynthesize_file("speech.wav", "copy.wav")', facts
 
 
-def load_release(folder: str | Path) -> LatentCodec | TaskModel:
+def load_release(folder: str | Path) -> Configurable:
     """Load a release's model, in eval mode and float32.
 
     Parameters
@@ -155,7 +155,7 @@ def load_release(folder: str | Path) -> LatentCodec | TaskModel:
 
     Returns
     -------
-    LatentCodec or TaskModel
+    Configurable
         As it was written; a WavCube without its semantic decoder.
 
     Raises

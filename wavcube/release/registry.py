@@ -25,10 +25,9 @@ MODULES = {
     "wavcube.lobes.decoder.local_vocoder": "LocalVocoder",
     "wavcube.lobes.decoder.istft": "ISTFTHead",
     "wavcube.representations.codec": "CodecRepresentation",
-    "wavcube.representations.latent": "LatentRepresentation",
+    "wavcube.representations.latent": "LatentRepresentation PackagedLatent",
     "wavcube.representations.mel": "MelRepresentation",
-    "wavcube.representations.packaged": "PackagedLatent PackagedSSL",
-    "wavcube.representations.ssl": "SSLRepresentation",
+    "wavcube.representations.ssl": "SSLRepresentation PackagedSSL",
     "wavcube.representations.waveform": "WaveformRepresentation",
     "wavcube.tasks.recognition.model": "RecognitionModel",
     "wavcube.tasks.recognition.heads": "BLSTMHead ConformerHead LinearHead",
@@ -100,7 +99,7 @@ def rename_classes(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[
 
     Examples
     --------
-    >>> old = {"class": "wavcube.lobes.layers.layer_mix.LayerMix", "num_states": 3}
+    >>> old = {"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3}
     >>> rename_classes(old, SHORT_NAMES)
     {'class': 'LayerMix', 'num_states': 3}
     """

@@ -7,10 +7,9 @@ Every representation turns waveforms into frames by a pretrained (or fixed) mode
 from wavcube.representations.base import Representation
 from wavcube.representations.cache import StateCache, state_key
 from wavcube.representations.codec import CodecRepresentation
-from wavcube.representations.latent import LatentRepresentation
+from wavcube.representations.latent import LatentRepresentation, PackagedLatent
 from wavcube.representations.mel import MelRepresentation
-from wavcube.representations.packaged import PackagedLatent, PackagedSSL
-from wavcube.representations.ssl import SSLRepresentation
+from wavcube.representations.ssl import PackagedSSL, SSLRepresentation
 from wavcube.representations.waveform import WaveformRepresentation
 
 __all__ = [

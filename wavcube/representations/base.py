@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -274,3 +275,37 @@ class Representation(Configurable):
         if fine_tuned := self.fine_tuned():
             groups.append({"params": fine_tuned, "lr": self.lr})
         return groups
+
+
+def packaged_folder(name: str, known: Mapping[str, Callable[[], Path]]) -> Path:
+    """Return the folder of a model of the package: a release's text must not choose any other."""
+    if name not in known:
+        raise ValueError(f"the package has no model {name!r}; there is {sorted(known)}")
+    return known[name]()
+
+
+def checked_hash(representation: Representation, wanted: str | None) -> str:
+    """Return the hash of a packaged model, which must be the one that a head was trained on."""
+    found = representation.model_hash
+    if wanted is not None and found != wanted:
+        raise ValueError(
+            f"made for model {wanted[:12]}, and the package's {representation.name} is "
+            f"{found[:12]}: install the version of wavcube that it was made with, or train it again"
+        )
+    return found
+
+
+def leave_weights_out(representation: Representation) -> None:
+    """Keep the model's weights out of states that are saved, and do not ask for them."""
+
+    def drop(module: Representation, state: dict[str, Tensor], prefix: str, _: object) -> None:
+        del module
+        for key in [key for key in state if key.startswith(f"{prefix}model.")]:
+            del state[key]
+
+    def supply(module: Representation, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+        own = module.model.state_dict()
+        state.update({f"{prefix}model.{key}": value for key, value in own.items()})
+
+    representation.register_state_dict_post_hook(drop)
+    representation.register_load_state_dict_pre_hook(supply)

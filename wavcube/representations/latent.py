@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.ssl.models import unused_parameters
-from wavcube.representations.base import Representation
+from wavcube.release.described import latent_hash, release_config
+from wavcube.release.folder import load_release
+from wavcube.release.source import packaged_model
+from wavcube.representations.base import (
+    Representation,
+    checked_hash,
+    leave_weights_out,
+    packaged_folder,
+)
+
+MODELS: Mapping[str, Callable[[], Path]] = {"wavcube_tiny": packaged_model}
 
 
 class LatentRepresentation(Representation):
@@ -71,8 +81,6 @@ class LatentRepresentation(Representation):
             If it is broken.
         """
         if source is None and unfreeze_at is None:
-            from wavcube.representations.packaged import PackagedLatent
-
             return PackagedLatent()
         from wavcube.inference import WavCube
 
@@ -97,14 +105,10 @@ class LatentRepresentation(Representation):
     @property
     def model_hash(self) -> str:
         """SHA-256 of what makes the latents: the model without its decoder."""
-        from wavcube.release.folder import latent_hash
-
         return latent_hash(self.model)
 
     def description(self) -> Mapping[str, Any]:
         """Return the lobe's own description."""
-        from wavcube.release.folder import release_config
-
         return release_config(self.model)
 
     def num_frames(self, samples: int) -> int:
@@ -136,3 +140,32 @@ class LatentRepresentation(Representation):
             and "semantic_decoder" not in name
             and "log_variance" not in name
         ]
+
+
+class PackagedLatent(LatentRepresentation):
+    """The latent of a model of the package, frozen; its weights are in no state.
+
+    Parameters
+    ----------
+    name : str
+        Of the model; there is "wavcube_tiny".
+    model_hash : str, optional
+        That the model must have.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or it is another one.
+
+    Examples
+    --------
+    >>> representation = PackagedLatent()
+    >>> representation.dim, list(representation.state_dict())
+    (128, [])
+    """
+
+    def __init__(self, name: str = "wavcube_tiny", model_hash: str | None = None) -> None:
+        super().__init__(load_release(packaged_folder(name, MODELS)))
+        self.name = name
+        leave_weights_out(self)
+        self.record(model_hash=checked_hash(self, model_hash))

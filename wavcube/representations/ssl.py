@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.ssl.models import unused_parameters
 from wavcube.release.ssl_folder import load_encoder, packaged_encoder
-from wavcube.representations.base import Representation
+from wavcube.representations.base import (
+    Representation,
+    checked_hash,
+    leave_weights_out,
+    packaged_folder,
+)
+
+ENCODERS: Mapping[str, Callable[[], Path]] = {"encoder": packaged_encoder}
 
 
 class SSLRepresentation(Representation):
@@ -73,8 +80,6 @@ class SSLRepresentation(Representation):
             If a weight is missing, unexpected or of another size.
         """
         if source is None and unfreeze_at is None:
-            from wavcube.representations.packaged import PackagedSSL
-
             return PackagedSSL()
         encoder = load_encoder(packaged_encoder() if source is None else source)
         return cls(encoder, unfreeze_at, lr)
@@ -115,3 +120,31 @@ class SSLRepresentation(Representation):
         left_out = {id(p) for p in self.model.model.feature_extractor.parameters()}
         left_out |= {id(p) for p in unused_parameters(self.model.model, self.model.layer)}
         return [p for p in self.model.parameters() if id(p) not in left_out]
+
+
+class PackagedSSL(SSLRepresentation):
+    """All layers of an encoder of the package, frozen; its weights are in no state, the mix is.
+
+    Parameters
+    ----------
+    name : str
+        Of the encoder; there is "encoder".
+    model_hash : str, optional
+        That the encoder must have.
+
+    Raises
+    ------
+    ValueError
+        If there is no such encoder, or it is another one.
+
+    Examples
+    --------
+    >>> list(PackagedSSL().state_dict())
+    ['mix.logits']
+    """
+
+    def __init__(self, name: str = "encoder", model_hash: str | None = None) -> None:
+        super().__init__(load_encoder(packaged_folder(name, ENCODERS)))
+        self.name = name
+        leave_weights_out(self)
+        self.record(model_hash=checked_hash(self, model_hash))

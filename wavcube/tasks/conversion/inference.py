@@ -13,7 +13,7 @@ from wavcube.data.audio import write_audio
 from wavcube.inference.base import check_computed
 from wavcube.inference.files import check_output
 from wavcube.lobes.lengths import to_absolute
-from wavcube.metrics.base import MetricError, TechnicalError
+from wavcube.metrics.signals import MetricError, TechnicalError
 from wavcube.metrics.speaker import embed_voice
 from wavcube.tasks.conversion.model import VoiceConverter
 from wavcube.tasks.conversion.voice import Voice
