@@ -12,7 +12,7 @@ import torch
 from wavcube.data.crops import CropDataset
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixing.noisy import NoisyDataset, read_piece
-from wavcube.data.mixing.signals import signals as mixing
+from wavcube.data.mixing import signals as mixing
 from wavcube.data.utterances import utterance_dataset
 
 RATE = 8000
