@@ -47,6 +47,14 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture(scope="session")
+def readers(repository) -> str:
+    """The code that may read a recipe's YAML."""
+    rooms = [repository / "wavcube" / room for room in ("experiment", "tasks", "latent", "data")]
+    folders = [*rooms, repository / "recipes"]
+    return "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
+
+
 @pytest.fixture(scope="module")
 def libri2mix(repository):
     """The module of the recipe that prepares Libri2Mix; its neighbours are in `sys.modules`."""

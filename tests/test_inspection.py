@@ -70,7 +70,7 @@ def test_the_command_writes_a_picture_and_prints_scores(source, model, clip, tmp
 
 
 def test_the_picture_shows_every_part(model, clip):
-    from wavcube.inference.inspection_figure import draw
+    from wavcube.inference.inspection import draw
 
     inspection = inspect_file(model, clip)
     figure = draw(inspection)

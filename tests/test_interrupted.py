@@ -39,9 +39,9 @@ def test_a_command_keeps_what_it_has_done(tmp_path, capsys, monkeypatch):
 def test_the_installed_command_prints_no_traceback(tmp_path):
     write_audio(tmp_path / "a.wav", tone(0.2), 16000)
     code = (
-        "import os, signal, sys; from wavcube import cli_info, cli\n"
-        "cli_info.describe = lambda path: os.kill(os.getpid(), signal.SIGINT)\n"
-        "sys.exit(cli.main(['info', 'a.wav']))"
+        "import os, signal, sys; from wavcube.cli import info, main\n"
+        "info.describe = lambda path: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(main.main(['info', 'a.wav']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -110,7 +110,7 @@ def test_work_ends_when_no_result_is_wanted_any_more(tmp_path):
 def test_no_process_outlives_one_that_is_killed(tmp_path):
     code = (
         "import sys; from test_processes import report_and_sleep; "
-        "from wavcube.utils.processes import spread\n"
+        "from wavcube.utils.processes import parallel_map\n"
         "if __name__ == '__main__': list(parallel_map(report_and_sleep, [sys.argv[1]] * 2, 2))\n"
     )
     script = tmp_path / "script.py"

@@ -395,15 +395,9 @@ def test_the_card_names_all_speech_and_no_private_path(recipe, speech, tmp_path,
     assert card.command == "python train.py --data_folder=speech --cache=me/c"
 
 
-def test_every_key_of_the_yaml_is_used(repository):
+def test_every_key_of_the_yaml_is_used(repository, readers):
     text = (repository / "hparams" / "wavcube.yaml").read_text()
-    recipes = repository / "recipes" / "LibriSpeech"
-    readers = [recipes / "train.py", recipes / "librispeech_prepare.py"]
-    brains = repository / "wavcube" / "brains"
-    names = ("latent_run", "run_data", "latent_card", "latent_evaluation")
-    readers += [brains / f"{name}.py" for name in names]
-    code = "".join(path.read_text() for path in readers)
-    code += "".join(f'hparams["{key}"]' for key in COUNTS)
+    code = readers + "".join(f'hparams["{key}"]' for key in COUNTS)
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
     assert len(keys) == len(set(keys))
     options = RunOptions().as_dict()

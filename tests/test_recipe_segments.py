@@ -17,8 +17,9 @@ from wavcube.data.segments.crops import SegmentCrops
 from wavcube.data.segments.joined import JoinedSegments
 from wavcube.data.segments.sharding import write_shards
 from wavcube.data.segments.splitting import hold_back
-from wavcube.experiment.segments import crops_of, sample_of
+from wavcube.experiment.segments import crops_of
 from wavcube.experiment.speech import prepare_rows
+from wavcube.latent.coordinates import sample_of
 from wavcube.release.folder import load_release
 from wavcube.testing import tone
 from wavcube.utils.locks import claimed

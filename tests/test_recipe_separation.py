@@ -236,16 +236,11 @@ def test_a_run_goes_on_with_its_own_data_only(finished, recipe, tmp_path, capsys
     "name",
     ["separation", "separation_latent", "separation_convtasnet", "separation_superb"],
 )
-def test_every_key_of_the_yaml_is_used(repository, name):
+def test_every_key_of_the_yaml_is_used(repository, readers, name):
     text = (repository / "hparams" / f"{name}.yaml").read_text()
-    brains = repository / "wavcube" / "brains"
-    names = ("separation_recipe", "signal_recipe", "task_recipe", "task_card", "latent_card",
-             "run_data")  # fmt: skip
-    readers = (repository / "recipes" / "Libri2Mix").glob("*.py")
-    code = "".join(p.read_text() for p in [*readers, *(brains / f"{n}.py" for n in names)])
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
     assert len(keys) == len(set(keys))
     options = RunOptions().as_dict()
     for key in set(keys) - {"__set_seed"}:
-        used = f"<{key}" in text or f'"{key}"' in code or key in options
+        used = f"<{key}" in text or f'"{key}"' in readers or key in options
         assert used, f"{key} is read by nothing"

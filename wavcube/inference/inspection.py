@@ -219,6 +219,8 @@ def draw(inspection: Inspection) -> Figure:
         Waveform; mel spectrogram of the original and of the resynthesis on one colour scale; the
         latent, dimensions upwards; its principal components.
     """
+    from matplotlib.figure import Figure
+
     seconds = len(inspection.waveform) / inspection.sample_rate
     width = min(max(_INCHES_PER_SECOND * seconds + 2, _MIN_WIDTH), _MAX_WIDTH)
     figure = Figure(figsize=(width, 11), layout="constrained")

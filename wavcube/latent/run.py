@@ -20,10 +20,10 @@ from wavcube.data.utterances import utterance_dataset
 from wavcube.experiment import report as latent_report
 from wavcube.experiment.card import describe_run
 from wavcube.experiment.evaluation import check_evaluation, choose_rows, count_longer
-from wavcube.experiment.segments import Speech, crops_of, sample_of
+from wavcube.experiment.segments import Speech, crops_of
 from wavcube.experiment.usage import show
 from wavcube.latent.brain import LatentBrain
-from wavcube.latent.coordinates import fit_latent_basis
+from wavcube.latent.coordinates import fit_latent_basis, sample_of
 from wavcube.latent.parts import LatentParts
 from wavcube.latent.settings import DecoderSettings
 from wavcube.metrics import Summary, format_table
