@@ -1,9 +1,7 @@
 """Fixtures that every test shares: no network, one thread, and the project's shared data."""
 
-import importlib
 import os
 import signal
-import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -53,15 +51,6 @@ def readers(repository) -> str:
     rooms = [repository / "wavcube" / room for room in ("experiment", "tasks", "latent", "data")]
     folders = [*rooms, repository / "recipes"]
     return "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
-
-
-@pytest.fixture(scope="module")
-def libri2mix(repository):
-    """The module of the recipe that prepares Libri2Mix; its neighbours are in `sys.modules`."""
-    folder = str(repository / "recipes" / "Libri2Mix")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("libri2mix_prepare")
-    sys.path.remove(folder)
 
 
 def find_shared() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import groupby
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import soundfile
 from test_data_embedded import digest
 
+from wavcube.data.corpora.vctk import prepare_vctk
 from wavcube.data.manifest import read_manifest
 from wavcube.data.synthetic import embedded_speakers, make_embedded_vctk
 
@@ -28,11 +28,7 @@ def corpus(tmp_path_factory):
     return make_embedded_vctk(tmp_path_factory.mktemp("cache"), **TINY)
 
 
-def test_preparation_reads_it(corpus, tmp_path, monkeypatch, repository):
-    monkeypatch.syspath_prepend(str(repository / "recipes" / "VCTK"))
-    monkeypatch.delitem(sys.modules, "vctk_prepare", raising=False)
-    from vctk_prepare import prepare_vctk
-
+def test_preparation_reads_it(corpus, tmp_path):
     speakers = {role: embedded_speakers(role, n) for role, n in (("valid", 1), ("test", 2))}
     manifests = prepare_vctk(
         corpus,

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 import soundfile
 
 from wavcube.data import prepare
+from wavcube.data.corpora import librispeech
 from wavcube.data.manifest import read_manifest, write_manifest
 
 RATE = 16000
-
-
-@pytest.fixture(scope="module")
-def recipe(repository):
-    path = repository / "recipes" / "LibriSpeech" / "librispeech_prepare.py"
-    spec = importlib.util.spec_from_file_location("librispeech_prepare", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def add_split(root, split, speakers, utterances=3, words="HELLO THERE"):
@@ -49,9 +39,9 @@ def read(manifests, root):
     return {name: read_manifest(path, root) for name, path in manifests.items()}
 
 
-def test_speakers_are_held_back_when_there_is_no_dev_split(recipe, corpus, tmp_path):
+def test_speakers_are_held_back_when_there_is_no_dev_split(corpus, tmp_path):
     def prepare(out, **settings):
-        manifests = recipe.prepare_librispeech(
+        manifests = librispeech.prepare_librispeech(
             corpus, tmp_path / out, held_back_speakers=2, progress=False, **settings
         )
         return read(manifests, corpus)
@@ -72,8 +62,8 @@ def test_speakers_are_held_back_when_there_is_no_dev_split(recipe, corpus, tmp_p
     assert any(other != rows["valid"] for other in others)
 
 
-def test_transcripts_are_read_where_there_are_any(recipe, corpus, tmp_path):
-    manifests = recipe.prepare_librispeech(
+def test_transcripts_are_read_where_there_are_any(corpus, tmp_path):
+    manifests = librispeech.prepare_librispeech(
         corpus, tmp_path / "out", held_back_speakers=1, progress=False
     )
     rows = read(manifests, corpus)
@@ -84,18 +74,18 @@ def test_transcripts_are_read_where_there_are_any(recipe, corpus, tmp_path):
     assert "$data_root/test-other/21/77/21-77-0000.flac" in manifests["test"].read_text()
 
 
-def test_a_dev_split_is_used(recipe, corpus, tmp_path):
+def test_a_dev_split_is_used(corpus, tmp_path):
     add_split(corpus, "dev-clean", [11])
-    rows = read(recipe.prepare_librispeech(corpus, tmp_path / "out", progress=False), corpus)
+    rows = read(librispeech.prepare_librispeech(corpus, tmp_path / "out", progress=False), corpus)
     assert len(rows["train"]) == 18
     assert {row.spk_id for row in rows["valid"]} == {"11"}
 
 
-def test_named_splits_alone_are_used(recipe, corpus, tmp_path):
+def test_named_splits_alone_are_used(corpus, tmp_path):
     add_split(corpus, "dev-clean", [11])
     add_split(corpus, "test-clean", [31])
     rows = read(
-        recipe.prepare_librispeech(
+        librispeech.prepare_librispeech(
             corpus,
             tmp_path / "out",
             valid_splits=[],
@@ -109,10 +99,10 @@ def test_named_splits_alone_are_used(recipe, corpus, tmp_path):
     assert {row.spk_id for row in rows["test"]} == {"31"}
 
 
-def test_preparation_resumes(recipe, corpus, tmp_path, monkeypatch):
+def test_preparation_resumes(corpus, tmp_path, monkeypatch):
     def prepare(**changes):
         settings = {"held_back_speakers": 2, "progress": False, **changes}
-        return recipe.prepare_librispeech(corpus, tmp_path / "out", **settings)
+        return librispeech.prepare_librispeech(corpus, tmp_path / "out", **settings)
 
     manifests = prepare()
 
@@ -120,7 +110,7 @@ def test_preparation_resumes(recipe, corpus, tmp_path, monkeypatch):
         raise AssertionError("prepared again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(recipe, "check_files", forbidden)
+        patch.setattr(librispeech, "check_files", forbidden)
         assert prepare() == manifests
         with pytest.raises(AssertionError, match="prepared again"):
             prepare(held_back_speakers=1)
@@ -130,13 +120,13 @@ def test_preparation_resumes(recipe, corpus, tmp_path, monkeypatch):
     prepare()
     assert manifests["valid"].is_file()
     with monkeypatch.context() as patch:
-        patch.setattr(recipe, "check_files", forbidden)
+        patch.setattr(librispeech, "check_files", forbidden)
         (corpus / "test-other/21/77/21-77.trans.txt").write_text("21-77-0000 GOODBYE\n")
         with pytest.raises(AssertionError, match="prepared again"):
             prepare()
 
 
-def test_an_interrupted_preparation_starts_again(recipe, corpus, tmp_path, monkeypatch):
+def test_an_interrupted_preparation_starts_again(corpus, tmp_path, monkeypatch):
     real, calls = write_manifest, []
     defaults = prepare.write_prepared.__kwdefaults__
 
@@ -150,51 +140,51 @@ def test_an_interrupted_preparation_starts_again(recipe, corpus, tmp_path, monke
         # what write_prepared calls for each manifest unless told otherwise
         patch.setattr(prepare.write_prepared, "__kwdefaults__", {**defaults, "write": dies})
         with pytest.raises(KeyboardInterrupt):
-            recipe.prepare_librispeech(
+            librispeech.prepare_librispeech(
                 corpus, tmp_path / "out", held_back_speakers=2, progress=False
             )
-    manifests = recipe.prepare_librispeech(
+    manifests = librispeech.prepare_librispeech(
         corpus, tmp_path / "out", held_back_speakers=2, progress=False
     )
     assert len(read(manifests, corpus)["test"]) == 6
 
 
-def test_a_speaker_in_two_splits_is_refused(recipe, corpus, tmp_path):
+def test_a_speaker_in_two_splits_is_refused(corpus, tmp_path):
     add_split(corpus, "test-clean", [3])
     with pytest.raises(ValueError, match="1 speakers are in both test and train, for example 3"):
-        recipe.prepare_librispeech(
+        librispeech.prepare_librispeech(
             corpus, tmp_path / "out", valid_splits=["test-other"], test_splits=["test-clean"]
         )
 
 
-def test_a_split_in_two_roles_is_refused(recipe, corpus, tmp_path):
+def test_a_split_in_two_roles_is_refused(corpus, tmp_path):
     with pytest.raises(ValueError, match="test-other is named 2 times"):
-        recipe.prepare_librispeech(
+        librispeech.prepare_librispeech(
             corpus, tmp_path, valid_splits=["test-other"], test_splits=["test-other"]
         )
 
 
-def test_missing_folders_and_splits(recipe, corpus, tmp_path):
+def test_missing_folders_and_splits(corpus, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
-        recipe.prepare_librispeech(tmp_path / "none", tmp_path / "out")
+        librispeech.prepare_librispeech(tmp_path / "none", tmp_path / "out")
     with pytest.raises(FileNotFoundError, match=r"no split train-other-500.*test-other"):
-        recipe.prepare_librispeech(corpus, tmp_path / "out", train_splits=["train-other-500"])
+        librispeech.prepare_librispeech(corpus, tmp_path / "out", train_splits=["train-other-500"])
     with pytest.raises(ValueError, match=r"no split to train on.*pass .*LibriSpeech"):
-        recipe.prepare_librispeech(tmp_path, tmp_path / "out")
+        librispeech.prepare_librispeech(tmp_path, tmp_path / "out")
     with pytest.raises(ValueError, match="no split to test on"):
-        recipe.prepare_librispeech(corpus, tmp_path / "out", test_splits=[])
+        librispeech.prepare_librispeech(corpus, tmp_path / "out", test_splits=[])
     assert not (tmp_path / "out").exists()
 
 
-def test_too_many_bad_files_stop_and_few_are_listed(recipe, corpus, tmp_path):
+def test_too_many_bad_files_stop_and_few_are_listed(corpus, tmp_path):
     bad = corpus / "train-clean-100/1/77/1-77-0000.flac"
     bad.write_bytes(bad.read_bytes()[:500])
     with pytest.raises(
         ValueError, match=r"1 of 24 audio files are bad(.|\n)*1-77-0000.flac is trun"
     ):
-        recipe.prepare_librispeech(corpus, tmp_path / "out", progress=False)
+        librispeech.prepare_librispeech(corpus, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
-    manifests = recipe.prepare_librispeech(
+    manifests = librispeech.prepare_librispeech(
         corpus, tmp_path / "out", held_back_speakers=1, max_bad_fraction=0.05, progress=False
     )
     rows = read(manifests, corpus)
@@ -202,42 +192,44 @@ def test_too_many_bad_files_stop_and_few_are_listed(recipe, corpus, tmp_path):
     assert "1-77-0000.flac" in (tmp_path / "out/bad_files.csv").read_text()
 
 
-def test_malformed_folders_and_transcripts(recipe, corpus, tmp_path):
+def test_malformed_folders_and_transcripts(corpus, tmp_path):
     trans = corpus / "test-other/21/77/21-77.trans.txt"
     trans.write_text("21-77-0000 HELLO\n\n21-77-0001\n")
     with pytest.raises(ValueError, match=r"21-77\.trans\.txt, line 3"):
-        recipe.prepare_librispeech(corpus, tmp_path / "out", progress=False)
+        librispeech.prepare_librispeech(corpus, tmp_path / "out", progress=False)
     trans.unlink()
     soundfile.write(corpus / "test-other/stray.wav", np.ones(100), RATE)
     with pytest.raises(ValueError, match=r"stray\.wav is in no speaker's folder"):
-        recipe.prepare_librispeech(corpus, tmp_path / "out", progress=False)
+        librispeech.prepare_librispeech(corpus, tmp_path / "out", progress=False)
 
 
-def test_librispeech_is_told_from_other_folders(recipe, corpus, tmp_path):
-    assert recipe.is_librispeech(corpus)
-    assert not recipe.is_librispeech(tmp_path)
-    assert not recipe.is_librispeech(tmp_path / "none")
+def test_librispeech_is_told_from_other_folders(corpus, tmp_path):
+    assert librispeech.is_librispeech(corpus)
+    assert not librispeech.is_librispeech(tmp_path)
+    assert not librispeech.is_librispeech(tmp_path / "none")
     # a user's own folders
     for name in ("test-takes", "train-station", "dev-", "test-clean-take2"):
         (tmp_path / "own" / name).mkdir(parents=True)
     (tmp_path / "own" / "test-clean").touch()
-    assert not recipe.is_librispeech(tmp_path / "own")
+    assert not librispeech.is_librispeech(tmp_path / "own")
 
 
-def test_other_folders_beside_the_splits_are_left_out(recipe, corpus, tmp_path):
+def test_other_folders_beside_the_splits_are_left_out(corpus, tmp_path):
     add_split(corpus, "test-clean", [31])
     add_split(corpus, "test-takes", [32])
-    found = recipe.choose_splits(corpus, {"train": None, "valid": None, "test": None})
+    found = librispeech.choose_splits(corpus, {"train": None, "valid": None, "test": None})
     assert found == {
         "train": ["train-clean-100"], "valid": [], "test": ["test-clean", "test-other"]
     }  # fmt: skip
-    found = recipe.choose_splits(corpus, {"train": None, "valid": ["test-takes"], "test": None})
+    found = librispeech.choose_splits(
+        corpus, {"train": None, "valid": ["test-takes"], "test": None}
+    )
     assert found["valid"] == ["test-takes"]
 
 
-def test_real_speech(recipe, shared, tmp_path):
+def test_real_speech(shared, tmp_path):
     root = shared / "data" / "LibriSpeech"
-    rows = read(recipe.prepare_librispeech(root, tmp_path, progress=False), root)
+    rows = read(librispeech.prepare_librispeech(root, tmp_path, progress=False), root)
     assert len(rows["train"]) + len(rows["valid"]) == 251
     assert len({row.spk_id for row in rows["valid"]}) == 10
     assert len(rows["test"]) == 50

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from wavcube.data.corpora import libri2mix
 from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, read_mixtures
 from wavcube.data.mixing.remixing import RemixedDataset
 
@@ -134,7 +135,7 @@ def own_table(folder, **changes):
     return folder / "own.csv"
 
 
-def test_own_mixtures_are_read_from_one_table(libri2mix, tmp_path):
+def test_own_mixtures_are_read_from_one_table(tmp_path):
     table = own_table(tmp_path)
     manifests = libri2mix.prepare_own_mixtures(table, tmp_path / "out", progress=False)
     (row,) = read_mixtures(manifests["valid"], tmp_path)
@@ -159,20 +160,20 @@ def test_own_mixtures_are_read_from_one_table(libri2mix, tmp_path):
         ({"spk_id": "s0_s3"}, ValueError, "1 speakers are in both train and valid"),
     ],
 )
-def test_what_is_wrong_in_a_table_is_named_by_place(libri2mix, tmp_path, changes, error, message):
+def test_what_is_wrong_in_a_table_is_named_by_place(tmp_path, changes, error, message):
     table = own_table(tmp_path, **changes)
     with pytest.raises(error, match=message):
         libri2mix.prepare_own_mixtures(table, tmp_path / "out", progress=False)
 
 
-def test_a_table_without_a_column_is_refused(libri2mix, tmp_path):
+def test_a_table_without_a_column_is_refused(tmp_path):
     table = own_table(tmp_path)
     table.write_text(table.read_text().replace("source_2_path", "other"))
     with pytest.raises(ValueError, match="no column 'source_2_path'"):
         libri2mix.prepare_own_mixtures(table, tmp_path / "out", progress=False)
 
 
-def test_speakers_are_held_back_where_there_is_no_split(libri2mix, tmp_path):
+def test_speakers_are_held_back_where_there_is_no_split(tmp_path):
     """Each speaker has one utterance, as in the excerpt of LibriSpeech that tests use."""
     rng = np.random.default_rng(0)
     for speaker in range(8):
@@ -199,7 +200,7 @@ def test_speakers_are_held_back_where_there_is_no_split(libri2mix, tmp_path):
         prepare("d", held_back_roles=["dev", "test"])
 
 
-def test_mixtures_of_real_speech_are_of_speakers_held_out(libri2mix, shared, tmp_path):
+def test_mixtures_of_real_speech_are_of_speakers_held_out(shared, tmp_path):
     counts = {"train": 4, "valid": 2, "test": 3}
     manifests = libri2mix.prepare_drawn(
         shared / "data" / "LibriSpeech", tmp_path, sample_rate=16000, counts=counts,
@@ -212,7 +213,7 @@ def test_mixtures_of_real_speech_are_of_speakers_held_out(libri2mix, shared, tmp
     assert min(row.duration for found in rows.values() for row in found) > 1.0
 
 
-def test_each_kind_of_data_is_recognised(libri2mix, tmp_path, monkeypatch):
+def test_each_kind_of_data_is_recognised(tmp_path, monkeypatch):
     hparams = {
         "data_folder": "given", "mode": "min", "max_bad_fraction": 0.01, "noisy": False,
         "noise_folder": "noises", "metadata_folder": None, "train_splits": ["train-clean-100"],

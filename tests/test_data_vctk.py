@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 import soundfile
 from sounds import audio
 
+from wavcube.data.corpora import vctk, voicebank
 from wavcube.data.manifest import read_manifest
 from wavcube.data.utterances import utterance_dataset
-
-
-def load(repository, name):
-    path = repository / "recipes" / "VCTK" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def vctk(repository):
-    return load(repository, "vctk_prepare")
-
-
-@pytest.fixture(scope="module")
-def voicebank(repository):
-    return load(repository, "voicebank_prepare")
 
 
 def add_text(root, speaker, index):
@@ -67,7 +48,7 @@ def rows_of(manifests, root):
     return {name: read_manifest(path, root) for name, path in manifests.items()}
 
 
-def test_version_092_has_one_microphone_in_the_manifest(vctk, version_092, tmp_path):
+def test_version_092_has_one_microphone_in_the_manifest(version_092, tmp_path):
     rows = rows_of(vctk.prepare_vctk(version_092, tmp_path / "out", **SPEAKERS), version_092)
     assert {name: sorted({row.spk_id for row in found}) for name, found in rows.items()} == {
         "train": ["p227", "s5"],
@@ -80,21 +61,21 @@ def test_version_092_has_one_microphone_in_the_manifest(vctk, version_092, tmp_p
     assert rows["test"][0].duration == pytest.approx(0.1)
 
 
-def test_speaker_without_the_other_microphone_is_left_out(vctk, version_092, tmp_path, caplog):
+def test_speaker_without_the_other_microphone_is_left_out(version_092, tmp_path, caplog):
     chosen = {**SPEAKERS, "valid_speakers": ["s5"], "microphone": "mic2"}
     rows = rows_of(vctk.prepare_vctk(version_092, tmp_path / "out", **chosen), version_092)
     assert {row.spk_id for row in rows["train"]} == {"p227"}
     assert "without mic2: speakers p226" in caplog.text
 
 
-def test_version_080_gives_the_same_ids(vctk, version_080, tmp_path):
+def test_version_080_gives_the_same_ids(version_080, tmp_path):
     rows = rows_of(vctk.prepare_vctk(version_080, tmp_path / "out", **SPEAKERS), version_080)
     assert [row.ID for row in rows["train"]] == ["p227_001", "p227_002"]
     assert [row.wrd for row in rows["train"]] == ["", ""]
     assert rows["valid"][0].wrd == "Please call Stella."
 
 
-def test_files_at_48_khz_are_read_at_the_models_rate(vctk, version_080, tmp_path):
+def test_files_at_48_khz_are_read_at_the_models_rate(version_080, tmp_path):
     for path in version_080.glob("wav48/*/*.wav"):
         samples, _ = soundfile.read(path)
         soundfile.write(path, samples, 48000)
@@ -103,7 +84,7 @@ def test_files_at_48_khz_are_read_at_the_models_rate(vctk, version_080, tmp_path
     assert len(utterance_dataset(rows["train"], 16000)[0]["wav"]) == -(-1600 // 3)
 
 
-def test_second_call_returns_at_once(vctk, version_080, tmp_path, monkeypatch):
+def test_second_call_returns_at_once(version_080, tmp_path, monkeypatch):
     first = vctk.prepare_vctk(version_080, tmp_path / "out", **SPEAKERS)
     monkeypatch.setattr(vctk, "check_files", None)
     assert vctk.prepare_vctk(version_080, tmp_path / "out", **SPEAKERS) == first
@@ -118,12 +99,12 @@ def test_second_call_returns_at_once(vctk, version_080, tmp_path, monkeypatch):
         ({"valid_speakers": ["p226", "p227"]}, "nobody is left"),
     ],
 )
-def test_speakers_are_checked(vctk, version_080, tmp_path, changes, message):
+def test_speakers_are_checked(version_080, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         vctk.prepare_vctk(version_080, tmp_path / "out", **{**SPEAKERS, **changes})
 
 
-def test_wrong_folder_and_empty_transcript_are_named(vctk, version_080, tmp_path):
+def test_wrong_folder_and_empty_transcript_are_named(version_080, tmp_path):
     (tmp_path / "outer" / "VCTK-Corpus").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"pass .*outer/VCTK-Corpus"):
         vctk.prepare_vctk(tmp_path / "outer", tmp_path / "out", **SPEAKERS)
@@ -133,7 +114,7 @@ def test_wrong_folder_and_empty_transcript_are_named(vctk, version_080, tmp_path
         vctk.prepare_vctk(version_080, tmp_path / "out", **SPEAKERS)
 
 
-def test_shared_excerpt_is_read(vctk, shared, tmp_path):
+def test_shared_excerpt_is_read(shared, tmp_path):
     root = shared / "data" / "VCTK-Corpus-0.92"
     rows = rows_of(vctk.prepare_vctk(root, tmp_path / "out", **SPEAKERS), root)
     assert {name: len(found) for name, found in rows.items()} == {
@@ -164,7 +145,7 @@ def add_pairs(root, naming):
 
 
 @pytest.mark.parametrize("naming", NAMINGS)
-def test_every_naming_gives_partners_row_by_row(voicebank, tmp_path, naming):
+def test_every_naming_gives_partners_row_by_row(tmp_path, naming):
     root = add_pairs(tmp_path / "data", naming)
     held_back = ["p230"] if naming == "plain" else []
     manifests = voicebank.prepare_voicebank(
@@ -185,7 +166,7 @@ def test_every_naming_gives_partners_row_by_row(voicebank, tmp_path, naming):
 
 
 @pytest.mark.parametrize("naming", NAMINGS)
-def test_layouts_are_told_apart(vctk, voicebank, version_080, version_092, tmp_path, naming):
+def test_layouts_are_told_apart(version_080, version_092, tmp_path, naming):
     add_pairs(tmp_path / "pairs", naming)
     assert voicebank.is_voicebank(tmp_path / "pairs")
     assert not vctk.is_vctk(tmp_path / "pairs")
@@ -195,41 +176,41 @@ def test_layouts_are_told_apart(vctk, voicebank, version_080, version_092, tmp_p
     assert not voicebank.is_voicebank(tmp_path / "nowhere")
 
 
-def prepare(voicebank, root, tmp_path, **changes):
+def prepare(root, tmp_path, **changes):
     settings = {"valid_speakers": ["p226"], "progress": False, **changes}
     return voicebank.prepare_voicebank(root, tmp_path / "out", **settings)
 
 
-def test_missing_partner_is_named(voicebank, tmp_path):
+def test_missing_partner_is_named(tmp_path):
     root = add_pairs(tmp_path / "data", "published")
     (root / "clean_trainset_28spk_wav" / "p228_002.wav").unlink()
     with pytest.raises(
         FileNotFoundError, match=r"1 files have no partner in .*clean.*noisy.*p228_002"
     ):
-        prepare(voicebank, root, tmp_path)
+        prepare(root, tmp_path)
 
 
-def test_missing_partner_folder_is_named(voicebank, tmp_path):
+def test_missing_partner_folder_is_named(tmp_path):
     root = add_pairs(tmp_path / "data", "published")
     (root / "noisy_testset_wav").rename(root / "other")
     with pytest.raises(
         FileNotFoundError, match=r"clean_testset_wav has no partner.*noisy_testset_wav"
     ):
-        prepare(voicebank, root, tmp_path)
+        prepare(root, tmp_path)
 
 
-def test_partners_of_other_length_are_refused(voicebank, tmp_path):
+def test_partners_of_other_length_are_refused(tmp_path):
     root = add_pairs(tmp_path / "data", "published")
     audio(root / "clean_trainset_28spk_wav" / "p228_001.wav", 0.11)
     with pytest.raises(ValueError, match=r"p228_001.wav has 1600 samples .* 1760 at 16000 Hz"):
-        prepare(voicebank, root, tmp_path)
+        prepare(root, tmp_path)
 
 
-def test_bad_file_takes_its_partner_along(voicebank, tmp_path):
+def test_bad_file_takes_its_partner_along(tmp_path):
     root = add_pairs(tmp_path / "data", "published")
     bad = root / "clean_trainset_28spk_wav" / "p228_001.wav"
     bad.write_bytes(b"")
-    manifests = prepare(voicebank, root, tmp_path, max_bad_fraction=0.5)
+    manifests = prepare(root, tmp_path, max_bad_fraction=0.5)
     for kind in ("noisy", "clean"):
         names = [row.ID for row in read_manifest(manifests[f"train_{kind}"], root)]
         assert names == ["p228_002", "p230_001", "p230_002"]
@@ -246,19 +227,19 @@ def test_bad_file_takes_its_partner_along(voicebank, tmp_path):
         ({"valid_speakers": ["p226", "p228", "p230"]}, "no pair is left for train"),
     ],
 )
-def test_roles_are_checked(voicebank, tmp_path, changes, message):
+def test_roles_are_checked(tmp_path, changes, message):
     root = add_pairs(tmp_path / "data", "published")
     with pytest.raises(ValueError, match=message):
-        prepare(voicebank, root, tmp_path, **changes)
+        prepare(root, tmp_path, **changes)
 
 
-def test_other_folders_are_refused(voicebank, tmp_path):
+def test_other_folders_are_refused(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(FileNotFoundError, match="neither clean_trainset_28spk_wav"):
-        prepare(voicebank, tmp_path / "data", tmp_path)
+        prepare(tmp_path / "data", tmp_path)
 
 
-def test_shared_pairs_are_matched(voicebank, shared):
+def test_shared_pairs_are_matched(shared):
     sides = voicebank.find_sides(shared / "data" / "VoiceBank-DEMAND", "28spk")
     pairs = voicebank.list_pairs(sides["train"])
     assert [noisy.ID for noisy, _ in pairs] == [f"p287_00{i}" for i in (1, 2, 3, 4)]

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import csv
-import sys
 
 import numpy as np
 import pytest
 from mixture_files import RATE, noise_of, write
 
+from wavcube.data.corpora import libri2mix
+from wavcube.data.corpora import libri2mix_drawn as drawn
 from wavcube.data.mixing.mixtures import MixtureDataset, read_mixtures
-
-
-@pytest.fixture(scope="module")
-def metadata(libri2mix):
-    return sys.modules["libri2mix_metadata"]
-
-
-@pytest.fixture(scope="module")
-def drawn(libri2mix):
-    return sys.modules["libri2mix_drawn"]
-
 
 SPLITS = {"train-clean-100": (1, 2, 3), "dev-clean": (11, 12), "test-clean": (21, 22)}
 
@@ -44,7 +34,7 @@ def noises(tmp_path):
     return tmp_path / "wham"
 
 
-def published(tmp_path, metadata, changes=lambda role, fields: fields):
+def published(tmp_path, changes=lambda role, fields: fields):
     """Metadata of one mixture for each split, in LibriMix's columns."""
     folder = tmp_path / "metadata"
     folder.mkdir(exist_ok=True)
@@ -58,7 +48,7 @@ def published(tmp_path, metadata, changes=lambda role, fields: fields):
             "noise_path": "tr/n1.wav",
             "noise_gain": "0.25",
         }
-        assert tuple(fields) == metadata.COLUMNS
+        assert tuple(fields) == libri2mix.COLUMNS
         fields = changes(split, fields)
         with (folder / f"libri2mix_{split}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(fields))
@@ -67,8 +57,8 @@ def published(tmp_path, metadata, changes=lambda role, fields: fields):
     return folder
 
 
-def test_published_metadata_become_manifests(libri2mix, metadata, corpus, noises, tmp_path):
-    folder = published(tmp_path, metadata)
+def test_published_metadata_become_manifests(corpus, noises, tmp_path):
+    folder = published(tmp_path)
     settings = {"noise_folder": noises, "progress": False}
     manifests = libri2mix.prepare_published(corpus, folder, tmp_path / "out", **settings)
     (row,) = read_mixtures(manifests["train"], corpus)
@@ -113,23 +103,21 @@ def instead(**values):
         ),
     ],
 )
-def test_wrong_metadata_are_named_by_place(
-    libri2mix, metadata, corpus, noises, tmp_path, changes, error, message
-):
-    folder = published(tmp_path, metadata, changes)
+def test_wrong_metadata_are_named_by_place(corpus, noises, tmp_path, changes, error, message):
+    folder = published(tmp_path, changes)
     with pytest.raises(error, match=message):
         libri2mix.prepare_published(
             corpus, folder, tmp_path / "out", noise_folder=noises, progress=False
         )
 
 
-def test_clean_mixtures_need_no_noise_columns(libri2mix, metadata, corpus, tmp_path):
-    folder = published(tmp_path, metadata, without("noise_path"))
+def test_clean_mixtures_need_no_noise_columns(corpus, tmp_path):
+    folder = published(tmp_path, without("noise_path"))
     manifests = libri2mix.prepare_published(corpus, folder, tmp_path / "out", progress=False)
     assert sorted(manifests) == ["test", "train", "valid"]
 
 
-def test_drawn_mixtures_are_seeded_and_of_two_speakers(libri2mix, corpus, noises, tmp_path):
+def test_drawn_mixtures_are_seeded_and_of_two_speakers(corpus, noises, tmp_path):
     def prepare(out, **changes):
         settings = {
             "sample_rate": RATE,
@@ -163,7 +151,7 @@ def test_drawn_mixtures_are_seeded_and_of_two_speakers(libri2mix, corpus, noises
     assert len(set(first_pass)) == 4
 
 
-def test_drawn_levels_are_librimixs(libri2mix, corpus, noises, tmp_path):
+def test_drawn_levels_are_librimixs(corpus, noises, tmp_path):
     import torchaudio
 
     manifests = libri2mix.prepare_drawn(
@@ -180,7 +168,7 @@ def test_drawn_levels_are_librimixs(libri2mix, corpus, noises, tmp_path):
     assert max(heard) - min(heard) > 2
 
 
-def test_noise_is_measured_as_it_is_mixed_its_first_channel_alone(drawn, tmp_path):
+def test_noise_is_measured_as_it_is_mixed_its_first_channel_alone(tmp_path):
     from wavcube.data.manifest import Utterance
 
     files = {
@@ -200,7 +188,7 @@ def test_noise_is_measured_as_it_is_mixed_its_first_channel_alone(drawn, tmp_pat
     assert drawn_gains["stereo"] == pytest.approx(drawn_gains["mono"])
 
 
-def test_a_speaker_is_a_folder_of_the_split(libri2mix, tmp_path):
+def test_a_speaker_is_a_folder_of_the_split(tmp_path):
     speakers = {"train-a": ("ann", "bob"), "dev-a": ("cy", "di"), "test-a": ("ed", "flo")}
     for split, names in speakers.items():
         for name in names:
@@ -216,7 +204,7 @@ def test_a_speaker_is_a_folder_of_the_split(libri2mix, tmp_path):
     assert len({row.ID for row in train}) == 4
 
 
-def test_loud_mixture_is_turned_down_as_a_whole(drawn, tmp_path, monkeypatch):
+def test_loud_mixture_is_turned_down_as_a_whole(tmp_path, monkeypatch):
     from wavcube.data.manifest import Utterance
 
     # a click makes the peak, not the loudness
@@ -231,7 +219,7 @@ def test_loud_mixture_is_turned_down_as_a_whole(drawn, tmp_path, monkeypatch):
     assert row.gains[0] == pytest.approx(row.gains[1])
 
 
-def test_one_speaker_or_silence_is_refused(drawn, tmp_path):
+def test_one_speaker_or_silence_is_refused(tmp_path):
     from wavcube.data.manifest import Utterance
 
     path = write(tmp_path / "1-1-1.wav", np.zeros(16000))
@@ -243,7 +231,7 @@ def test_one_speaker_or_silence_is_refused(drawn, tmp_path):
         drawn.draw_mixtures(rows, [], 1, sample_rate=RATE, seed=0)
 
 
-def test_generated_folders_are_read(libri2mix, tmp_path):
+def test_generated_folders_are_read(tmp_path):
     root = tmp_path / "Libri2Mix"
     for split, (one, two, *_) in SPLITS.items():
         name = f"{one}-7-0000_{two}-7-0001.wav"
@@ -278,7 +266,7 @@ def write_generated(root, rate, speakers=(31, 33, 35, 37)):
     return root
 
 
-def test_a_limit_spreads_over_the_speakers_of_a_generated_libri2mix(libri2mix, tmp_path):
+def test_a_limit_spreads_over_the_speakers_of_a_generated_libri2mix(tmp_path):
     root = write_generated(tmp_path / "Libri2Mix", 16000)
     settings = {"limit": {"test": 4}, "progress": False}
     manifests = libri2mix.prepare_generated(root, tmp_path / "out", **settings)
@@ -287,7 +275,7 @@ def test_a_limit_spreads_over_the_speakers_of_a_generated_libri2mix(libri2mix, t
 
 
 @pytest.mark.parametrize(("rate", "stored"), [(24000, 16000), (8000, 16000), (8000, 8000)])
-def test_models_of_any_rate_read_a_generated_libri2mix(libri2mix, tmp_path, rate, stored):
+def test_models_of_any_rate_read_a_generated_libri2mix(tmp_path, rate, stored):
     root = write_generated(tmp_path / "Libri2Mix", stored)
     settings = {"sample_rate": rate, "progress": False}
     manifests = libri2mix.prepare_generated(root, tmp_path / "out", **settings)
@@ -296,13 +284,11 @@ def test_models_of_any_rate_read_a_generated_libri2mix(libri2mix, tmp_path, rate
     assert len(MixtureDataset([row], rate, "min")[0]["wav"]) == rate // 4
 
 
-def test_roles_share_no_speaker_and_a_second_call_returns_at_once(
-    libri2mix, metadata, corpus, tmp_path, monkeypatch
-):
-    folder = published(tmp_path, metadata)
+def test_roles_share_no_speaker_and_a_second_call_returns_at_once(corpus, tmp_path, monkeypatch):
+    folder = published(tmp_path)
     first = libri2mix.prepare_published(corpus, folder, tmp_path / "out", progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["libri2mix_manifests"], "check_files", None)
+        patch.setattr(libri2mix, "check_files", None)
         again = libri2mix.prepare_published(corpus, folder, tmp_path / "out", progress=False)
     assert again == first
     (folder / "libri2mix_dev-clean.csv").write_text(

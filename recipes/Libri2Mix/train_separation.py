@@ -15,9 +15,8 @@ finished.
 
 import sys
 
-from libri2mix_drawn import draw_mixtures
-from libri2mix_prepare import prepare_mixtures
-
+from wavcube.data.corpora.libri2mix import prepare_mixtures
+from wavcube.data.corpora.libri2mix_drawn import draw_mixtures
 from wavcube.data.mixing.mixtures import read_mixtures
 from wavcube.tasks.separation.brain import SeparationBrain
 from wavcube.tasks.separation.task import SeparationRecipe

@@ -16,8 +16,8 @@ from functools import partial
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from librispeech_prepare import prepare
 
+from wavcube.data.corpora.librispeech import prepare
 from wavcube.data.segments.bad import UnreadableError
 from wavcube.experiment.command_line import parse_arguments
 from wavcube.experiment.speech import prepare_rows

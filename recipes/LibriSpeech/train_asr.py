@@ -12,8 +12,7 @@ finished.
 
 import sys
 
-from librispeech_prepare import prepare
-
+from wavcube.data.corpora.librispeech import prepare
 from wavcube.data.transcripts import read_transcripts_beside, split_by_speaker
 from wavcube.experiment.speech import prepare_rows
 from wavcube.tasks.recognition.brain import RecognitionBrain

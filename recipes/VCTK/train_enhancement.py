@@ -16,12 +16,9 @@ import csv
 import sys
 from pathlib import Path
 
-from vctk_prepare import embedded_vctk, further_folders, is_vctk, prepare_vctk
-from voicebank_prepare import is_voicebank, prepare_voicebank
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "LibriSpeech"))
-import librispeech_prepare
-
+from wavcube.data.corpora import librispeech
+from wavcube.data.corpora.vctk import embedded_vctk, further_folders, is_vctk, prepare_vctk
+from wavcube.data.corpora.voicebank import is_voicebank, prepare_voicebank
 from wavcube.data.extra_speech import further_speech
 from wavcube.data.manifest import read_manifest
 from wavcube.data.mixing.pairs import pair_up, prepare_own_pairs, read_pairs
@@ -85,7 +82,7 @@ class Recipe(EnhancementRecipe):
         """Write the manifests of clean speech: VCTK's, LibriSpeech's, or of the user's own."""
         hparams = self.hparams
         if not is_vctk(source):
-            return librispeech_prepare.prepare(source, out, hparams)
+            return librispeech.prepare(source, out, hparams)
         valid, test = VALID_SPEAKERS, TEST_SPEAKERS
         if hparams["data_folder"] is None:
             valid = embedded_speakers("valid", hparams["embedded"]["valid_voices"])

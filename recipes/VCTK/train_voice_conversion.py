@@ -14,9 +14,8 @@ interrupted, and evaluates one that was finished.
 import sys
 from pathlib import Path
 
-from vctk_prepare import embedded_vctk, further_folders, is_vctk, prepare_vctk
-
 from wavcube.data.corpora.custom import further_voices, prepare_own_voices
+from wavcube.data.corpora.vctk import embedded_vctk, further_folders, is_vctk, prepare_vctk
 from wavcube.data.manifest import read_manifest
 from wavcube.data.prepare import check_same_data
 from wavcube.data.synthetic import embedded_speakers
