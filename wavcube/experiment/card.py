@@ -25,6 +25,7 @@ SUMMARIES = {
 # an absolute path, alone or in a list or after the name of an option
 _ABSOLUTE = re.compile(r"(?<![^=\[,:\s'\"])/(?!/)[^\],'\"]+")
 UNKNOWN = "not known to this recipe: see the README.md that came with it"
+# by its licence it is known in the cards of earlier releases too
 EMBEDDED = Source("embedded speech", "generated with espeak-ng", "wavcube.data.synthetic")
 PACKAGED = Source(
     "the SSL encoder of the wavcube package",
@@ -73,7 +74,7 @@ def describe_run(
         upstream.append(Source(title, licence, Path(release).name))
         if made:  # what it was made of, this model is made of too
             upstream, data = [*upstream, *made.upstream], [*data, *made.data]
-    free = release is None and known and data == [EMBEDDED]
+    free = release is None and known and is_synthetic(data)
     columns = {row: {k: s.mean for k, s in cells.items()} for row, cells in table.items()}
     said = {
         "title": title,
@@ -175,3 +176,19 @@ def public_paths(argument: str) -> str:
 def _short(path: Path) -> str:
     below = path.is_relative_to(Path.cwd())
     return str(path.relative_to(Path.cwd()) if below else Path(*path.parts[-2:]))
+
+
+def is_synthetic(data: Sequence[Source]) -> bool:
+    """Tell whether all speech is of the package's own making.
+
+    Parameters
+    ----------
+    data : sequence of Source
+        What a model was trained on.
+
+    Examples
+    --------
+    >>> is_synthetic([EMBEDDED]), is_synthetic([EMBEDDED, Source("mine", "unknown", "here")])
+    (True, False)
+    """
+    return all(source.license == EMBEDDED.license for source in data)

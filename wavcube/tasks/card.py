@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from wavcube.experiment.card import (
-    EMBEDDED,
     PACKAGED,
     UNKNOWN,
+    is_synthetic,
     public_paths,
     speech_sources,
     user_entries,
@@ -67,7 +67,7 @@ def describe_task(
         licence = None
         if made:
             upstream, data = [*upstream, *made.upstream], [*data, *made.data]
-    free = licence is not None and data == [EMBEDDED]
+    free = licence is not None and is_synthetic(data)
     results = {
         row: {column: cell.mean for column, cell in cells.items() if cell.mean is not None}
         for row, cells in table.items()
