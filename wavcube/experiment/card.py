@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -191,4 +191,4 @@ def is_synthetic(data: Sequence[Source]) -> bool:
     >>> is_synthetic([EMBEDDED]), is_synthetic([EMBEDDED, Source("mine", "unknown", "here")])
     (True, False)
     """
-    return all(source.license == EMBEDDED.license for source in data)
+    return bool(data) and all(source.license == EMBEDDED.license for source in data)
