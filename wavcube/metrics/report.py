@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,6 +83,63 @@ def aggregate(
     ordered = sorted(scores, key=lambda entry: entry.name)
     keys = sorted(known.pop(), key=list(INFOS).index)
     return {key: _summary(key, ordered, resamples, seed) for key in keys}
+
+
+def bootstrap(
+    items: Sequence[Mapping[str, float | str]],
+    summarize: Callable[[Mapping[str, np.ndarray]], Mapping[str, float]],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Summary]:
+    """Make figures out of the measurements of many items, each with a bootstrap interval.
+
+    Parameters
+    ----------
+    items : sequence of mapping
+        Of each what was measured, by name; a text is the reason why there is no value.
+    summarize : Callable
+        From the values of items by name to figures by name; of a name without values it gets none.
+    resamples : int
+        Number of draws of all items with replacement (Efron 1979).
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    dict of str to Summary
+        By figure.
+
+    Examples
+    --------
+    >>> items = [{"errors": 1.0, "words": 2.0}, {"errors": 0.0, "words": 2.0}]
+    >>> rate = lambda found: {"rate": found["errors"].sum() / found["words"].sum()}
+    >>> bootstrap(items, rate)["rate"].mean
+    0.25
+    """
+    names = list(dict.fromkeys(name for item in items for name in item))
+    found = [[item.get(name) for item in items] for name in names]
+    table = np.array([[v if isinstance(v, int | float) else np.nan for v in row] for row in found])
+    reasons = {
+        name: tuple((str(at), v) for at, v in enumerate(row) if isinstance(v, str))
+        for name, row in zip(names, found, strict=True)
+    }
+
+    def figures(values: np.ndarray) -> Mapping[str, float]:
+        known = {n: row[~np.isnan(row)] for n, row in zip(names, values, strict=True)}
+        return summarize({name: row for name, row in known.items() if len(row)})
+
+    whole, drawn = figures(table), {}
+    draws = np.random.default_rng(seed).integers(len(items), size=(resamples, len(items)))
+    for draw in draws if len(items) > 1 else ():
+        for name, value in figures(table[:, draw]).items():
+            drawn.setdefault(name, []).append(value)
+    result = {}
+    for name, value in whole.items():
+        ends = np.percentile(drawn[name], [2.5, 97.5]) if name in drawn else (None, None)
+        low, high = (None if end is None else float(end) for end in ends)
+        failed = reasons.get(name, ())
+        result[name] = Summary(float(value), low, high, len(items) - len(failed), failed)
+    return result
 
 
 def format_table(

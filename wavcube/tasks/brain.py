@@ -4,80 +4,74 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from speechbrain import Stage
+from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import (
     Checkpointer,
     mark_as_loader,
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from wavcube.losses import weighted_sum
 from wavcube.release.weights import load_strictly
 from wavcube.tasks.model import TaskModel
+from wavcube.tasks.settings import TaskSettings
+from wavcube.tasks.task import Task
 from wavcube.training.brain import GuardedBrain, unwrap
 from wavcube.training.collectives import gathered
 from wavcube.training.run_logger import Journal
-from wavcube.training.settings import TrainingSettings
+from wavcube.training.several import transparent
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskSettings(TrainingSettings):
-    """How a head trains. Whether more of the best metric is better follows from the metric.
-
-    Parameters
-    ----------
-    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
-        See :class:`~wavcube.training.settings.TrainingSettings`.
-    max_rollbacks, log_every, shard_optimizer
-        See there.
-    lr : float
-        Of the head; a representation that is fine-tuned has its own.
-
-    Examples
-    --------
-    >>> TaskSettings(updates=1000, lr=1e-3, best_metric="wer").lr
-    0.001
-    """
-
-    lr: float
-
-
 class TaskBrain(GuardedBrain):
-    """Train a task's model.
-
-    A subclass gives ``compute_forward`` and ``compute_objectives``, and says by ``SCORES`` what its
-    validation measures. The forward pass goes through ``self.modules.model``.
+    """Train the model of any task by the task's own loss, and validate it by the task's scores.
 
     Parameters
     ----------
+    task : Task
+        Whose model it is.
     model : TaskModel
         Of the task.
     settings : TaskSettings
-        Length, schedule and best metric.
+        Length, schedule, weights and best metric.
     opt_class, hparams, run_opts, checkpointer, journal
         See :class:`~wavcube.training.brain.GuardedBrain`.
 
     Raises
     ------
     ValueError
-        If the best metric is none of ``SCORES``.
-    """
+        If the best metric is none of the task's, or the weights are not those of its terms.
 
-    # names of the validation's scores, and whether more of each is better
-    SCORES: ClassVar[Mapping[str, bool]] = {"loss": False}
-    # what is scored, for messages
-    ITEMS: ClassVar[str] = "utterances"
+    Examples
+    --------
+    >>> from wavcube.lobes.layers.mask_head import MaskHead
+    >>> from wavcube.representations import MelRepresentation
+    >>> from wavcube.tasks.enhancement.model import MaskEnhancer
+    >>> from wavcube.tasks.enhancement.task import Enhancement
+    >>> head = MaskHead(8, stride=320, hidden_dim=4, num_layers=1)
+    >>> settings = TaskSettings(updates=1, lr=1e-3, weights={"phase_sensitive": 1.0})
+    >>> model = MaskEnhancer(MelRepresentation(num_mel_bins=4), head)
+    >>> brain = TaskBrain(Enhancement(), model, settings, opt_class=torch.optim.AdamW,
+    ...     run_opts={"device": "cpu"})
+    >>> brain.on_fit_start()
+    >>> batch = PaddedBatch([{"wav": torch.randn(1600), "sources": torch.randn(1600, 1)}])
+    >>> bool(brain.fit_batch(batch) > 0), brain.optimizer_step
+    (True, 1)
+    """
 
     def __init__(
         self,
+        task: Task,
         model: TaskModel,
         settings: TaskSettings,
         opt_class: Callable[..., Optimizer] | None = None,
@@ -86,12 +80,13 @@ class TaskBrain(GuardedBrain):
         checkpointer: Checkpointer | None = None,
         journal: Journal | None = None,
     ) -> None:
-        if settings.best_metric not in self.SCORES:
+        measured = {"loss": "min", **task.metrics}
+        if settings.best_metric not in measured:
             raise ValueError(
                 f"best_metric {settings.best_metric!r} is none of what this task's validation "
-                f"measures: {sorted(self.SCORES)}"
+                f"measures: {sorted(measured)}"
             )
-        settings = replace(settings, best_is_highest=self.SCORES[settings.best_metric])
+        settings = replace(settings, best_is_highest=measured[settings.best_metric] == "max")
         super().__init__(
             {"model": model},
             opt_class,
@@ -101,8 +96,9 @@ class TaskBrain(GuardedBrain):
             settings=settings,
             journal=journal,
         )
-
-        self._unscored: dict[str, str] = {}
+        self.task, self._unscored = task, {}
+        task.device, task.listen = self.device, self._listen
+        task.prepare_training(model, settings)
 
     @property
     def model(self) -> TaskModel:
@@ -129,9 +125,55 @@ class TaskBrain(GuardedBrain):
         super().init_optimizers()
         own.set_update(self.optimizer_step)
 
-    def note_unscored(self, item: str, reason: str) -> None:
-        """Record that an item of the validation has no score, and why."""
-        self._unscored[item] = reason
+    def averaged_module(self) -> nn.Module:
+        """Average what trains: the head, and the representation unless it stands still."""
+        own = self.model.representation
+        return self.model.head if own.is_frozen and own.mix is None else self.model
+
+    def compute_forward(self, batch: PaddedBatch, stage: Stage) -> dict[str, Tensor]:
+        """Compute the task's loss terms.
+
+        Parameters
+        ----------
+        batch : PaddedBatch
+            Of the task's dataset.
+        stage : Stage
+            Of the experiment.
+        """
+        del stage
+        return self.task.loss(transparent(self.modules.model), batch.to(self.device))
+
+    def compute_objectives(
+        self, predictions: Mapping[str, Tensor], batch: PaddedBatch, stage: Stage
+    ) -> Tensor:
+        """Weigh the terms, and score each item outside training.
+
+        Parameters
+        ----------
+        predictions : mapping of str to Tensor
+            Of :meth:`compute_forward`.
+        batch : PaddedBatch
+            See there.
+        stage : Stage
+            Of the experiment.
+        """
+        if stage != Stage.TRAIN:
+            for name, item in zip(batch.id, self.task.scores(self.model, batch), strict=True):
+                for key, value in item.items():
+                    if isinstance(value, str):
+                        self._unscored[str(name)] = value
+                    else:
+                        self.score({key: value})
+        self.note(predictions)
+        weights = self.settings.weights
+        if weights is None:
+            weights = dict.fromkeys(predictions, 1.0)
+        return weighted_sum(predictions, weights)
+
+    def _listen(self, title: str, wav: Tensor, sample_rate: int) -> None:
+        """Put a clip of a validation into TensorBoard."""
+        if self.journal is not None:
+            self.journal.audio(title, wav, sample_rate, self.optimizer_step)
 
     def gather_scores(self) -> None:
         """Collect what could not be scored, too."""
@@ -140,14 +182,16 @@ class TaskBrain(GuardedBrain):
             self._unscored |= part
 
     def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """Take the means over a validation; a metric that no item has is not a number."""
-        super().on_stage_end(stage, stage_loss, epoch)
+        """Make the task's metrics of a validation; one that no item has is not a number."""
         if stage == Stage.TRAIN:
             return
+        scores = {name: np.array(values) for name, values in self._scores.items()}
+        self.stage_scores = {"loss": float(stage_loss), **self.task.summarize(scores)}
         if self._unscored:
             name, reason = next(iter(self._unscored.items()))
             count = len(self._unscored)
-            logger.warning("%d %s have no score, such as %s: %s", count, self.ITEMS, name, reason)
+            items = self.task.items
+            logger.warning("%d %s have no score, such as %s: %s", count, items, name, reason)
             self._unscored = {}
         # then the run goes back to a checkpoint that has one, instead of keeping this one as best
         self.stage_scores.setdefault(self.settings.best_metric, float("nan"))

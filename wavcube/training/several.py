@@ -41,6 +41,34 @@ def unwrap(module: nn.Module) -> nn.Module:
     return module.module if isinstance(module, DistributedDataParallel) else module
 
 
+def transparent(module: nn.Module) -> nn.Module:
+    """Let attributes of a module be found where it is wrapped for several processes.
+
+    Called, it goes through the wrapper, as gradients that are shared need it.
+
+    Examples
+    --------
+    >>> transparent(nn.Linear(3, 1)).in_features
+    3
+    """
+    return _Transparent(module) if isinstance(module, DistributedDataParallel) else module
+
+
+class _Transparent(nn.Module):
+    def __init__(self, wrapped: DistributedDataParallel) -> None:
+        super().__init__()
+        self.wrapped = wrapped
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        return self.wrapped(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(unwrap(super().__getattr__("wrapped")), name)
+
+
 def global_batch_size(batch_size: int) -> int:
     """Count the items that all processes take for one update together.
 
