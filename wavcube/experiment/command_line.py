@@ -16,6 +16,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from wavcube.data.checks import device_name
 from wavcube.experiment.dry_run import dry_overrides
+from wavcube.experiment.recipe_yaml import open_yaml, read_yaml
 from wavcube.experiment.usage import checkpoints_in, show
 from wavcube.training.ranks import meet, same_as_main
 from wavcube.utils.precision import AUTO, settle_precision
@@ -133,7 +134,7 @@ def help_text(usage: str, path: str | Path | None = None) -> str:
     if path is None:
         told += "; name a YAML before --help to list its keys."
     else:
-        told += f":\n\n{_plain_keys(Path(path).read_text(encoding='utf-8'))}"
+        told += f":\n\n{_plain_keys(read_yaml(path))}"
     return f"{usage.strip()}\n\n{told}\n\nOptions of SpeechBrain:"
 
 
@@ -155,8 +156,7 @@ def _plain_keys(text: str) -> str:
 
 def _with_precision(path: str, run_opts: RunOptions, overrides: str) -> tuple[RunOptions, str]:
     """Settle the precision in the run options, and in what the run's folder keeps of the YAML."""
-    with open(path, encoding="utf-8") as file:
-        keys = _plain_values(resolve_references(file, overrides).getvalue())
+    keys = _plain_values(resolve_references(open_yaml(path), overrides).getvalue())
     is_given = "precision" in run_opts.overridden_args
     wanted = run_opts["precision"] if is_given else keys.get("precision", run_opts["precision"])
     folder, device = Path(keys.get("output_folder", "")), run_opts["device"] or infer_device()

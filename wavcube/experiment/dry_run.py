@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from wavcube.experiment.recipe_yaml import read_yaml
+
 #: keys of a YAML that say how much data there is, and what a dry run takes
 AMOUNTS = {
     "batch_size": 1,
@@ -46,7 +48,7 @@ def dry_overrides(path: str | Path, overrides: str) -> str:
     output_folder: results/a/debug
     """
     # composed, not constructed: tags stay what they are
-    keys = _keys(Path(path).read_text(encoding="utf-8"))
+    keys = _keys(read_yaml(path))
     amounts = dict(AMOUNTS) | {key: 1 for key in keys if key.endswith("_batch_size")}
     amounts["output_folder"] = f"results/{Path(path).stem}/debug"
     given = _keys(overrides) if overrides else []

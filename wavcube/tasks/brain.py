@@ -64,7 +64,7 @@ class TaskBrain(GuardedBrain):
     >>> brain = TaskBrain(Enhancement(), model, settings, opt_class=torch.optim.AdamW,
     ...     run_opts={"device": "cpu"})
     >>> brain.on_fit_start()
-    >>> batch = PaddedBatch([{"wav": torch.randn(1600), "sources": torch.randn(1600, 1)}])
+    >>> batch = PaddedBatch([{"wav": torch.randn(1600), "clean": torch.randn(1600)}])
     >>> bool(brain.fit_batch(batch) > 0), brain.optimizer_step
     (True, 1)
     """

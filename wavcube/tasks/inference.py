@@ -1,19 +1,130 @@
-"""What the classes for tasks share: which releases they load, and how they read files."""
+"""What the classes for tasks share: `Released.from_hparams(FOLDER).predict_file(FILE)`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from wavcube.data.audio import read_audio
-from wavcube.inference.base import ReleasedModel
+from wavcube.inference.base import ReleasedModel, check_computed
+from wavcube.tasks.model import TaskModel
+from wavcube.tasks.verbs import Audio, Verb
 
 
-class TaskInference(ReleasedModel):
-    """A task's model of a release."""
+class Released(ReleasedModel):
+    """A task's model of a release, ready for use.
+
+    A subclass says by ``verb`` what it takes and gives, and by ``MODEL`` which models it can use.
+
+    Parameters
+    ----------
+    modules : mapping of str to nn.Module
+        `model`, a TaskModel.
+    hparams, run_opts, freeze_params
+        See :class:`~wavcube.inference.base.ReleasedModel`.
+    """
 
     MODULES_NEEDED = ["model"]  # noqa: RUF012 - SpeechBrain's convention
+    MODEL = TaskModel
+    verb: ClassVar[Verb]
+
+    @property
+    def output(self) -> Any:  # noqa: ANN401 - one of the four kinds
+        """What it gives: see :mod:`wavcube.tasks.verbs`."""
+        return self.verb.output
+
+    def predict_batch(
+        self,
+        wavs: Tensor,
+        wav_lens: Tensor | None = None,
+        sample_rate: int | None = None,
+    ) -> Any:  # noqa: ANN401 - of the task's kind
+        """Run the model on waveforms.
+
+        Parameters
+        ----------
+        wavs : Tensor
+            `[B, T]`, or `[T]` for one, floating point in about -1 to 1. What lies beyond an item's
+            length is ignored.
+        wav_lens : Tensor, optional
+            Relative lengths `[B]` in (0, 1]; by default every item fills the batch.
+        sample_rate : int, optional
+            Of ``wavs``, in Hz; another rate than the model's is resampled. By default the model's.
+
+        Returns
+        -------
+        Tensor or list
+            Waveforms `[B, T]` (of several sources `[B, T, S]`) at the model's rate, on its device,
+            zero beyond an item's end; of other tasks a list with the result of each item.
+
+        Raises
+        ------
+        ValueError
+            If the shape, type, lengths or rate are wrong, or a sample is not finite.
+        """
+        wavs, wav_lens = self.checked(wavs, wav_lens, sample_rate)
+        with torch.no_grad(), self.inference_ctx:
+            made = self.mods.model(wavs, wav_lens)
+        computed = made if isinstance(made, Tensor) else made[0]
+        check_computed(computed, f"{self.verb.name}: the model", wavs)
+        return self.results(made)
+
+    def results(self, made: Any) -> Any:  # noqa: ANN401 - the model's own
+        """Make what users get out of what the model gives; by default nothing is changed.
+
+        Parameters
+        ----------
+        made : Tensor or tuple
+            Of the model's ``forward``.
+        """
+        return made
+
+    def predict_file(
+        self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
+    ) -> Any:  # noqa: ANN401 - of the task's kind
+        """Run the model on an audio file; other rates are resampled, channels averaged.
+
+        Parameters
+        ----------
+        path : str or Path
+            Anything that soundfile reads.
+        out : str or Path, optional
+            Of waveforms, a wav or flac file to write, at the model's rate; of several sources
+            "name.wav" gives "name_1.wav", "name_2.wav" and so on.
+        overwrite : bool
+            Replace what is there.
+
+        Returns
+        -------
+        Tensor or object
+            Waveforms as a batch of one, as many samples as the file has at the model's rate; of
+            other tasks the result itself.
+
+        Raises
+        ------
+        FileNotFoundError, FileExistsError
+            If there is no such file, or an output exists.
+        ValueError
+            If it is not audio, is empty or holds samples that are not finite, or ``out`` ends in
+            something else, or is not what this task gives.
+        """
+        is_audio = isinstance(self.output, Audio)
+        if out is not None:
+            if not is_audio:
+                raise ValueError(f"{self.verb.name} writes no audio: leave out out={str(out)!r}")
+            self.output.check(out, path, overwrite)
+        made = self.predict_batch(self.load_audio(path)[None])
+        if out is not None:
+            self.output.write(made[0], out, self.sample_rate)
+        return made if is_audio else made[0]
+
+    def configure(self, **options: object) -> None:
+        """Set the options of the verb's command line; by default there are none."""
+        if options:
+            raise ValueError(f"{self.verb.name} has no options {sorted(options)}")
 
     def load_audio(self, path: str | Path, savedir: str | Path | None = None) -> Tensor:
         """Read an audio file from disk at the model's rate, as mono.
@@ -35,7 +146,11 @@ class TaskInference(ReleasedModel):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is no audio, is empty or holds samples that are not finite.
+            If it is not audio, is empty or holds samples that are not finite.
         """
         del savedir
         return read_audio(path, self.sample_rate)
+
+    def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> Any:  # noqa: ANN401
+        """Run the model on `[B, T]`; see :meth:`predict_batch`."""
+        return self.predict_batch(wavs, wav_lens)

@@ -25,7 +25,7 @@ class TaskModel(Configurable):
     """
 
     # the class that loads a release of this model, and a line that uses it, for the model's card
-    usage: ClassVar[tuple[str, str]]
+    usage: ClassVar[tuple[str, str]] = ("Released", 'model.predict_file("speech.wav")')
 
     def __init__(self, representation: Representation, head: nn.Module) -> None:
         super().__init__()

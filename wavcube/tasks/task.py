@@ -26,8 +26,8 @@ from wavcube.metrics import Summary
 from wavcube.metrics.report import bootstrap
 from wavcube.representations import Representation
 from wavcube.tasks.model import TaskModel
-from wavcube.tasks.outputs import AudioInput, Output
 from wavcube.tasks.settings import TaskSettings
+from wavcube.tasks.verbs import Verb
 from wavcube.training.several import global_batch_size
 
 # rows of "train", "valid" and "test"
@@ -52,16 +52,10 @@ class Task:
         Whether to show bars.
     """
 
-    # of results/<name> and of the folder among the package's models, NAME_tiny
+    # by which it is registered
     name: ClassVar[str]
-    # of the command line and of the methods for users, such as "enhance"; by default the name
-    verb: ClassVar[str] = ""
-    # one line about the verb
-    text: ClassVar[str] = ""
-    # of the release's card
-    title: ClassVar[str] = ""
-    inputs: ClassVar[Sequence[AudioInput]] = (AudioInput(),)
-    output: ClassVar[Output]
+    # what it takes and gives, and how it is asked for
+    verb: ClassVar[Verb]
     # what validation measures beside the loss; `best_metric` chooses the best checkpoint by one
     metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {}
     # of the table: the title of a metric that is not among ``wavcube.metrics.METRICS``
@@ -349,6 +343,6 @@ class Task:
         """
         front_end, head = type(model.representation).__name__, type(model.head).__name__
         return {
-            "title": self.title or f"WavCube {self.name}",
+            "title": f"WavCube {self.name}",
             "summary": f"{head} on {front_end}, made by a WavCube recipe.",
         }

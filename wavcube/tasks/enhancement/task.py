@@ -1,55 +1,103 @@
-"""The steps of an enhancer's run; those of a corpus are in the recipe."""
+"""Enhancement of pairs of noisy and clean speech, or of clean speech that is mixed while read."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import torch
 from speechbrain.dataio.batch import PaddedBatch
+from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
+from wavcube.data.corpora import librispeech
+from wavcube.data.corpora.vctk import embedded_vctk, further_folders, is_vctk, prepare_vctk
+from wavcube.data.corpora.voicebank import is_voicebank, prepare_voicebank
 from wavcube.data.crops import CropDataset
-from wavcube.data.manifest import Utterance
+from wavcube.data.extra_speech import further_speech
+from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.mixing.noise_sets import ROLES, share_out_noises
 from wavcube.data.mixing.noisy import NoisyDataset
 from wavcube.data.mixing.pair_datasets import PairCrops, PairDataset
-from wavcube.data.mixing.pairs import NoisyPair
+from wavcube.data.mixing.pairs import NoisyPair, pair_up, prepare_own_pairs, read_pairs
+from wavcube.data.prepare import check_same_data
 from wavcube.data.scan import scan_audio_folder
-from wavcube.data.splits import describe_split, evenly_spaced
-from wavcube.data.synthetic import default_cache_folder, make_embedded_noises
+from wavcube.data.synthetic import default_cache_folder, embedded_speakers, make_embedded_noises
 from wavcube.data.utterances import utterance_dataset
-from wavcube.experiment.report import Resynthesis
-from wavcube.experiment.usage import show
-from wavcube.metrics import Metric, Summary, dnsmos_metrics
+from wavcube.lobes.layers.latent_map import LatentHead
+from wavcube.lobes.layers.mask_head import MaskHead
+from wavcube.metrics import Metric, dnsmos_metrics
 from wavcube.metrics.registry import add_model_metrics
-from wavcube.tasks.enhancement.model import Enhancer, MaskEnhancer
-from wavcube.tasks.signal import SignalRecipe
-from wavcube.training.several import global_batch_size
+from wavcube.tasks.enhancement import VERB
+from wavcube.tasks.enhancement.model import Enhancer, LatentEnhancer, MaskEnhancer
+from wavcube.tasks.model import TaskModel
+from wavcube.tasks.registry import register_task
+from wavcube.tasks.signal import SignalTask
+from wavcube.tasks.task import Splits
 
-NOISY = "noisy input"
+# what chooses the speech: a run goes on with the same only
+DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "noise_folder", "room_folder",
+             "embedded", "embedded_noise", "microphone", "train_set", "valid_speakers",
+             "test_speakers", "held_back_speakers")  # fmt: skip
+# VoiceBank-DEMAND's, of SUPERB-SG
+VALID_SPEAKERS, TEST_SPEAKERS = ["p226", "p287"], ["p232", "p257"]
 
 
-class EnhancementRecipe(SignalRecipe):
-    """Enhancement of pairs, or of clean speech that is mixed with noise while it is read.
+@register_task("enhancement")
+class Enhancement(SignalTask):
+    """Noisy speech to clean speech: VoiceBank-DEMAND, VCTK, LibriSpeech, or the user's own audio."""
 
-    A recipe's ``prepare`` gives rows of pairs (:class:`~wavcube.data.mixing.pairs.NoisyPair`), or
-    rows of clean speech after :meth:`gather_noises`.
-    """
+    verb = VERB
+    models = {MaskHead: MaskEnhancer, LatentHead: LatentEnhancer}  # noqa: RUF012
+    heard = "noisy input"
 
-    validates_alone = True
     noises: dict[str, list[Utterance]]
     rooms: dict[str, list[Utterance]]
 
-    def gather_noises(self) -> None:
-        """Find the noises and rooms of each role: the user's folders, or the package's own.
+    def rows(self, source: Path | None) -> Splits:
+        """Read the manifests of train, valid and test: pairs, or clean speech to be mixed."""
+        hparams, out = self.hparams, self.folder / "manifests"
+        check_same_data(out / "data.json", {key: hparams[key] for key in DATA_KEYS})
+        is_synthetic = source is None
+        source = embedded_vctk(hparams) if source is None else source
+        root = source if source.is_dir() else source.parent
+        limits = {"max_bad_fraction": hparams["max_bad_fraction"]}
+        if _lists_pairs(source):
+            manifests = prepare_own_pairs(source, out, **limits)
+            return {role: read_pairs(path, root) for role, path in manifests.items()}
+        if is_voicebank(source):
+            names = ("valid_speakers", "test_speakers")
+            held_out = {key: hparams[key] for key in names if hparams[key] is not None}
+            chosen = {"train_set": hparams["train_set"], **held_out}
+            manifests = prepare_voicebank(source, out, **chosen, **limits)
+            rows = {name: read_manifest(path, root) for name, path in manifests.items()}
+            return {role: pair_up(rows[f"{role}_noisy"], rows[f"{role}_clean"]) for role in ROLES}
+        self._gather_noises()
+        if is_vctk(source):
+            chosen = {"microphone": hparams["microphone"], **self._held_out(is_synthetic)}
+            manifests = prepare_vctk(source, out, **chosen, **limits)
+        else:
+            manifests = librispeech.prepare(source, out, hparams)
+        rows = {role: read_manifest(path, root) for role, path in manifests.items()}
+        rows["train"] += further_speech(
+            further_folders(hparams), rows["valid"] + rows["test"], **limits
+        )
+        return rows
 
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            See :func:`~wavcube.data.mixing.noise_sets.share_out_noises`.
-        """
+    def _held_out(self, is_synthetic: bool) -> dict[str, list[str]]:
+        """Choose the speakers of validation and test, of VCTK or of the synthetic corpus."""
+        known = {"valid": VALID_SPEAKERS, "test": TEST_SPEAKERS}
+        if is_synthetic:
+            sizes = self.hparams["embedded"]
+            known = {role: embedded_speakers(role, sizes[f"{role}_voices"]) for role in known}
+        return {
+            f"{role}_speakers": self.hparams[f"{role}_speakers"] or names
+            for role, names in known.items()
+        }
+
+    def _gather_noises(self) -> None:
+        """Find the noises and rooms of each role: the user's folders, or the package's own."""
         hparams = self.hparams
         sources = {"noises": hparams["noise_folder"], "rooms": hparams["room_folder"]}
         made: Mapping[str, Any] = {}
@@ -64,108 +112,72 @@ class EnhancementRecipe(SignalRecipe):
                 found = {r: scan_audio_folder(getattr(made[r], kind)).utterances for r in ROLES}
             setattr(self, kind, found)
 
-    def make_model(self) -> Enhancer:
-        """Build the YAML's enhancer of its representation and head."""
-        hparams = self.hparams
-        return hparams["enhancer"](hparams["representation"]["module"], hparams["head"])
+    def choose(self, rows: Sequence[Any], role: str) -> list[Any]:
+        """Choose the utterances that are long enough to be scored, as many as asked for."""
+        shortest = self.hparams["shortest_test"]
+        long_enough = [row for row in rows if row.duration >= shortest]
+        if not long_enough:
+            raise ValueError(f"no {role} utterance lasts {shortest} s: lower shortest_test")
+        return super().choose(long_enough, role)
 
-    def datasets(self) -> tuple[Dataset, Dataset]:
-        """Give crops to train on, and whole utterances that choose the best."""
-        hparams = self.hparams
-        valid = self._pick("valid")
-        show(describe_split({**self.rows, "valid": valid, "test": self._pick("test")}))
+    def dataset(self, model: TaskModel, rows: Sequence[Any], role: str) -> Dataset:
+        """Give pairs, as they are or mixed while they are read: crops to train on, or whole."""
+        is_paired, rate = isinstance(rows[0], NoisyPair), model.sample_rate
+        if role != "train":
+            rows = self.choose(rows, role)
+            if is_paired:
+                return PairDataset(rows, rate)
+            # not the run's seed: runs of several seeds hear the same validation and test
+            seed = self.hparams["mixing_seed"] + ROLES.index(role)
+            return self._mixed(role, utterance_dataset(rows, rate), rate, seed)
         crops = {
-            "crop_seconds": hparams["crop_seconds"],
-            "crops_per_epoch": hparams["validate_every"] * global_batch_size(hparams["batch_size"]),
-            "sample_rate": self.model.sample_rate,
-            "seed": hparams["seed"],
+            "crop_seconds": self.hparams["crop_seconds"],
+            "crops_per_epoch": self.items_per_epoch,
+            "sample_rate": rate,
+            "seed": self.hparams["seed"],
         }
-        train = self.rows["train"]
-        if isinstance(train[0], NoisyPair):
-            return PairCrops(train, **crops), self._whole("valid", valid)
-        speech = CropDataset([row.as_dict() for row in train], **crops)
-        return self._mixed("train", speech, hparams["seed"]), self._whole("valid", valid)
+        if is_paired:
+            return PairCrops(rows, **crops)
+        speech = CropDataset([row.as_dict() for row in rows], **crops)
+        return self._mixed(role, speech, rate, self.hparams["seed"])
 
-    def loader_options(self, dataset: Dataset) -> dict[str, Any]:
-        """Pad batches to their longest item: crops may be longer than most utterances.
+    def _mixed(self, role: str, speech: Dataset, sample_rate: int, seed: int) -> NoisyDataset:
+        return NoisyDataset(
+            speech,
+            self.noises[role],
+            sample_rate=sample_rate,
+            seed=seed,
+            snr_db=tuple(self.hparams["snr_db"]),
+            rooms=self.rooms[role],
+            room_probability=self.hparams["room_probability"],
+        )
 
-        Parameters
-        ----------
-        dataset : Dataset
-            Of :meth:`datasets`.
-        """
-        return {**super().loader_options(dataset), "collate_fn": PaddedBatch}
+    def sources(self, batch: PaddedBatch) -> Tensor:
+        """Give the clean speech of a batch, `[B, 1, T]`."""
+        return batch.clean.data[:, None]
 
-    def metrics(self) -> Sequence[str | Metric]:
+    def table_metrics(self) -> Sequence[str | Metric]:
         """Give the YAML's metrics, and those of the user's DNSMOS model."""
         model_file = self.hparams["dnsmos_model"]
         given = () if model_file is None else dnsmos_metrics(model_file)
         return add_model_metrics(self.hparams["metrics"], given)
 
-    def references(self) -> dict[str, dict[str, Summary]]:
-        """Score the noisy speech itself."""
-        test = self._test()
-        noisy = Resynthesis(self.model.sample_rate)
-        for item in (test[index] for index in range(len(test))):
-            noisy.originals[item["id"]] = item["clean"].numpy()
-            noisy.copies[item["id"]] = item["wav"].numpy()
-        return self.score_input(NOISY, noisy)
-
-    def evaluate(self, label: str) -> dict[str, Summary]:
-        """Enhance the test utterances one by one, as the class for users does, and score them.
-
-        Parameters
-        ----------
-        label : str
-            Of the row.
-        """
-        model = self.model.to(self.device).eval()
-        noisy = self.results[NOISY]
-        result = Resynthesis(model.sample_rate, originals=noisy.originals)
-        bar = tqdm(noisy.copies, desc="enhancement", disable=self.run_opts["noprogressbar"])
-        for name in bar:
-            wav = torch.from_numpy(noisy.copies[name])[None].to(self.device)
-            with torch.no_grad():
-                result.copies[name] = model(wav)[0].float().cpu().numpy()
-        return self.score_result(label, result)
-
-    def card_entries(self) -> dict[str, Any]:
+    def card(self, model: Enhancer) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
-        masks = isinstance(self.model, MaskEnhancer)
+        masks = isinstance(model, MaskEnhancer)
         way = "A mask on the noisy spectrogram" if masks else "The latent of clean speech, decoded"
-        front_end = type(self.model.representation).__name__
+        front_end = type(model.representation).__name__
         return {
             "title": "WavCube enhancer",
             "summary": f"{way}, estimated from {front_end}; made by a WavCube recipe. It knows the "
             "kinds of speech and noise that it was trained on.",
         }
 
-    def _pick(self, role: str) -> list[Utterance]:
-        """Choose the utterances of validation or test: long enough, and as many as asked for."""
-        shortest = self.hparams["shortest_test"]
-        rows = [row for row in self.rows[role] if row.duration >= shortest]
-        if not rows:
-            raise ValueError(f"no {role} utterance lasts {shortest} s: lower shortest_test")
-        return evenly_spaced(rows, self.hparams[f"{role}_utterances"])
 
-    def _test(self) -> Dataset:
-        return self._whole("test", self._pick("test"))
-
-    def _whole(self, role: str, rows: Sequence[Utterance]) -> Dataset:
-        rate = self.model.sample_rate
-        if isinstance(rows[0], NoisyPair):
-            return PairDataset(rows, rate)
-        # not the run's seed: runs of several seeds hear the same validation and test
-        speech = utterance_dataset(rows, rate)
-        return self._mixed(role, speech, self.hparams["mixing_seed"] + ROLES.index(role))
-
-    def _mixed(self, role: str, speech: Dataset, seed: int) -> NoisyDataset:
-        return NoisyDataset(
-            speech,
-            self.noises[role],
-            sample_rate=self.model.sample_rate,
-            seed=seed,
-            snr_db=tuple(self.hparams["snr_db"]),
-            rooms=self.rooms[role],
-            room_probability=self.hparams["room_probability"],
-        )
+def _lists_pairs(source: Path) -> bool:
+    """Tell whether a CSV file lists pairs: by its columns."""
+    if not source.is_file():
+        return False
+    with source.open(newline="", encoding="utf-8-sig") as file:
+        columns = next(csv.reader(file, skipinitialspace=True), [])
+    return bool({"noisy", "clean"} & set(columns))

@@ -1,4 +1,4 @@
-"""The steps of a separator's run; those of a corpus are in the recipe."""
+"""Separation of mixtures of two speakers, which are mixed while they are read."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from speechbrain.dataio.batch import PaddedBatch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
+from wavcube.data.corpora.libri2mix import prepare_mixtures
+from wavcube.data.corpora.libri2mix_drawn import draw_mixtures
 from wavcube.data.extra_speech import further_speech
 from wavcube.data.manifest import Utterance
-from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow
+from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, read_mixtures
 from wavcube.data.mixing.remixing import RemixedDataset
 from wavcube.data.prepare import check_same_data
-from wavcube.experiment.report import Resynthesis
 from wavcube.experiment.speech import embedded_corpus
-from wavcube.experiment.usage import show
-from wavcube.metrics import Summary, best_permutation
-from wavcube.tasks.separation.model import LatentSeparator, MaskSeparator, Separator
-from wavcube.tasks.signal import SignalRecipe
-from wavcube.training.several import global_batch_size
+from wavcube.lobes.layers.latent_map import LatentHead
+from wavcube.lobes.layers.mask_head import MaskHead
+from wavcube.tasks.model import TaskModel
+from wavcube.tasks.registry import register_task
+from wavcube.tasks.separation import VERB
+from wavcube.tasks.separation.conv_tasnet import ConvTasNetHead
+from wavcube.tasks.separation.model import (
+    LatentSeparator,
+    MaskSeparator,
+    Separator,
+    WaveformSeparator,
+)
+from wavcube.tasks.signal import SignalTask
+from wavcube.tasks.task import Splits
 
-MIXTURE = "mixture"
 # what chooses the mixtures: a run goes on with the same only
 DATA_KEYS = (
     "data_folder", "training_folders", "add_embedded", "metadata_folder", "mode", "noisy",
@@ -35,56 +40,37 @@ DATA_KEYS = (
 )  # fmt: skip
 
 
-class SeparationRecipe(SignalRecipe):
-    """Separation of mixtures of speakers.
+@register_task("separation")
+class Separation(SignalTask):
+    """A mixture of speakers to each of them alone: Libri2Mix, or the user's own mixtures."""
 
-    A recipe's ``prepare`` gives rows of :class:`~wavcube.data.mixing.mixtures.MixtureRow`.
-    """
+    verb = VERB
+    items = "mixtures"
+    models = {  # noqa: RUF012
+        MaskHead: MaskSeparator,
+        LatentHead: LatentSeparator,
+        ConvTasNetHead: WaveformSeparator,
+    }
+    heard = "mixture"
 
-    def source(self) -> Path:
-        """Find the data: the user's, or speech that the package makes itself.
-
-        Returns
-        -------
-        Path
-            A folder, or a CSV file.
-
-        Raises
-        ------
-        FileNotFoundError
-            If it is missing.
-        ValueError
-            If the run began with other data.
-        """
-        hparams = self.hparams
+    def rows(self, source: Path | None) -> Splits:
+        """Read the manifests of train, valid and test."""
+        hparams, rate = self.hparams, self.hparams["representation"]["sample_rate"]
         chosen = {key: hparams[key] for key in DATA_KEYS}
         check_same_data(self.folder / "manifests" / "data.json", chosen)
-        if hparams["data_folder"] is None:
-            show("no --data_folder: training on speech that the package makes itself")
-            return embedded_corpus(hparams)
-        source = Path(hparams["data_folder"])
+        source = embedded_corpus(hparams) if source is None else source
         if not source.exists():
             raise FileNotFoundError(f"there is no folder or file {source}")
-        return source
+        manifests = prepare_mixtures(source, self.folder / "manifests", hparams, rate)
+        root = source if source.is_dir() else source.parent
+        rows = {role: read_mixtures(path, root) for role, path in manifests.items()}
+        if more := self._extra_speech(rows["valid"] + rows["test"]):
+            seed = hparams["data_seed"]
+            rows["train"] += draw_mixtures(more, [], None, sample_rate=rate, seed=seed)
+        return rows
 
-    def further_speech(self, kept_apart: Sequence[MixtureRow]) -> list[Utterance]:
-        """List the speech for training alone: further folders, and the embedded corpus.
-
-        Parameters
-        ----------
-        kept_apart : sequence of MixtureRow
-            Of validation and test.
-
-        Returns
-        -------
-        list of Utterance
-            With speakers: the first folder inside those given.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            See :func:`~wavcube.data.extra_speech.further_speech`; and if noisy mixtures are wanted.
-        """
+    def _extra_speech(self, kept_apart: Sequence[MixtureRow]) -> list[Utterance]:
+        """List the speech for training alone: further folders, and the synthetic corpus."""
         hparams = self.hparams
         folders = list(hparams["training_folders"])
         if hparams["add_embedded"] and hparams["data_folder"] is not None:
@@ -103,95 +89,54 @@ class SeparationRecipe(SignalRecipe):
             if row.duration >= hparams["min_seconds"]
         ]
 
-    def make_model(self) -> Separator:
-        """Build the YAML's separator of its representation and head."""
-        hparams = self.hparams
-        return hparams["separator"](hparams["representation"]["module"], hparams["head"])
+    def choose(self, rows: Sequence[MixtureRow], role: str) -> list[MixtureRow]:
+        """Take all mixtures: `mixtures` has said how many there are."""
+        del role
+        return list(rows)
 
-    def datasets(self) -> tuple[Dataset, Dataset]:
-        """Give crops to train on, and whole mixtures that choose the best."""
-        hparams, rate = self.hparams, self.model.sample_rate
-        counts = [f"{role} {len(rows)}" for role, rows in self.rows.items()]
-        show(f"mixtures: {', '.join(counts)}")
+    def describe_rows(self, rows: Splits) -> str:
+        """Say how many mixtures there are."""
+        counts = [f"{role} {len(found)}" for role, found in rows.items()]
+        return f"mixtures: {', '.join(counts)}"
+
+    def dataset(self, model: TaskModel, rows: Sequence[MixtureRow], role: str) -> Dataset:
+        """Give crops to train on, of mixtures made anew where `remix` is on, and whole mixtures."""
+        hparams, rate = self.hparams, model.sample_rate
+        if role != "train":
+            return MixtureDataset(rows, rate, hparams["mode"], noisy=hparams["noisy"])
         crops = {
             "crop_seconds": hparams["crop_seconds"],
             "noisy": hparams["noisy"],
             "seed": hparams["seed"],
         }
-        if hparams["remix"]:
-            self._train: Dataset = RemixedDataset(
-                self.rows["train"],
-                rate,
-                crops_per_epoch=hparams["validate_every"]
-                * global_batch_size(hparams["batch_size"]),
-                gain_db=hparams["remix_gain_db"],
-                speed=hparams["remix_speed"],
-                **crops,
-            )
-        else:
-            self._train = MixtureDataset(self.rows["train"], rate, hparams["mode"], **crops)
-        return self._train, self._whole("valid")
+        if not hparams["remix"]:
+            return MixtureDataset(rows, rate, hparams["mode"], **crops)
+        return RemixedDataset(
+            rows,
+            rate,
+            crops_per_epoch=self.items_per_epoch,
+            gain_db=hparams["remix_gain_db"],
+            speed=hparams["remix_speed"],
+            **crops,
+        )
 
-    def loader_options(self, dataset: Dataset) -> dict[str, Any]:
-        """Shuffle mixtures that are taken as they are; those mixed anew are drawn already.
-
-        Parameters
-        ----------
-        dataset : Dataset
-            Of :meth:`datasets`.
-        """
-        options = {**super().loader_options(dataset), "collate_fn": PaddedBatch}
-        if dataset is self._train and not self.hparams["remix"]:
+    def loader_options(self, dataset: Dataset, role: str) -> dict[str, Any]:
+        """Shuffle mixtures that are taken as they are; those mixed anew are drawn already."""
+        options = super().loader_options(dataset, role)
+        if role == "train" and not self.hparams["remix"]:
             options["shuffle"] = True
         return options
 
-    def references(self) -> dict[str, dict[str, Summary]]:
-        """Score the mixtures themselves, as if nothing were separated."""
-        test = self._whole("test")
-        self._mixtures: dict[str, np.ndarray] = {}
-        mixed = Resynthesis(self.model.sample_rate)
-        for item in (test[index] for index in range(len(test))):
-            self._mixtures[item["id"]] = item["wav"].numpy()
-            for place, source in enumerate(item["sources"].T, start=1):
-                name = f"{item['id']}_s{place}"
-                mixed.originals[name] = source.numpy()
-                mixed.copies[name] = self._mixtures[item["id"]]
-        return self.score_input(MIXTURE, mixed)
-
-    def evaluate(self, label: str) -> dict[str, Summary]:
-        """Separate the test mixtures one by one, as the class for users does, and score them.
-
-        Parameters
-        ----------
-        label : str
-            Of the row.
-        """
-        model = self.model.to(self.device).eval()
-        originals = self.results[MIXTURE].originals
-        result = Resynthesis(model.sample_rate, originals=originals)
-        silent = self.run_opts["noprogressbar"]
-        for name, wav in tqdm(self._mixtures.items(), desc="separation", disable=silent):
-            with torch.no_grad():
-                made = model(torch.from_numpy(wav)[None].to(self.device))[0].float().cpu().numpy()
-            names = [f"{name}_s{place}" for place in range(1, len(made) + 1)]
-            order = best_permutation(np.stack([originals[key] for key in names]), made)
-            result.copies.update(zip(names, made[list(order)], strict=True))
-        return self.score_result(label, result)
-
-    def card_entries(self) -> dict[str, Any]:
+    def card(self, model: Separator) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
-        front_end = type(self.model.representation).__name__
+        front_end = type(model.representation).__name__
         ways = {
             MaskSeparator: f"Masks on the mixture's spectrogram, estimated from {front_end}",
             LatentSeparator: f"A latent for each speaker, estimated from {front_end} and decoded",
         }
-        way = ways.get(type(self.model), "Conv-TasNet, on the waveform itself")
+        way = ways.get(type(model), "Conv-TasNet, on the waveform itself")
         return {
             "title": "WavCube separator",
             "summary": f"{way}; made by a WavCube recipe. It takes mixtures of "
-            f"{self.model.num_sources} speakers apart, of the kind that it was trained on.",
+            f"{model.num_sources} speakers apart, of the kind that it was trained on.",
         }
-
-    def _whole(self, role: str) -> MixtureDataset:
-        hparams, rate = self.hparams, self.model.sample_rate
-        return MixtureDataset(self.rows[role], rate, hparams["mode"], noisy=hparams["noisy"])
