@@ -10,7 +10,7 @@ from wavcube.data.tokens import train_tokens
 from wavcube.representations import MelRepresentation, SSLRepresentation
 from wavcube.tasks.brain import TaskSettings, TrainedWeights
 from wavcube.tasks.recognition.brain import RecognitionBrain, count_errors, new_counts
-from wavcube.tasks.recognition.data import TranscribedDataset
+from wavcube.tasks.utterances import LabelledDataset
 from wavcube.testing import tiny_ssl_encoder
 from wavcube.training.checkpoints import AtomicCheckpointer
 
@@ -26,7 +26,7 @@ def dataset(tokens, items=None, batch_size=2):
     rows = [Utterance(text, len(wav) / 16000, text, wrd=text) for text, wav in WAVS.items()]
     labels = {row.ID: tokens.encode(row.wrd) for row in rows}
     read = lambda row: {"wav": WAVS[row.wrd]}  # noqa: E731
-    return TranscribedDataset(rows, labels, read, items, batch_size, seed=3)
+    return LabelledDataset(rows, labels, read, items, batch_size, seed=3)
 
 
 def brain(tokens, folder=None, representation=None, dim=8, **settings):
@@ -170,7 +170,7 @@ def test_neighbours_are_of_similar_length(tokens):
     labels = {row.ID: [1] for row in rows}
     lengths = {row.ID: row.duration for row in rows}
     read = lambda row: {"wav": torch.zeros(1)}  # noqa: E731
-    data = TranscribedDataset(rows, labels, read, items_per_epoch=96, batch_size=4, seed=0)
+    data = LabelledDataset(rows, labels, read, items_per_epoch=96, batch_size=4, seed=0)
     drawn = [lengths[data[index]["id"]] for index in range(96)]
     spreads = [max(drawn[i : i + 4]) - min(drawn[i : i + 4]) for i in range(0, 96, 4)]
     assert sum(spreads) / len(spreads) < 2.5, "in random order it is about 6"

@@ -15,7 +15,7 @@ from wavcube.data.tokens import train_tokens
 from wavcube.tasks.brain import TaskSettings
 from wavcube.tasks.enhancement.brain import EnhancementBrain, EnhancementSettings
 from wavcube.tasks.recognition.brain import RecognitionBrain
-from wavcube.tasks.recognition.data import TranscribedDataset
+from wavcube.tasks.utterances import LabelledDataset
 
 # where a gradient is zero but for rounding, Adam with its usual eps takes a whole step
 ADAM = partial(torch.optim.AdamW, eps=1e-4)
@@ -56,8 +56,8 @@ def fit_recognizer(tokens, batch_size):
     rows = [Utterance(text, len(spell(text)) / 16000, text, wrd=text) for text in TEXT]
     labels = {row.ID: tokens.encode(row.wrd) for row in rows}
     read = lambda row: {"wav": spell(row.wrd)}  # noqa: E731
-    train = TranscribedDataset(rows, labels, read, 12, batch_size=4, seed=3)
-    valid = TranscribedDataset(rows, labels, read)
+    train = LabelledDataset(rows, labels, read, 12, batch_size=4, seed=3)
+    valid = LabelledDataset(rows, labels, read)
     brain = RecognitionBrain(
         random_recognizer(len(tokens)),
         TaskSettings(updates=6, lr=1e-2, best_metric="cer"),

@@ -13,31 +13,7 @@ the disk. The same command again resumes a run that was interrupted, and evaluat
 finished.
 """  # noqa: E501
 
-import sys
-
-from wavcube.data.corpora.libri2mix import prepare_mixtures
-from wavcube.data.corpora.libri2mix_drawn import draw_mixtures
-from wavcube.data.mixing.mixtures import read_mixtures
-from wavcube.tasks.separation.brain import SeparationBrain
-from wavcube.tasks.separation.task import SeparationRecipe
-
-
-class Recipe(SeparationRecipe):
-    """Separation of Libri2Mix, or of the user's own mixtures."""
-
-    brain_class = SeparationBrain
-
-    def prepare(self):
-        """Read the manifests of train, valid and test."""
-        source, rate = self.source(), self.hparams["representation"]["sample_rate"]
-        manifests = prepare_mixtures(source, self.folder / "manifests", self.hparams, rate)
-        root = source if source.is_dir() else source.parent
-        rows = {role: read_mixtures(path, root) for role, path in manifests.items()}
-        if further := self.further_speech(rows["valid"] + rows["test"]):
-            seed = self.hparams["data_seed"]
-            rows["train"] += draw_mixtures(further, [], None, sample_rate=rate, seed=seed)
-        return rows
-
+from wavcube.tasks.run import main
 
 if __name__ == "__main__":
-    Recipe("train_separation.py", __doc__).main(sys.argv[1:])
+    main(__file__, __doc__)

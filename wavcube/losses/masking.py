@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from torch import Tensor
 
-_own_count: Callable[[Tensor], Tensor] | None = None
-
-
-@contextmanager
-def counting(count: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Divide masked means by another count than that of the frames at hand.
-
-    Where several processes each have a part of a batch and the mean of their gradients is taken,
-    the mean over all processes of what they count makes theirs the gradient of the whole batch:
-    a process with more frames weighs more.
-
-    Parameters
-    ----------
-    count : Callable
-        Given the frames that a mask keeps, a scalar, returns what to divide by. All processes call
-        it as often, in the same order.
-
-    Examples
-    --------
-    >>> import torch
-    >>> with counting(lambda frames: 2 * frames):
-    ...     masked_mean(torch.tensor([[1.0, 3.0]]), torch.tensor([[True, True]]))
-    tensor(1.)
-    """
-    global _own_count
-    before, _own_count = _own_count, count
-    try:
-        yield
-    finally:
-        _own_count = before
-
-
 def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean over the frames that a mask keeps.
+    """Mean over items of the mean over the frames that a mask keeps of each.
+
+    Every item counts the same: an item's loss does not depend on its batch, and N processes with B
+    items each train as one process with N * B does.
 
     Parameters
     ----------
@@ -52,8 +20,7 @@ def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     Returns
     -------
     Tensor
-        Scalar mean, every valid frame of the batch counting the same; zero where no frame is valid
-        (so that an empty batch gives a zero gradient instead of NaN).
+        Scalar; an item without a valid frame counts as zero, with a zero gradient and not NaN.
 
     Raises
     ------
@@ -63,16 +30,14 @@ def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> masked_mean(torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([[True, True, False]]))
-    tensor(2.)
+    >>> values = torch.tensor([[1.0, 3.0, 9.0], [4.0, 4.0, 4.0]])
+    >>> masked_mean(values, torch.tensor([[True, True, False], [True, True, True]]))
+    tensor(3.)
     """
     if mask is None:
         return values.mean()
     _check_mask(mask, values)
-    count = mask.sum()
-    if _own_count is not None:
-        count = _own_count(count)
-    return values.where(mask, 0.0).sum() / count.where(count > 0, 1)
+    return (values.where(mask, 0.0).sum(1) / mask.sum(1).clamp(min=1)).mean()
 
 
 def zero_padding(features: Tensor, mask: Tensor) -> Tensor:

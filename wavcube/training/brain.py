@@ -241,7 +241,7 @@ class GuardedBrain(RunLoop, SeveralProcesses, Brain):
         should_step = self.step % self.grad_accumulation_factor == 0
         self.on_fit_batch_start(batch, should_step)
         with self.no_sync(not should_step):
-            with self.training_ctx, self._counting_together():
+            with self.training_ctx:
                 outputs = self.compute_forward(batch, Stage.TRAIN)
                 losses = self.compute_objectives(outputs, batch, Stage.TRAIN)
             if isinstance(losses, Tensor):

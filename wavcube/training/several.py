@@ -1,7 +1,7 @@
 """What a Brain does otherwise where it is one of several: wrapping, data, losses, scores.
 
 Every process takes its part of each global batch and of the validation. Gradients are means over
-the processes, losses that are means over frames are divided by what all of them count, so that N
+the processes and losses are means over items, of which each process has as many, so that N
 processes with B items each end as one process with N * B does.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,8 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import Dataset, IterableDataset
 
-from wavcube.losses.masking import counting
-from wavcube.training.collectives import mean_everywhere
 from wavcube.training.random_state import draw_own_numbers
 from wavcube.training.ranks import num_processes, process_number
 from wavcube.training.sharded_optimizer import ShardedOptimizer
@@ -140,10 +137,6 @@ class SeveralProcesses:
 
     def _training_flags(self) -> list[bool]:
         return [parameter.requires_grad for parameter in self.modules.parameters()]
-
-    def _counting_together(self) -> AbstractContextManager[None]:
-        """Let means over frames be those of all processes."""
-        return counting(mean_everywhere) if is_distributed_initialized() else nullcontext()
 
     def _train_loader_specifics(
         self, dataset: Dataset, loader_kwargs: dict[str, Any]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from wavcube.data.tokens import TextTokens
-from wavcube.inference.base import check_computed
-from wavcube.tasks.inference import TaskInference
+from wavcube.tasks.inference import Released
+from wavcube.tasks.recognition import VERB
 from wavcube.tasks.recognition.model import RecognitionModel
 from wavcube.tasks.recognition.search import CTCSearch
 
 
-class WavCubeASR(TaskInference):
+class WavCubeASR(Released):
     """A recogniser of a release: speech to text.
 
     Parameters
@@ -37,6 +36,7 @@ class WavCubeASR(TaskInference):
 
     Examples
     --------
+    >>> import torch
     >>> from wavcube.data.tokens import train_tokens
     >>> from wavcube.tasks.recognition.heads import BLSTMHead
     >>> from wavcube.representations import MelRepresentation
@@ -50,7 +50,8 @@ class WavCubeASR(TaskInference):
     """
 
     MODEL = RecognitionModel
-    PACKAGED: ClassVar[str] = "asr_tiny"
+    PACKAGED = VERB.packaged
+    verb = VERB
 
     def __init__(
         self,
@@ -89,65 +90,15 @@ class WavCubeASR(TaskInference):
         """
         self.search = CTCSearch(self.tokens, beam_size, language_model, lm_weight, word_score)
 
-    def transcribe_batch(
-        self,
-        wavs: Tensor,
-        wav_lens: Tensor | None = None,
-        sample_rate: int | None = None,
-    ) -> list[str]:
-        """Transcribe waveforms.
+    def configure(self, **options: object) -> None:
+        """Choose how text is searched for; see :meth:`set_search`."""
+        self.set_search(**options)
 
-        Parameters
-        ----------
-        wavs : Tensor
-            `[B, T]`, or `[T]` for one, floating point in about -1 to 1. What lies beyond an item's
-            length is ignored.
-        wav_lens : Tensor, optional
-            Relative lengths `[B]` in (0, 1]; by default every item fills the batch.
-        sample_rate : int, optional
-            Of ``wavs``, in Hz; another rate than the model's is resampled. By default the model's.
+    def results(self, made: tuple[Tensor, Tensor]) -> list[str]:
+        """Read the texts off log-probabilities and lengths; empty where nothing was heard."""
+        return self.search(*made)
 
-        Returns
-        -------
-        list of str
-            Text of each; empty where nothing was heard.
-
-        Raises
-        ------
-        ValueError
-            If the shape, type, lengths or rate are wrong, or a sample is not finite.
-        """
-        wavs, wav_lens = self.checked(wavs, wav_lens, sample_rate)
-        with torch.no_grad(), self.inference_ctx:
-            log_probs, lens = self.mods.model(wavs, wav_lens)
-        check_computed(log_probs, "transcribing these waveforms", wavs)
-        return self.search(log_probs, lens)
-
-    def transcribe_file(self, path: str | Path) -> str:
-        """Transcribe an audio file; other rates are resampled, channels averaged.
-
-        Parameters
-        ----------
-        path : str or Path
-            Anything that soundfile reads.
-
-        Returns
-        -------
-        str
-            The text; empty if nothing was heard.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If it is no audio, is empty or holds samples that are not finite.
-        """
-        return self.transcribe_batch(self.load_audio(path)[None])[0]
-
-    def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> list[str]:
-        """Transcribe `[B, T]`."""
-        return self.transcribe_batch(wavs, wav_lens)
+    transcribe_batch, transcribe_file = Released.predict_batch, Released.predict_file
 
 
 def _find_tokens(files: Mapping[str, str | Path]) -> TextTokens:

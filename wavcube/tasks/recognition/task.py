@@ -1,58 +1,74 @@
-"""The steps of a recogniser's run; those of a corpus are in the recipe."""
+"""Recognition by CTC (Graves et al., ICML 2006), on characters or SentencePiece."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-import torch
+import numpy as np
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.nnet.losses import ctc_loss
 from speechbrain.utils.metric_stats import ErrorRateStats
 from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from wavcube.data.audio import read_audio
+from wavcube.data.corpora.librispeech import prepare
 from wavcube.data.manifest import Utterance
-from wavcube.data.splits import describe_split, evenly_spaced
 from wavcube.data.tokens import TextTokens, find_too_short, read_text, train_tokens
-from wavcube.data.transcripts import place_of
+from wavcube.data.transcripts import place_of, read_transcripts_beside, split_by_speaker
+from wavcube.experiment.speech import prepare_rows
 from wavcube.experiment.usage import show
 from wavcube.metrics import Summary
 from wavcube.release.build import build
 from wavcube.release.config_file import further_files
 from wavcube.release.described import release_config
-from wavcube.representations import Representation, StateCache, state_key
-from wavcube.tasks.recognition.brain import count_errors, new_counts
-from wavcube.tasks.recognition.data import TranscribedDataset
+from wavcube.representations import Representation
+from wavcube.tasks.model import TaskModel
+from wavcube.tasks.recognition import VERB
 from wavcube.tasks.recognition.model import RecognitionModel
-from wavcube.tasks.recognition.scores import error_rate
 from wavcube.tasks.recognition.search import CTCSearch
-from wavcube.tasks.run import AT_THE_START, TaskRecipe
+from wavcube.tasks.registry import register_task
+from wavcube.tasks.run import AT_THE_START
+from wavcube.tasks.settings import TaskSettings
+from wavcube.tasks.task import Splits, Task
+from wavcube.tasks.utterances import LabelledDataset, reader
 from wavcube.training.several import global_batch_size
 
-logger = logging.getLogger(__name__)
-
-WER, CER = "WER [%] ↓", "CER [%] ↓"
+SEARCH_KEYS = ("beam_size", "language_model", "lm_weight", "word_score")
 
 
-class RecognitionRecipe(TaskRecipe):
-    """Recognition by CTC on characters or SentencePiece.
+@register_task("recognition")
+class Recognition(Task):
+    """Speech to text: LibriSpeech, or the user's own audio and transcripts.
 
     The transcripts of training, or the lines of the text file `vocabulary`, make the tokens; a
-    release brings its own, unless there is such a file.
+    release brings its own, unless there is such a file. Error rates are those of all utterances
+    together, in percent.
     """
+
+    verb = VERB
+    metrics: ClassVar[Mapping[str, Literal["max", "min"]]] = {"wer": "min", "cer": "min"}
+    columns: ClassVar[Mapping[str, str]] = {"wer": "WER [%] ↓", "cer": "CER [%] ↓"}
 
     tokens: TextTokens
     labels: dict[str, dict[str, list[int]]]
 
-    def begin(self, pretrained: Path | None) -> None:
+    def rows(self, source: Path | None) -> Splits:
+        """Read the manifests of train, valid and test, with the words of each utterance."""
+        del source  # `data_folder` says it too
+        rows = prepare_rows(self.hparams, prepare)
+        rows = {part: read_transcripts_beside(found) for part, found in rows.items()}
+        speakers = self.hparams["test_speakers"]
+        return split_by_speaker(rows, speakers, self.hparams["seed"]) if speakers else rows
+
+    def setup(self, rows: Splits, pretrained: Path | None) -> None:
         """Make the tokens, and the labels of all rows.
 
         Parameters
         ----------
+        rows : dict of str to list
+            With transcripts.
         pretrained : Path, optional
             The release that the run goes on from.
 
@@ -61,32 +77,31 @@ class RecognitionRecipe(TaskRecipe):
         ValueError
             If a transcript is empty or holds what no token spells.
         """
-        hparams, text = self.hparams, self.hparams["vocabulary"]
-        source = hparams["data_folder"]
+        hparams, text, source = (
+            self.hparams,
+            self.hparams["vocabulary"],
+            self.hparams["data_folder"],
+        )
         if pretrained is not None and text is None:
-            names = [name for name in further_files(pretrained) if name.endswith(".model")]
-            if not names:
-                raise ValueError(f"{pretrained} has no tokenizer: it is no recogniser's release")
+            if not any(name.endswith(".model") for name in further_files(pretrained)):
+                raise ValueError(f"{pretrained} has no tokenizer: it is not a recogniser's release")
             self.tokens = TextTokens(pretrained)
         else:
             lines = (
-                [row.wrd for row in _transcribed(self.rows["train"], source)]
+                [row.wrd for row in _transcribed(rows["train"], source)]
                 if text is None
                 else read_text(text)
             )
             kind, size = hparams["token_kind"], hparams["vocab_size"]
             self.tokens = train_tokens(lines, self.folder / "tokens", kind, size)
-        self.labels = {
-            part: self.tokens.encode_rows(rows, partial(place_of, source=source))
-            for part, rows in self.rows.items()
-        }
+        place = partial(place_of, source=source)
+        self.labels = {part: self.tokens.encode_rows(own, place) for part, own in rows.items()}
 
-    def make_model(self) -> RecognitionModel:
-        """Build the YAML's representation and head."""
-        head = self.hparams["head"](num_tokens=len(self.tokens))
-        return RecognitionModel(self.hparams["representation"]["module"], head)
+    def build(self, representation: Representation) -> RecognitionModel:
+        """Build the YAML's head, for the tokens, on a representation."""
+        return RecognitionModel(representation, self._fresh_head())
 
-    def adopt(self, released: RecognitionModel) -> RecognitionModel:
+    def load_pretrained(self, released: RecognitionModel) -> RecognitionModel:
         """Give a release's model a new last layer where its tokens are new, and augmentation.
 
         Parameters
@@ -94,95 +109,142 @@ class RecognitionRecipe(TaskRecipe):
         released : RecognitionModel
             With its weights.
         """
-        model, fresh = released, self.hparams["head"](num_tokens=len(self.tokens))
+        model, fresh = released, self._fresh_head()
         if self.hparams["vocabulary"] is not None:
             model = with_new_tokens(released, len(self.tokens))
-            # what the YAML lets a last layer begin with is no part of a release
+            # what the YAML lets a last layer begin with is not part of a release
             model.head.output.bias.data.copy_(fresh.output.bias.data)
         model.head.augment = fresh.augment
         return model
 
-    def check(self) -> None:
+    def _fresh_head(self) -> Any:  # noqa: ANN401 - the YAML's own
+        return self.hparams["head"](num_tokens=len(self.tokens))
+
+    def check(self, model: TaskModel, rows: Splits) -> None:
         """Leave out utterances with fewer frames than their labels need, or refuse too many."""
-        frames = {row.ID: self._frames(row) for row in self.rows["train"]}
+        own = model.representation
+        frames = {
+            row.ID: own.num_frames(round(row.duration * own.sample_rate)) for row in rows["train"]
+        }
         limit = self.hparams["max_short_fraction"]
         short = set(find_too_short(self.labels["train"], frames, limit))
         if short:
             show(f"left out: {len(short)} utterances with fewer frames than their labels need")
-        self.rows["train"] = [row for row in self.rows["train"] if row.ID not in short]
+        rows["train"] = [row for row in rows["train"] if row.ID not in short]
 
-    def datasets(self) -> tuple[TranscribedDataset, TranscribedDataset]:
-        """Give what is trained on and what chooses the best checkpoint."""
-        hparams, rows = self.hparams, self.rows["train"]
-        valid = evenly_spaced(self.rows["valid"], hparams["valid_utterances"])
-        show(describe_split({"train": rows, "valid": valid, "test": self._test_rows()}))
-        read = self._reader([*rows, *valid])
+    def prepare_training(self, model: RecognitionModel, settings: TaskSettings) -> None:
+        """Refuse tokens of another number than the head has."""
+        del settings
+        if model.head.num_tokens != len(self.tokens):
+            raise ValueError(
+                f"the head has {model.head.num_tokens} tokens, the tokenizer {len(self.tokens)}"
+            )
+        self.search, self.counts = CTCSearch(self.tokens), new_counts()
+
+    def dataset(self, model: TaskModel, rows: Sequence[Utterance], role: str) -> LabelledDataset:
+        """Give whole utterances, of which the cache keeps the states of a frozen representation."""
+        hparams = self.hparams
+        if role != "train":
+            rows = self.choose(rows, role)
+        cache = None if role == "test" else hparams["cache_folder"]
+        read = reader(model.representation, cache, rows, self.progress)
+        if role != "train":
+            return LabelledDataset(rows, self.labels[role], read)
         together = global_batch_size(hparams["batch_size"])
-        per_epoch = hparams["validate_every"] * together
         group = together if hparams["group_by_length"] else 1
         sizes = {"batch_size": group, "seed": hparams["seed"]}
-        return (
-            TranscribedDataset(rows, self.labels["train"], read, per_epoch, **sizes),
-            TranscribedDataset(valid, self.labels["valid"], read),
-        )
+        return LabelledDataset(rows, self.labels[role], read, self.items_per_epoch, **sizes)
 
-    def brain_options(self) -> dict[str, Any]:
-        """Give the Brain the tokens."""
-        return {"tokens": self.tokens}
+    def loss(self, model: RecognitionModel, batch: PaddedBatch) -> dict[str, Tensor]:
+        """Compute the mean over utterances of CTC's loss for each label."""
+        log_probs, lens = self.predict(model, batch)
+        labels, label_lens = batch.labels
+        blank = self.tokens.blank
+        return {"ctc": ctc_loss(log_probs, labels, lens, label_lens, blank, reduction="mean")}
 
-    def evaluate(self, label: str) -> dict[str, Summary]:
+    def scores(self, model: RecognitionModel, batch: PaddedBatch) -> Iterator[dict[str, float]]:
+        """Count the errors of each utterance, in words and characters."""
+        heard, found = self.search(*self.predict(model, batch)), new_counts()
+        for counts in (found, self.counts):
+            count_errors(counts, list(map(str, batch.id)), heard, list(batch.wrd))
+        for words, characters in zip(found["wer"].scores, found["cer"].scores, strict=True):
+            item = {}
+            for name, errors in (("wer", words), ("cer", characters)):
+                item[f"{name} errors"] = float(errors["num_edits"])
+                item[f"{name} tokens"] = float(errors["num_ref_tokens"])
+            yield item
+
+    def summarize(self, scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Divide all errors by all words, or characters, of the transcripts."""
+        return {
+            name: 100 * float(scores[f"{name} errors"].sum() / scores[f"{name} tokens"].sum())
+            for name in self.metrics
+            if f"{name} errors" in scores
+        }
+
+    def evaluate(self, model: TaskModel, rows: Splits, label: str) -> dict[str, Summary]:
         """Transcribe the test utterances, and write what was heard, aligned with what was said.
 
         Parameters
         ----------
+        model : TaskModel
+            In eval mode.
+        rows : dict of str to list
+            Of :meth:`rows`.
         label : str
-            Of the row; names the files of alignments.
+            Of the table's row; names the files of alignments.
         """
-        keys = ("beam_size", "language_model", "lm_weight", "word_score")
         # an untrained model has no peaks, which is where a beam takes its speed from
-        chosen = {} if label == AT_THE_START else {key: self.hparams[key] for key in keys}
-        search = CTCSearch(self.tokens, **chosen)
-        rows = self._test_rows()
-        dataset = TranscribedDataset(rows, self.labels["test"], self._reader([]))
-        loader = DataLoader(dataset, self.hparams["batch_size"], collate_fn=dataset.collate)
-        errors = new_counts()
-        model = self.model.to(self.device).eval()
-        for batch in tqdm(loader, desc="recognition", disable=self.run_opts["noprogressbar"]):
-            with torch.inference_mode():
-                heard = search(*model(*batch.to(self.device).wav))
-            count_errors(errors, list(map(str, batch.id)), heard, list(batch.wrd))
-        write_alignments(self.folder, label, errors)
-        return {WER: error_rate(errors["wer"]), CER: error_rate(errors["cer"])}
+        chosen = {} if label == AT_THE_START else {key: self.hparams[key] for key in SEARCH_KEYS}
+        self.search, self.counts = CTCSearch(self.tokens, **chosen), new_counts()
+        table = super().evaluate(model, rows, label)
+        write_alignments(self.folder, label, self.counts)
+        self.search = CTCSearch(self.tokens)
+        return table
 
     def extra_files(self) -> dict[str, bytes]:
         """Give the tokenizer."""
         return {self.tokens.path.name: self.tokens.path.read_bytes()}
 
-    def card_entries(self) -> dict[str, Any]:
+    def card(self, model: TaskModel) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
         kind = {"char": "characters"}.get(self.tokens.kind, f"{self.tokens.kind} pieces")
         return {
             "title": "WavCube recogniser",
             "summary": f"A CTC recogniser of {len(self.tokens) - 1} {kind} on "
-            f"{type(self.model.representation).__name__}, made by a WavCube recipe. It knows the "
+            f"{type(model.representation).__name__}, made by a WavCube recipe. It knows the "
             "kind of speech and the words that it was trained on.",
         }
 
-    def _test_rows(self) -> list[Utterance]:
-        return evenly_spaced(self.rows["test"], self.hparams["test_utterances"])
 
-    def _frames(self, row: Utterance) -> int:
-        own = self.model.representation
-        return own.num_frames(round(row.duration * own.sample_rate))
+def new_counts() -> dict[str, ErrorRateStats]:
+    """Return SpeechBrain's counters of word ("wer") and character errors ("cer")."""
+    return {"wer": ErrorRateStats(), "cer": ErrorRateStats(split_tokens=True, space_token=" ")}
 
-    def _reader(self, rows: Sequence[Utterance]) -> Callable[[Utterance], Mapping[str, Tensor]]:
-        """Read waveforms, or what the cache keeps of them, once it is filled with these rows."""
-        rate, folder = self.model.sample_rate, self.hparams["cache_folder"]
-        if not rows or folder is None or not self.model.representation.is_frozen:
-            return partial(read_waveform, sample_rate=rate)
-        bars = not self.run_opts["noprogressbar"]
-        cache = fill_cache(folder, self.model.representation, rows, bars)
-        return partial(read_states, cache=cache)
+
+def count_errors(
+    errors: Mapping[str, ErrorRateStats], names: list[str], heard: list[str], said: list[str]
+) -> None:
+    """Count the errors of texts.
+
+    Parameters
+    ----------
+    errors : Mapping of str to ErrorRateStats
+        Of :func:`new_counts`.
+    names : list of str
+        IDs of the utterances.
+    heard, said : list of str
+        What was recognised, and the transcripts.
+
+    Examples
+    --------
+    >>> errors = new_counts()
+    >>> count_errors(errors, ["a"], ["ONE TOO"], ["ONE TWO"])
+    >>> [round(stats.summarize("error_rate"), 1) for stats in errors.values()]
+    [50.0, 14.3]
+    """
+    for stats in errors.values():
+        stats.append(names, [text.split() for text in heard], [text.split() for text in said])
 
 
 def with_new_tokens(released: RecognitionModel, num_tokens: int) -> RecognitionModel:
@@ -205,53 +267,6 @@ def with_new_tokens(released: RecognitionModel, num_tokens: int) -> RecognitionM
     kept = {name: value for name, value in known if not name.startswith("output.")}
     head.load_state_dict({**head.state_dict(), **kept})
     return RecognitionModel(released.representation, head)
-
-
-def read_waveform(row: Utterance, sample_rate: int) -> dict[str, Tensor]:
-    """Read `wav` `[T]` of a row."""
-    return {"wav": read_audio(row.wav, sample_rate)}
-
-
-def read_states(row: Utterance, cache: StateCache) -> dict[str, Tensor]:
-    """Read `states` `[N, S, C]` of a row: frames first, as batches are padded there."""
-    return {"states": cache[state_key(row.ID, row.wav)].transpose(0, 1).contiguous()}
-
-
-def fill_cache(
-    folder: str | Path,
-    representation: Representation,
-    rows: Sequence[Utterance],
-    progress: bool = True,
-) -> StateCache:
-    """Compute the states of whole utterances that are not yet on disk.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Of the caches of all models.
-    representation : Representation
-        A frozen one.
-    rows : sequence of Utterance
-        Whose states are wanted.
-    progress : bool
-        Show a bar.
-
-    Returns
-    -------
-    StateCache
-        Which has them all.
-    """
-    cache = StateCache(folder, representation)
-    device = next(iter(representation.model.parameters()), torch.zeros(())).device
-
-    def read(row: Utterance) -> Tensor:
-        return read_audio(row.wav, representation.sample_rate).to(device)
-
-    bar = tqdm(rows, desc="representation", unit="utterance", leave=False, disable=not progress)
-    computed = cache.fill((state_key(row.ID, row.wav), partial(read, row)) for row in bar)
-    if computed:
-        logger.info("%d of %d utterances were represented anew", computed, len(rows))
-    return cache
 
 
 def write_alignments(folder: Path, label: str, errors: Mapping[str, ErrorRateStats]) -> None:

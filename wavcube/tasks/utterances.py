@@ -1,8 +1,14 @@
-"""Transcribed utterances for recognition: every one in turn, in an order drawn anew each time."""
+"""Whole utterances with labels, read from their files or from a cache of frozen states.
+
+In training every one comes in turn, in an order that is drawn anew each time.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +16,19 @@ import torch
 from speechbrain.dataio.batch import PaddedBatch
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
+from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
+from wavcube.representations import Representation, StateCache, state_key
 
-__all__ = ["TranscribedDataset"]
+logger = logging.getLogger(__name__)
 
 # batches of equally long items are cut from so many batches' worth of drawn ones
 BLOCK = 8
 
 
-class TranscribedDataset(Dataset):
+class LabelledDataset(Dataset):
     """Utterances with labels; each item is a function of seed, epoch and index.
 
     Parameters
@@ -50,7 +59,7 @@ class TranscribedDataset(Dataset):
     >>> rows = [Utterance(name, 1.0, "", wrd=name) for name in "abc"]
     >>> labels = {name: [1] for name in "abc"}
     >>> read = lambda row: {"wav": torch.zeros(160)}
-    >>> dataset = TranscribedDataset(rows, labels, read, items_per_epoch=4, batch_size=2, seed=1)
+    >>> dataset = LabelledDataset(rows, labels, read, items_per_epoch=4, batch_size=2, seed=1)
     >>> len(dataset), len({dataset[index]["id"] for index in range(3)})
     (4, 3)
     >>> dataset.collate([dataset[0], dataset[1]]).wav.data.shape
@@ -67,7 +76,7 @@ class TranscribedDataset(Dataset):
         seed: int = 0,
     ) -> None:
         if not rows:
-            raise ValueError("there is no transcribed utterance")
+            raise ValueError("there is no labelled utterance")
         self.rows, self.read = list(rows), read
         self.labels = {row.ID: torch.tensor(labels[row.ID]) for row in rows}
         self.items_per_epoch, self.batch_size, self.seed = items_per_epoch, batch_size, seed
@@ -113,3 +122,79 @@ class TranscribedDataset(Dataset):
         order = np.concatenate(blocks)
         batches = [order[at : at + self.batch_size] for at in range(0, len(order), self.batch_size)]
         return np.concatenate([batches[at] for at in rng.permutation(len(batches))])
+
+
+def reader(
+    representation: Representation,
+    folder: str | Path | None,
+    rows: Sequence[Utterance],
+    progress: bool = True,
+) -> Callable[[Utterance], Mapping[str, Tensor]]:
+    """Give what reads rows: their waveforms, or states of a cache, which is filled with them now.
+
+    Parameters
+    ----------
+    representation : Representation
+        Which says the sample rate; only a frozen one's states can be kept.
+    folder : str or Path, optional
+        Of the caches of all models; None to read waveforms.
+    rows : sequence of Utterance
+        Whose states are wanted.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Callable
+        From a row to its tensors by name, for :class:`LabelledDataset`.
+    """
+    if folder is None or not representation.is_frozen:
+        return partial(read_waveform, sample_rate=representation.sample_rate)
+    return partial(read_states, cache=fill_cache(folder, representation, rows, progress))
+
+
+def read_waveform(row: Utterance, sample_rate: int) -> dict[str, Tensor]:
+    """Read `wav` `[T]` of a row."""
+    return {"wav": read_audio(row.wav, sample_rate)}
+
+
+def read_states(row: Utterance, cache: StateCache) -> dict[str, Tensor]:
+    """Read `states` `[N, S, C]` of a row: frames first, as batches are padded there."""
+    return {"states": cache[state_key(row.ID, row.wav)].transpose(0, 1).contiguous()}
+
+
+def fill_cache(
+    folder: str | Path,
+    representation: Representation,
+    rows: Sequence[Utterance],
+    progress: bool = True,
+) -> StateCache:
+    """Compute the states of whole utterances that are not yet on disk.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the caches of all models.
+    representation : Representation
+        A frozen one.
+    rows : sequence of Utterance
+        Whose states are wanted.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    StateCache
+        Which has them all.
+    """
+    cache = StateCache(folder, representation)
+    device = next(iter(representation.model.parameters()), torch.zeros(())).device
+
+    def read(row: Utterance) -> Tensor:
+        return read_audio(row.wav, representation.sample_rate).to(device)
+
+    bar = tqdm(rows, desc="representation", unit="utterance", leave=False, disable=not progress)
+    computed = cache.fill((state_key(row.ID, row.wav), partial(read, row)) for row in bar)
+    if computed:
+        logger.info("%d of %d utterances were represented anew", computed, len(rows))
+    return cache
