@@ -1,4 +1,4 @@
-"""Tasks by their names: those of the package by their folders, others by entry points or modules."""
+"""Tasks by their names: the package's by their folders, others by entry points or modules."""
 
 from __future__ import annotations
 

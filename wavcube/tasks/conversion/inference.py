@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,16 +14,17 @@ from wavcube.inference.files import check_output
 from wavcube.lobes.lengths import to_absolute
 from wavcube.metrics.signals import MetricError, TechnicalError
 from wavcube.metrics.speaker import embed_voice
+from wavcube.tasks.conversion import VERB
 from wavcube.tasks.conversion.model import VoiceConverter
 from wavcube.tasks.conversion.voice import Voice
-from wavcube.tasks.inference import TaskInference
+from wavcube.tasks.inference import Released
 from wavcube.utils.suffixes import WRITTEN_SUFFIXES
 
 # voiced speech that a reference must have, in seconds; some seconds are better
 SHORTEST_REFERENCE = 0.5
 
 
-class WavCubeVoiceConverter(TaskInference):
+class WavCubeVoiceConverter(Released):
     """A voice converter of a release: what a source says, in the voice of a reference.
 
     Sources and references are taken whole; memory grows with the product of their lengths, which
@@ -46,7 +46,8 @@ class WavCubeVoiceConverter(TaskInference):
     """
 
     MODEL = VoiceConverter
-    PACKAGED: ClassVar[str] = "voice_conversion_tiny"
+    PACKAGED = VERB.packaged
+    verb = VERB
 
     def convert_batch(
         self,
@@ -135,6 +136,8 @@ class WavCubeVoiceConverter(TaskInference):
         if out is not None:
             write_audio(out, converted[0].cpu(), self.sample_rate)
         return converted
+
+    predict_batch, predict_file = convert_batch, convert_file
 
     def forward(self, wavs: Tensor, references: Tensor | None = None) -> Tensor:
         """Convert `[B, T]`."""

@@ -46,7 +46,7 @@ VALID_SPEAKERS, TEST_SPEAKERS = ["p226", "p287"], ["p232", "p257"]
 
 @register_task("enhancement")
 class Enhancement(SignalTask):
-    """Noisy speech to clean speech: VoiceBank-DEMAND, VCTK, LibriSpeech, or the user's own audio."""
+    """Noisy speech to clean: VoiceBank-DEMAND, VCTK, LibriSpeech, or the user's own audio."""
 
     verb = VERB
     models = {MaskHead: MaskEnhancer, LatentHead: LatentEnhancer}  # noqa: RUF012
