@@ -16,16 +16,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from wavcube import __version__
-from wavcube.cli import convert as cli_convert
-from wavcube.cli import enhance as cli_enhance
 from wavcube.cli import evaluate as cli_evaluate
 from wavcube.cli import extract as cli_extract
 from wavcube.cli import inspect as cli_inspect
 from wavcube.cli import manifest as cli_manifest
 from wavcube.cli import onnx as cli_onnx
-from wavcube.cli import separate as cli_separate
 from wavcube.cli import shard as cli_shard
-from wavcube.cli import transcribe as cli_transcribe
+from wavcube.cli import task as cli_task
 from wavcube.cli.files import check_writable
 from wavcube.cli.jobs import add_file_command, plan, run_all, run_jobs
 from wavcube.cli.model import load_model
@@ -79,10 +76,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add_file_command(commands, "decode", _decode, "files of latents to wav files")
     text = "audio to latents and back, as wav files"
     add_file_command(commands, "resynth", _resynth, text, out_required=True)
-    cli_transcribe.add_command(commands)
-    cli_enhance.add_command(commands)
-    cli_separate.add_command(commands)
-    cli_convert.add_command(commands)
+    cli_task.add_commands(commands)
 
     text = "describe releases, files of latents and audio"
     info = commands.add_parser("info", help=text, description=text)

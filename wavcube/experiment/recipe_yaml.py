@@ -1,8 +1,8 @@
 """A recipe's YAML, which may name a base and hold only what differs.
 
-    base: enhancement.yaml
-    without: [with_spectrum] # entries of the base that have no meaning here
-    lr: 0.001
+base: enhancement.yaml
+without: [with_spectrum] # entries of the base that have no meaning here
+lr: 0.001
 """
 
 from __future__ import annotations

@@ -1,28 +1,28 @@
-"""The classes that users load: `WavCube` for the latent, and one for each task.
+"""The classes that users load: `WavCube` for the latent, and those of all tasks.
 
-They are looked up when they are first asked for, so that importing one loads no other.
+They are looked up when they are first asked for, so that importing one loads no other. A task says
+the name of its class in its folder (:class:`wavcube.tasks.verbs.Verb`).
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-_MODULES = {
-    "WavCube": "wavcube.inference.latent",
-    "WavCubeASR": "wavcube.tasks.recognition.inference",
-    "WavCubeEnhancer": "wavcube.tasks.enhancement.inference",
-    "WavCubeSeparator": "wavcube.tasks.separation.inference",
-    "WavCubeVoiceConverter": "wavcube.tasks.conversion.inference",
-}
+_OWN = {"WavCube": "wavcube.inference.latent", "Released": "wavcube.tasks.inference"}
 
-__all__ = [*_MODULES]
+
+def _modules() -> dict[str, str]:
+    verbs = import_module("wavcube.tasks").folder_verbs()
+    of_tasks = {v.released: f"wavcube.tasks.{name}.inference" for name, v in verbs.items()}
+    return {**_OWN, **{name: module for name, module in of_tasks.items() if name}}
 
 
 def __getattr__(name: str) -> type:
-    if name not in _MODULES:
+    module = _OWN.get(name) or (None if name.startswith("_") else _modules().get(name))
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted([*globals(), *_modules()])

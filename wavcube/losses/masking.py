@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+
 def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean over items of the mean over the frames that a mask keeps of each.
 

@@ -9,7 +9,8 @@ from typing import Any
 from wavcube.lobes.configurable import Configurable, imported_class
 from wavcube.release.old_names import OLD_NAMES
 
-# a module is imported when a release first names a class of it
+# a module is imported when a release first names a class of it; those of tasks are found by their
+# folders
 MODULES = {
     "wavcube.lobes.wavcube": "WavCube",
     "wavcube.lobes.acoustic_codec": "AcousticCodec",
@@ -29,17 +30,8 @@ MODULES = {
     "wavcube.representations.mel": "MelRepresentation",
     "wavcube.representations.ssl": "SSLRepresentation PackagedSSL",
     "wavcube.representations.waveform": "WaveformRepresentation",
-    "wavcube.tasks.recognition.model": "RecognitionModel",
-    "wavcube.tasks.recognition.heads": "BLSTMHead ConformerHead LinearHead",
-    "wavcube.tasks.enhancement.model": "MaskEnhancer LatentEnhancer",
-    "wavcube.tasks.separation.model": "MaskSeparator LatentSeparator WaveformSeparator",
     "wavcube.lobes.layers.mask_head": "MaskHead",
     "wavcube.lobes.layers.latent_map": "LatentHead",
-    "wavcube.tasks.separation.conv_tasnet": "ConvTasNetHead",
-    "wavcube.tasks.conversion.model": "VoiceConverter StoredVoice",
-    "wavcube.tasks.conversion.conformer": "ConformerConversion",
-    "wavcube.tasks.conversion.flow": "FlowConversion",
-    "wavcube.tasks.conversion.autoregressive": "AutoregressiveConversion",
     "wavcube.lobes.layers.conformer": "MaskedConformer",
 }
 _HOMES = {name: module for module, names in MODULES.items() for name in names.split()}
@@ -73,13 +65,22 @@ def registered_class(name: object) -> type[Configurable]:
     found = None
     if isinstance(name, str):
         home = _HOMES.get(name)
-        found = getattr(importlib.import_module(home), name) if home else imported_class(name)
+        found = getattr(importlib.import_module(home), name) if home else _class_of_a_task(name)
     if found is None:
         raise ValueError(
             f"class {name!r} is not one that a release may name; one of your own is found once its "
             "module is imported"
         )
     return found
+
+
+def _class_of_a_task(name: str) -> type[Configurable] | None:
+    """Find a class of the models in the folders of tasks, or one whose module was imported."""
+    for folder in importlib.import_module("wavcube.tasks").folder_names():
+        if imported_class(name) is not None:
+            break
+        importlib.import_module(f"wavcube.tasks.{folder}.model")
+    return imported_class(name)
 
 
 def rename_classes(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

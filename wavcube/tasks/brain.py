@@ -96,7 +96,9 @@ class TaskBrain(GuardedBrain):
             settings=settings,
             journal=journal,
         )
-        self.task, self._unscored = task, {}
+        self.task = task
+        self._unscored: dict[str, str] = {}
+        self._heard: set[str] = set()
         task.device, task.listen = self.device, self._listen
         task.prepare_training(model, settings)
 
@@ -171,9 +173,15 @@ class TaskBrain(GuardedBrain):
         return weighted_sum(predictions, weights)
 
     def _listen(self, title: str, wav: Tensor, sample_rate: int) -> None:
-        """Put a clip of a validation into TensorBoard."""
-        if self.journal is not None:
+        """Put a clip of a validation into TensorBoard, the first one of its title."""
+        if self.journal is not None and title not in self._heard:
+            self._heard.add(title)
             self.journal.audio(title, wav, sample_rate, self.optimizer_step)
+
+    def on_stage_start(self, stage: Stage, epoch: int | None = None) -> None:
+        """Begin an epoch's training or validation."""
+        super().on_stage_start(stage, epoch)
+        self._heard.clear()
 
     def gather_scores(self) -> None:
         """Collect what could not be scored, too."""

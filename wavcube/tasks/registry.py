@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import TypeVar
 
-import wavcube.tasks
+from wavcube.tasks import folder_names, folder_verbs
+from wavcube.tasks.inference import Released
 from wavcube.tasks.task import Task
 
 ENTRY_POINTS = "wavcube_tasks"
@@ -49,17 +49,6 @@ def register_task(name: str) -> Callable[[Kind], Kind]:
     return register
 
 
-def task_names() -> list[str]:
-    """List the package's own tasks, by their folders.
-
-    Examples
-    --------
-    >>> "enhancement" in task_names()
-    True
-    """
-    return [found.name for found in pkgutil.iter_modules(wavcube.tasks.__path__) if found.ispkg]
-
-
 def all_tasks() -> dict[str, type[Task]]:
     """Import all tasks: the package's, and those of installed packages' entry points.
 
@@ -68,7 +57,7 @@ def all_tasks() -> dict[str, type[Task]]:
     dict of str to type
         By name, the package's first.
     """
-    for name in task_names():
+    for name in folder_names():
         importlib.import_module(f"wavcube.tasks.{name}.task")
     for entry in entry_points(group=ENTRY_POINTS):
         entry.load()
@@ -89,7 +78,7 @@ def find_task(name: str) -> type[Task]:
     ValueError
         If there is none.
     """
-    if name in task_names():
+    if name in folder_names():
         importlib.import_module(f"wavcube.tasks.{name}.task")
     if name not in _TASKS:
         before = set(_TASKS)
@@ -105,3 +94,23 @@ def find_task(name: str) -> type[Task]:
     if name not in _TASKS:
         raise ValueError(f"there is no task {name!r}: there are {', '.join(sorted(_TASKS))}")
     return _TASKS[name]
+
+
+def released_class(name: str) -> type[Released]:
+    """Return the class that loads a task's releases.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+
+    Examples
+    --------
+    >>> released_class("enhancement").__name__
+    'WavCubeEnhancer'
+    """
+    verb = folder_verbs()[name] if name in folder_names() else find_task(name).verb
+    if verb.released and name in folder_names():
+        module = importlib.import_module(f"wavcube.tasks.{name}.inference")
+        return getattr(module, verb.released)
+    return type("Released", (Released,), {"verb": verb, "PACKAGED": verb.packaged})

@@ -151,7 +151,9 @@ class Option:
     Parameters
     ----------
     name : str
-        With underscores; on the command line with hyphens.
+        Of the argument.
+    flag : str
+        On the command line.
     kind : Callable
         From the text to the value.
     default : object
@@ -161,6 +163,7 @@ class Option:
     """
 
     name: str
+    flag: str
     kind: Callable[[str], Any]
     default: object
     text: str

@@ -9,9 +9,9 @@ VERB = Verb(
     released="WavCubeASR",
     packaged="asr_tiny",
     options=(
-        Option("beam_size", int, 1, "hypotheses followed (default: 1)"),
-        Option("language_model", str, None, "of words, by KenLM; with a beam"),
-        Option("lm_weight", float, 2.0, "of it (default: 2)"),
-        Option("word_score", float, -1.0, "for each (default: -1)"),
+        Option("beam_size", "--beam", int, 1, "hypotheses followed (default: 1)"),
+        Option("language_model", "--language-model", str, None, "of words, by KenLM; with a beam"),
+        Option("lm_weight", "--lm-weight", float, 2.0, "of it (default: 2)"),
+        Option("word_score", "--word-score", float, -1.0, "for each (default: -1)"),
     ),
 )
