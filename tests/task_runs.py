@@ -1,6 +1,5 @@
 """A task's recipe as tests run it: in this process, in one of its own, killed, and refusing."""
 
-import importlib
 import json
 import logging
 import signal
@@ -11,10 +10,12 @@ from processes import run_code
 from speechbrain import Stage
 
 from wavcube.release.folder import load_release
+from wavcube.tasks import run as tasks_run
+from wavcube.tasks.brain import TaskBrain
 
 DYING = """
 import os, signal
-from {module} import {name} as Brain
+from wavcube.tasks.brain import TaskBrain as Brain
 
 step, count = Brain.fit_batch, iter(range(100))
 
@@ -26,11 +27,9 @@ def dying(self, batch):
 Brain.fit_batch = dying
 """
 OWN_PROCESS = """
-import sys
-sys.path.insert(0, {folder!r})
 {before}
-import {module}
-{module}.Recipe({module!r} + ".py", "").main({arguments!r})
+from wavcube.tasks.run import TaskRun
+TaskRun({script!r}, "").main({arguments!r})
 """
 
 
@@ -40,25 +39,13 @@ class TaskRun:
     def __init__(self, repository, script, yaml, folder, options):
         self.hparams, self.folder, self.yaml = repository / "hparams", folder, yaml
         self.options = list(options)
-        path = repository / "recipes" / script
-        self.recipes, self.module = str(path.parent), path.stem
-        before = list(sys.path)
-        sys.path.insert(0, self.recipes)
-        try:
-            self.train = importlib.import_module(self.module)
-        finally:
-            sys.path[:] = before
-
-    @property
-    def brain(self):
-        """The Brain's class."""
-        return self.train.Recipe.brain_class
+        self.script = str(repository / "recipes" / script)
 
     def __call__(self, *arguments, out="run", yaml=None, options=None):
         root = logging.getLogger()
         handlers, level, hook = list(root.handlers), root.level, sys.excepthook
         try:
-            made = self.train.Recipe(f"{self.module}.py", self.train.__doc__)
+            made = tasks_run.TaskRun(self.script, "How it is used.")
             made.main(self._arguments(self.folder / out, arguments, yaml, options))
         finally:
             for handler in set(root.handlers) - set(handlers):
@@ -78,9 +65,7 @@ class TaskRun:
 
     def check_that_a_killed_run_ends_as_another(self, folder, *arguments, updates=3):
         """Kill a run before an update, let it go on, and compare it with one never killed."""
-        dying = DYING.format(
-            module=self.brain.__module__, name=self.brain.__name__, updates=updates
-        )
+        dying = DYING.format(updates=updates)
         whole, killed = folder / "whole", folder / "killed"
         assert self._in_its_own_process(whole, arguments) == 0
         assert self._in_its_own_process(killed, arguments, dying) == -signal.SIGKILL
@@ -91,7 +76,7 @@ class TaskRun:
 
     def check_that_the_best_weights_are_released(self, monkeypatch, *arguments):
         """Let the second of three validations score best: a release has its weights."""
-        validated, ends = [], self.brain.on_stage_end
+        validated, ends = [], TaskBrain.on_stage_end
 
         def scored(brain, stage, stage_loss, epoch=None):
             ends(brain, stage, stage_loss, epoch)
@@ -101,7 +86,7 @@ class TaskRun:
                 brain.stage_scores[brain.settings.best_metric] = sign * score
                 validated.append({k: v.clone() for k, v in brain.model.state_dict().items()})
 
-        monkeypatch.setattr(self.brain, "on_stage_end", scored)
+        monkeypatch.setattr(TaskBrain, "on_stage_end", scored)
         out = self(*arguments, "--updates=6", "--validate_every=2", out="best")
         released = load_release(out / "release").state_dict()
         assert [same(released, weights) for weights in validated] == [False, True, False]
@@ -109,9 +94,8 @@ class TaskRun:
     def _in_its_own_process(self, out, arguments, before=""):
         """Run whatever other tests left in this process."""
         code = OWN_PROCESS.format(
-            folder=self.recipes,
             before=before,
-            module=self.module,
+            script=self.script,
             arguments=self._arguments(out, arguments),
         )
         return run_code(code, out.parent, timeout=500).returncode

@@ -4,9 +4,10 @@ import pytest
 import torch
 from converters import DIM, random_converter
 
-from wavcube.tasks.brain import TaskSettings
-from wavcube.tasks.conversion.brain import ConversionBrain
+from wavcube.tasks.brain import TaskBrain
 from wavcube.tasks.conversion.data import Clip, LessonDataset
+from wavcube.tasks.conversion.task import Conversion
+from wavcube.tasks.settings import TaskSettings
 from wavcube.training.checkpoints import AtomicCheckpointer
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -24,10 +25,10 @@ def brain(folder=None, kind="conformer", seed=0, **settings):
     settings = TaskSettings(**{"updates": 8, "lr": 3e-2, "best_metric": "latent", **settings})
     checkpointer = None if folder is None else AtomicCheckpointer(folder)
     options = {"device": "cpu", "noprogressbar": True}
-    return ConversionBrain(
-        random_converter(kind, seed=seed), settings, torch.optim.Adam, run_opts=options,
-        checkpointer=checkpointer,
-    )  # fmt: skip
+    model = random_converter(kind, seed=seed)
+    return TaskBrain(
+        Conversion(), model, settings, torch.optim.Adam, run_opts=options, checkpointer=checkpointer
+    )
 
 
 def fit(trained, every=16):
@@ -47,7 +48,7 @@ def test_training_lowers_what_validation_measures(tmp_path, kind):
     first.modules.eval()
     batch = lessons(4, seed=1)
     with torch.no_grad():
-        lesson = first.lesson(batch.collate([batch[index] for index in range(4)]))
+        lesson = first.task.lesson(batch.collate([batch[index] for index in range(4)]))
         before, after = (b.model.eval()(lesson=lesson) for b in (first, trained))
     assert float(after) < float(before)
 
@@ -68,10 +69,10 @@ def test_what_is_frozen_stays_and_is_in_no_checkpoint(tmp_path):
 def test_embeddings_reach_the_head():
     trained = brain(kind="embedding")
     data = lessons(embeddings={"sue": torch.tensor([1.0, 0.0, 0.0])})
-    lesson = trained.lesson(data.collate([data[0], data[1]]))
+    lesson = trained.task.lesson(data.collate([data[0], data[1]]))
     assert lesson.voice.embedding.shape == (2, 3)
     other = lessons(embeddings={"sue": torch.tensor([0.0, 1.0, 0.0])})
-    changed = trained.lesson(other.collate([other[0], other[1]]))
+    changed = trained.task.lesson(other.collate([other[0], other[1]]))
     with torch.no_grad():
         losses = [float(trained.model.eval()(lesson=part)) for part in (lesson, changed)]
     assert losses[0] != losses[1]
@@ -87,7 +88,9 @@ def test_validation_does_not_depend_on_batches():
         examples = [data[index] for index in range(4)]
         with torch.no_grad():
             for start in range(0, 4, size):
-                judge._score(judge.lesson(data.collate(examples[start : start + size])))
+                batch = data.collate(examples[start : start + size])
+                for item in judge.task.scores(judge.model, batch):
+                    judge.score(item)
         scores.append(judge._scores)
     for name in ("latent", "mel"):
         assert scores[0][name] == pytest.approx(scores[1][name], abs=1e-4)

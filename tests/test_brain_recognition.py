@@ -8,8 +8,9 @@ from speechbrain import Stage
 from wavcube.data.manifest import Utterance
 from wavcube.data.tokens import train_tokens
 from wavcube.representations import MelRepresentation, SSLRepresentation
-from wavcube.tasks.brain import TaskSettings, TrainedWeights
-from wavcube.tasks.recognition.brain import RecognitionBrain, count_errors, new_counts
+from wavcube.tasks.brain import TaskBrain, TrainedWeights
+from wavcube.tasks.recognition.task import Recognition, count_errors, new_counts
+from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.utterances import LabelledDataset
 from wavcube.testing import tiny_ssl_encoder
 from wavcube.training.checkpoints import AtomicCheckpointer
@@ -29,12 +30,18 @@ def dataset(tokens, items=None, batch_size=2):
     return LabelledDataset(rows, labels, read, items, batch_size, seed=3)
 
 
+def recognition(tokens):
+    task = Recognition()
+    task.tokens = tokens
+    return task
+
+
 def brain(tokens, folder=None, representation=None, dim=8, **settings):
     options = {"updates": 6, "lr": 1e-2, "best_metric": "cer", **settings}
-    return RecognitionBrain(
+    return TaskBrain(
+        recognition(tokens),
         random_recognizer(len(tokens), representation, dim=dim),
         TaskSettings(**options),
-        tokens,
         torch.optim.AdamW,
         run_opts={"device": "cpu", "noprogressbar": True, "ckpt_interval_steps": 2},
         checkpointer=None if folder is None else AtomicCheckpointer(folder),
@@ -56,8 +63,11 @@ def test_an_unknown_metric_is_refused_before_training(tokens):
 def test_another_tokenizer_is_refused(tokens, tmp_path):
     other = train_tokens(["XYZ"], tmp_path / "other")
     with pytest.raises(ValueError, match=rf"head has {len(tokens)} tokens, the tokenizer 4"):
-        RecognitionBrain(
-            random_recognizer(len(tokens)), TaskSettings(updates=1, lr=1.0), other, torch.optim.SGD
+        TaskBrain(
+            recognition(other),
+            random_recognizer(len(tokens)),
+            TaskSettings(updates=1, lr=1.0),
+            torch.optim.SGD,
         )
 
 

@@ -21,8 +21,10 @@ from wavcube.metrics import PairScores
 from wavcube.metrics.base import Measurement
 from wavcube.release.folder import build
 from wavcube.representations import LatentRepresentation, MelRepresentation
-from wavcube.tasks.enhancement.brain import EnhancementBrain, EnhancementSettings
+from wavcube.tasks.brain import TaskBrain
 from wavcube.tasks.enhancement.model import LatentEnhancer, MaskEnhancer
+from wavcube.tasks.enhancement.task import Enhancement
+from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.signal import gains
 from wavcube.testing import tiny_wavcube, tone
 
@@ -75,9 +77,9 @@ def test_heads_that_do_not_fit_are_refused():
 
 
 def brain_of(model, weights, best_metric="loss", updates=30, lr=1e-2):
-    settings = EnhancementSettings(updates=updates, lr=lr, weights=weights, best_metric=best_metric)
+    settings = TaskSettings(updates=updates, lr=lr, weights=weights, best_metric=best_metric)
     options = {"device": "cpu", "max_grad_norm": 5.0}
-    return EnhancementBrain(model, settings, torch.optim.AdamW, run_opts=options)
+    return TaskBrain(Enhancement(), model, settings, torch.optim.AdamW, run_opts=options)
 
 
 def a_batch(seconds=(0.4, 0.3), seeds=(1, 2)):
@@ -124,7 +126,7 @@ def test_fine_tuning_aims_at_what_the_decoder_knows():
     brain.on_fit_start()
     for _ in range(2):
         brain.fit_batch(a_batch())
-    after, target = own.state_dict(), brain.target.model.state_dict()
+    after, target = own.state_dict(), brain.task.target.model.state_dict()
     changed = {k for k in before if not before[k].equal(after[k])}
     assert any(k.startswith("bottleneck.") for k in changed)
     assert not any(k.startswith("decoder.") for k in changed)
@@ -134,7 +136,12 @@ def test_fine_tuning_aims_at_what_the_decoder_knows():
 @pytest.mark.parametrize(
     ("make", "weights", "best", "message"),
     [
-        (mask_enhancer, {"latent": 1.0}, "loss", r"learns by \['mel', 'phase_sensitive'\]"),
+        (
+            mask_enhancer,
+            {"latent": 1.0},
+            "loss",
+            r"learns by \['mel', 'phase_sensitive', 'si_sdr'\]",
+        ),
         (latent_enhancer, {"phase_sensitive": 1.0}, "loss", r"learns by \['latent', 'mel'\]"),
         (mask_enhancer, {}, "loss", "not by the loss terms"),
         (mask_enhancer, {"mel": 1.0}, "wer", "best_metric 'wer' is none of"),

@@ -20,7 +20,7 @@ from wavcube.metrics import score_pair
 from wavcube.metrics.speaker import speaker_similarity
 from wavcube.release.folder import read_card
 from wavcube.release.source import packaged_release
-from wavcube.tasks.recognition.brain import count_errors, new_counts
+from wavcube.tasks.recognition.task import count_errors, new_counts
 
 CPU = {"device": "cpu"}
 LOADERS = (WavCubeASR, WavCubeEnhancer, WavCubeSeparator, WavCubeVoiceConverter)

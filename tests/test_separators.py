@@ -79,7 +79,7 @@ def test_heads_of_another_width_or_hop_are_refused():
         MaskSeparator(mel, MaskHead(8, 160, hidden_dim=4))
     with pytest.raises(ValueError, match="width 7, the representation gives width 8"):
         LatentSeparator(LatentRepresentation(tiny_wavcube()), LatentHead(7, 2, 4, 1))
-    with pytest.raises(ValueError, match=r"decoder can speak it: .*, not MelRepresentation"):
+    with pytest.raises(ValueError, match=r"decoder can synthesise it: .*, not MelRepresentation"):
         LatentSeparator(mel, LatentHead(8, 2, 4, 1))
 
 

@@ -16,10 +16,11 @@ from wavcube.lobes.wavcube import WavCube
 from wavcube.pretraining.brain import PretrainingBrain, PretrainingSettings
 from wavcube.pretraining.cluster_targets import CepstralFeatures, ClusterTargets
 from wavcube.representations import LatentRepresentation, SSLRepresentation
-from wavcube.tasks.brain import TaskSettings
-from wavcube.tasks.conversion.brain import ConversionBrain
-from wavcube.tasks.enhancement.brain import EnhancementBrain, EnhancementSettings
-from wavcube.tasks.separation.brain import SeparationBrain, SeparationSettings
+from wavcube.tasks.brain import TaskBrain
+from wavcube.tasks.conversion.task import Conversion
+from wavcube.tasks.enhancement.task import Enhancement
+from wavcube.tasks.separation.task import Separation
+from wavcube.tasks.settings import TaskSettings
 from wavcube.testing import tiny_acoustic_codec, tiny_ssl_encoder, tiny_wavcube, tone
 
 ENCODERS = ("wavlm", "hubert", "wav2vec2", "filterbank_wavlm")
@@ -61,24 +62,27 @@ TUNED = {
 
 @pytest.mark.parametrize("kind", TUNED)
 def test_of_a_representation_that_is_fine_tuned(kind):
-    settings = EnhancementSettings(updates=3, lr=1e-3, weights={"phase_sensitive": 1.0})
+    settings = TaskSettings(updates=3, lr=1e-3, weights={"phase_sensitive": 1.0})
     model = mask_enhancer(TUNED[kind](), hop=None)
-    assert without_gradient(EnhancementBrain(model, settings, **OPTIONS), PAIR) == []
+    assert without_gradient(TaskBrain(Enhancement(), model, settings, **OPTIONS), PAIR) == []
 
 
 @pytest.mark.parametrize("kind", enhancers())
 def test_of_an_enhancer(kind):
     weights = {"latent": 1.0} if kind == "latent" else {"phase_sensitive": 1.0, "mel": 1.0}
-    settings = EnhancementSettings(updates=3, lr=1e-3, weights=weights)
-    assert without_gradient(EnhancementBrain(enhancers()[kind], settings, **OPTIONS), PAIR) == []
+    settings = TaskSettings(updates=3, lr=1e-3, weights=weights)
+    assert (
+        without_gradient(TaskBrain(Enhancement(), enhancers()[kind], settings, **OPTIONS), PAIR)
+        == []
+    )
 
 
 @pytest.mark.parametrize("kind", separators())
 def test_of_a_separator(kind):
     weights = {"latent": {"latent": 1.0}, "waveform": {"si_sdr": 1.0}}
     weights = weights.get(kind, {"phase_sensitive": 1.0})
-    settings = SeparationSettings(updates=3, lr=1e-3, weights=weights)
-    brain = SeparationBrain(separators()[kind], settings, **OPTIONS)
+    settings = TaskSettings(updates=3, lr=1e-3, weights=weights)
+    brain = TaskBrain(Separation(), separators()[kind], settings, **OPTIONS)
     assert without_gradient(brain, MIXTURE) == []
 
 
@@ -86,7 +90,9 @@ def test_of_a_separator(kind):
 def test_of_a_converter(kind):
     item = {name: torch.randn(5, 8) for name in ("source", "target", "reference")}
     item |= {"melody": torch.ones(5, 2), "embedding": torch.randn(3)}
-    brain = ConversionBrain(random_converter(kind), TaskSettings(updates=3, lr=1e-3), **OPTIONS)
+    brain = TaskBrain(
+        Conversion(), random_converter(kind), TaskSettings(updates=3, lr=1e-3), **OPTIONS
+    )
     assert without_gradient(brain, [item, item]) == []
 
 

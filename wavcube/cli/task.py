@@ -45,7 +45,8 @@ def _add_command(commands: argparse._SubParsersAction, name: str, verb: Verb) ->
         for given in verb.inputs:
             options: dict[str, Any] = {"nargs": "*"} if given.several else {}
             title = given.name.upper()
-            parser.add_argument(given.name, metavar=title, help=given.text, **options)
+            # `source` is the model's
+            parser.add_argument(f"input_{given.name}", metavar=title, help=given.text, **options)
         add_model_options(parser)
         parser.add_argument("--out", required=True, help="output file, wav or flac")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
@@ -94,7 +95,7 @@ def _run_one(name: str, verb: Verb, options: argparse.Namespace) -> int:
     out = Path(options.out)
     check_suffix(out, WRITTEN_SUFFIXES)
     check_output(out, options.overwrite)
-    inputs = [getattr(options, given.name) for given in verb.inputs]
+    inputs = [getattr(options, f"input_{given.name}") for given in verb.inputs]
     files = [file for one in inputs for file in (one if isinstance(one, list) else [one])]
     if out.resolve() in [Path(file).resolve() for file in files]:
         raise ValueError(f"{out} is an input: name another output")

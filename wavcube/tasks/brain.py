@@ -24,7 +24,7 @@ from wavcube.losses import weighted_sum
 from wavcube.release.weights import load_strictly
 from wavcube.tasks.model import TaskModel
 from wavcube.tasks.settings import TaskSettings
-from wavcube.tasks.task import Task
+from wavcube.tasks.task import KEPT, Task
 from wavcube.training.brain import GuardedBrain, unwrap
 from wavcube.training.collectives import gathered
 from wavcube.training.run_logger import Journal
@@ -143,6 +143,7 @@ class TaskBrain(GuardedBrain):
             Of the experiment.
         """
         del stage
+        vars(batch).pop(KEPT, None)
         return self.task.loss(transparent(self.modules.model), batch.to(self.device))
 
     def compute_objectives(

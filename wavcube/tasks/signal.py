@@ -123,9 +123,10 @@ class SignalTask(Task):
 
     def rendered(self, model: SignalModel, batch: PaddedBatch, samples: Tensor) -> Tensor:
         """Make waveforms of a batch, once for loss and scores together."""
-        if not hasattr(batch, "rendered"):
-            batch.rendered = model.render(self.predict(model, batch), batch.wav.data, samples)
-        return batch.rendered
+        estimates = self.predict(model, batch)
+        return self.once(
+            batch, "rendered", lambda: model.render(estimates, batch.wav.data, samples)
+        )
 
     def loss(self, model: SignalModel, batch: PaddedBatch) -> dict[str, Tensor]:
         """Compute the terms that have weights, of the assignment that is best for their sum."""

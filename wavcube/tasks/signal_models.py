@@ -153,7 +153,7 @@ class LatentModel(SignalModel):
         If the representation has no decoder, or the widths differ.
     """
 
-    terms = frozenset({LATENT, SI_SDR, MEL})
+    terms = frozenset({LATENT, MEL})
 
     def __init__(self, representation: LatentRepresentation, head: LatentHead) -> None:
         super().__init__(representation, head)

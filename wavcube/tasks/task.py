@@ -8,7 +8,7 @@ the packaged default follow from it. docs/tasks.md builds one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -30,6 +30,8 @@ from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.verbs import Verb
 from wavcube.training.several import global_batch_size
 
+# what a batch carries of its own forward pass
+KEPT = "_kept"
 # rows of "train", "valid" and "test"
 Splits = dict[str, list[Any]]
 
@@ -259,9 +261,24 @@ class Task:
         model, batch
             See :meth:`loss`.
         """
-        if not hasattr(batch, "predicted"):
-            batch.predicted = self.forward(model, batch)
-        return batch.predicted
+        return self.once(batch, "predicted", lambda: self.forward(model, batch))
+
+    def once(self, batch: PaddedBatch, name: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Keep what is computed of a batch with the batch, for loss and scores together.
+
+        Parameters
+        ----------
+        batch : PaddedBatch
+            Which a Brain makes forget it all before the next forward pass.
+        name : str
+            Of what is computed.
+        compute : Callable
+            Computes it.
+        """
+        kept = vars(batch).setdefault(KEPT, {})
+        if name not in kept:
+            kept[name] = compute()
+        return kept[name]
 
     def forward(self, model: TaskModel, batch: PaddedBatch) -> Any:  # noqa: ANN401 - see above
         """Run the model on a batch: its waveforms, or what a cache keeps of them.
