@@ -1,12 +1,12 @@
 """The latent's recipe from its command line to a folder that loads, on tones and a tiny model."""
 
-import importlib
 import json
 import logging
 import re
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,17 +39,18 @@ TINY = [
 @pytest.fixture
 def recipe(repository, tmp_path, monkeypatch):
     """Function that runs the recipe in a folder of its own and returns that folder."""
-    monkeypatch.syspath_prepend(str(repository / "recipes" / "LibriSpeech"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    train = importlib.import_module("train")
+    train = str(repository / "recipes" / "LibriSpeech" / "train.py")
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
 
     def run(*arguments, out="run", tiny=TINY, yaml="wavcube"):
         path = repository / "hparams" / f"{yaml}.yaml"
         try:
-            train.main([str(path), f"--output_folder={tmp_path / out}", *tiny, *arguments])
+            LatentRun(train, "How it is used.").main(
+                [str(path), f"--output_folder={tmp_path / out}", *tiny, *arguments]
+            )
         finally:
             for handler in set(root.handlers) - set(handlers):
                 handler.close()
@@ -294,7 +295,11 @@ def evaluated(rows, **settings):
         "sample_clips": 1, "scoring_processes": 1, **settings,
     }  # fmt: skip
     run_opts = {"device": "cuda", "noprogressbar": True}
-    return LatentRun(LatentParts.from_block(block), rows, hparams, run_opts)
+    run = LatentRun("train.py", "")
+    run.hparams, run.run_opts, run.folder = hparams, run_opts, Path("run")
+    run.parts = LatentParts.from_block(block)
+    run.choose(rows)
+    return run
 
 
 def test_an_entry_that_no_card_has_is_refused_before_the_training():
@@ -346,7 +351,7 @@ def test_further_folders_are_for_training_alone(recipe, speech, tmp_path, monkey
     more.mkdir()
     write_audio(more / "other.wav", tone(1.0, 9), 16000)
     seen = {}
-    monkeypatch.setattr(LatentRun, "datasets", lambda run, _: seen.update(run.rows) or exit(0))
+    monkeypatch.setattr(LatentRun, "plan", lambda run, _: seen.update(run.rows) or exit(0))
     with pytest.raises(SystemExit):
         recipe(f"--data_folder={speech}", f"--training_folders=[{more}]")
     others = {name: [row.ID for row in rows if row.ID == "other"] for name, rows in seen.items()}

@@ -1,6 +1,5 @@
 """The latent's recipe on large manifests: segments of long recordings, tar shards, both joined."""
 
-import importlib
 import json
 import logging
 import sys
@@ -20,6 +19,7 @@ from wavcube.data.segments.splitting import hold_back
 from wavcube.experiment.segments import crops_of
 from wavcube.experiment.speech import prepare_rows
 from wavcube.latent.coordinates import sample_of
+from wavcube.latent.run import LatentRun
 from wavcube.release.folder import load_release
 from wavcube.testing import tone
 from wavcube.utils.locks import claimed
@@ -76,17 +76,18 @@ def shorten(manifest):
 @pytest.fixture
 def recipe(repository, tmp_path, monkeypatch):
     """Run the recipe on a manifest in this process."""
-    monkeypatch.syspath_prepend(str(repository / "recipes" / "LibriSpeech"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    train = importlib.import_module("train")
+    train = str(repository / "recipes" / "LibriSpeech" / "train.py")
 
     def run(out, manifest):
         root = logging.getLogger()
         handlers, level = list(root.handlers), root.level
         yaml = repository / "hparams/wavcube.yaml"
         try:
-            train.main([str(yaml), f"--output_folder={out}", *TINY, f"--data_folder={manifest}"])
+            LatentRun(train, "How it is used.").main(
+                [str(yaml), f"--output_folder={out}", *TINY, f"--data_folder={manifest}"]
+            )
         finally:
             for handler in set(root.handlers) - set(handlers):
                 handler.close()

@@ -1,4 +1,4 @@
-"""A run on the latent: what its stages share, hand on to each other and leave behind."""
+"""A run that trains the latent: what its stages hand on to each other and leave behind."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import infer_device
 from torch import Tensor
 
-from wavcube.data.crops import Crops
+from wavcube.data.corpora.librispeech import prepare
 from wavcube.data.splits import describe_split
 from wavcube.data.utterances import utterance_dataset
 from wavcube.experiment import report as latent_report
 from wavcube.experiment.card import describe_run
 from wavcube.experiment.evaluation import check_evaluation, choose_rows, count_longer
+from wavcube.experiment.run import Run, Training
 from wavcube.experiment.segments import Speech, crops_of
+from wavcube.experiment.speech import prepare_rows
 from wavcube.experiment.usage import show
 from wavcube.latent.brain import LatentBrain
 from wavcube.latent.coordinates import fit_latent_basis, sample_of
@@ -39,43 +39,54 @@ AS_RELEASED = "as released"
 BASIS_UTTERANCES = 60
 
 
-class LatentRun:
-    """Datasets, options and evaluation of the stages of one run.
+class LatentRun(Run):
+    """Training of a WavCube, or of an acoustic codec, in the stages that the YAML names.
 
-    Parameters
+    Every stage but the last leaves a folder that loads too. A run that begins with a release scores
+    it as it came, and makes the stages of `fine_tune_stages`.
+
+    Attributes
     ----------
     parts : LatentParts
         What trains; each stage goes on with what the one before has left.
-    rows : Mapping of str to Speech
+    rows : dict of str to Speech
         "train", "valid" and "test"; the last two are lists of Utterance.
-    hparams : Mapping
-        Of the recipe.
-    run_opts : Mapping
-        SpeechBrain's.
-
-    Raises
-    ------
-    ValueError
-        If no utterance is long enough to be scored or short enough to be computed, or a setting
-        is one with which the evaluation would fail.
     """
 
-    def __init__(
-        self,
-        parts: LatentParts,
-        rows: Mapping[str, Speech],
-        hparams: Mapping[str, Any],
-        run_opts: Mapping[str, Any],
-    ) -> None:
-        self.parts, self.rows, self.hparams, self.run_opts = parts, rows, hparams, run_opts
-        self.folder = Path(hparams["output_folder"])
-        self.stages: list[str] = hparams["fine_tune_stages" if self.is_fine_tuning else "stages"]
-        check_evaluation(hparams, parts.model)
+    parts: LatentParts
+    rows: dict[str, Speech]
+
+    def prepare(self) -> None:
+        """Find the parts, and what is evaluated.
+
+        Raises
+        ------
+        ValueError
+            If no utterance is long enough to be scored or short enough to be computed, or a setting
+            is one with which the evaluation would fail.
+        """
+        hparams = self.hparams
+        self.parts = LatentParts.from_block(
+            hparams["model"], hparams["pretrained"], hparams["reset_discriminators"]
+        )
+        self.choose(prepare_rows(hparams, prepare, large=True))
+
+    def choose(self, rows: dict[str, Speech]) -> None:
+        """Choose what validation and test take of the rows, and check how they are evaluated.
+
+        Parameters
+        ----------
+        rows : dict of str to Speech
+            Of all parts.
+        """
+        hparams = self.hparams
+        check_evaluation(hparams, self.parts.model)
         shortest, longest = hparams["shortest_test"], hparams["longest_test"]
         valid, test = hparams["valid_utterances"], hparams["test_utterances"]
+        self.rows = rows
         self.valid_rows = choose_rows(rows["valid"], "valid", valid, 0.0, longest)
         self.test_rows = choose_rows(rows["test"], "test", test, shortest, longest)
-        self.test = utterance_dataset(self.test_rows, parts.model.sample_rate)
+        self.test = utterance_dataset(self.test_rows, self.parts.model.sample_rate)
         self.copies: dict[str, latent_report.Resynthesis] = {}
         self.facts: dict[str, Any] = {"seed": hparams["seed"], "command": sys.argv, "stages": {}}
 
@@ -83,6 +94,10 @@ class LatentRun:
     def is_fine_tuning(self) -> bool:
         """Whether it begins with a release's weights."""
         return self.hparams["pretrained"] is not None
+
+    def stages(self) -> list[str]:
+        """Give the stages of the YAML."""
+        return self.hparams["fine_tune_stages" if self.is_fine_tuning else "stages"]
 
     def begin(self) -> None:
         """Say how much speech there is, and evaluate a release as it came."""
@@ -92,49 +107,47 @@ class LatentRun:
             device = self.run_opts["device"] or infer_device()
             on_main(lambda: self._resynthesize(AS_RELEASED, device))
 
-    def datasets(self, stage: str) -> tuple[Crops, DynamicItemDataset]:
-        """Build what a stage trains on and is validated on; each stage draws its own crops.
+    def plan(self, stage: str) -> Training:
+        """Build a stage's Brain and its data; each stage draws its own crops.
 
         Parameters
         ----------
         stage : str
-            Of `stages`.
+            Names the folder of its checkpoints.
 
         Raises
         ------
         ValueError
             If there is no speech, or the sizes are out of range.
         """
-        hparams, rate = self.hparams, self.parts.model.sample_rate
+        hparams, parts, folder = self.hparams, self.parts, self.folder
         crops = crops_of(
             self.rows["train"],
             crop_seconds=hparams["crop_seconds"],
             crops_per_epoch=hparams["validate_every"] * global_batch_size(self.batch_size(stage)),
-            sample_rate=rate,
-            seed=hparams["seed"] + self.stages.index(stage),
+            sample_rate=parts.model.sample_rate,
+            seed=hparams["seed"] + self.stages().index(stage),
             max_bad_fraction=hparams["max_bad_fraction"],
         )
-        return crops, utterance_dataset(self.valid_rows, rate)
-
-    def brain_options(self, stage: str) -> dict[str, Any]:
-        """Give the arguments of a stage's LatentBrain after model and settings.
-
-        Parameters
-        ----------
-        stage : str
-            Of `stages`; names the folder of its checkpoints.
-        """
-        hparams, folder = self.hparams, self.folder
-        return {
-            "discriminators": self.parts.discriminators,
-            "teacher": self.parts.teacher,
-            "mel_loss": hparams["mel_loss"],
-            "opt_class": hparams["optimizer"],
-            "hparams": hparams,
-            "run_opts": self.run_opts,
-            "checkpointer": AtomicCheckpointer(folder / stage / "save"),
-            "journal": Journal(folder / "train_log.txt", folder / stage / "tensorboard"),
+        brain = LatentBrain(
+            parts.model,
+            hparams[stage],
+            discriminators=parts.discriminators,
+            teacher=parts.teacher,
+            mel_loss=hparams["mel_loss"],
+            opt_class=hparams["optimizer"],
+            hparams=hparams,
+            run_opts=self.run_opts,
+            checkpointer=AtomicCheckpointer(folder / stage / "save"),
+            journal=Journal(folder / "train_log.txt", folder / stage / "tensorboard"),
+        )
+        loader = {
+            "batch_size": self.batch_size(stage),
+            "num_workers": hparams["num_workers"],
+            "collate_fn": crops.collate,
         }
+        valid = utterance_dataset(self.valid_rows, parts.model.sample_rate)
+        return Training(brain, crops, valid, loader, {})
 
     def batch_size(self, stage: str) -> int:
         """Give a process's crops of an update: the stage's own number, otherwise the recipe's.
@@ -147,20 +160,7 @@ class LatentRun:
         own = self.hparams[stage].batch_size
         return self.hparams["batch_size"] if own is None else own
 
-    def loader_options(self, stage: str, crops: Crops) -> dict[str, Any]:
-        """Give the options of the loader that a stage trains from.
-
-        Parameters
-        ----------
-        stage : str
-            Of `stages`.
-        crops : Crops
-            Of `datasets`.
-        """
-        sizes = {"batch_size": self.batch_size(stage), "num_workers": self.hparams["num_workers"]}
-        return {**sizes, "collate_fn": crops.collate}
-
-    def evaluate(self, stage: str, brain: LatentBrain) -> None:
+    def end_stage(self, stage: str, brain: LatentBrain) -> None:
         """Release what a stage has made, and resynthesize the test set with it.
 
         The release comes first: it is there whatever becomes of the evaluation.
@@ -177,7 +177,7 @@ class LatentRun:
         on_main(lambda: self._evaluate(stage, brain))
 
     def _evaluate(self, stage: str, brain: LatentBrain) -> None:
-        later = self.stages[self.stages.index(stage) + 1 :]
+        later = self.stages()[self.stages().index(stage) + 1 :]
         if all(isinstance(self.hparams[name], DecoderSettings) for name in later):
             self._choose_coordinates(brain.device)
         if not later:
@@ -187,30 +187,23 @@ class LatentRun:
         self._resynthesize(brain.settings.name, brain.device)
         self.facts["stages"][stage] = brain.facts()
 
-    def finish(self, started: float) -> None:
+    def finish(self) -> None:
         """Score all that was resynthesized, and write table, release's card and samples.
 
         The main process does; it is the last step, in which the others end.
-
-        Parameters
-        ----------
-        started : float
-            When the run began, of `time.monotonic`.
         """
         leave_group()
         if not is_main():
             return
         hparams, folder, parts = self.hparams, self.folder, self.parts
-        self.facts["seconds"] = round(time.monotonic() - started, 1)
+        self.facts["seconds"] = round(time.monotonic() - self.started, 1)
         processes = hparams["scoring_processes"]
         table = latent_report.score_rows(self.copies, hparams["metrics"], processes, self._bars)
         latent_report.write_metrics(folder / "metrics.json", table, self.facts)
-        target = folder / "release"
-        self._release(target, parts.training_state(), table)
+        self._release(folder / "release", parts.training_state(), table)
         latent_report.write_samples(folder / "samples", self.copies, hparams["sample_clips"])
-        show(format_table(table))
-        show(f"release: {target}\nsamples: {folder / 'samples'}\nscores: {folder / 'metrics.json'}")
-        show(f"time: {timedelta(seconds=round(time.monotonic() - started))}")
+        places = {"release": folder / "release", "samples": folder / "samples"}
+        self.show_results(format_table(table), **places, scores=folder / "metrics.json")
 
     @property
     def _bars(self) -> bool:
@@ -248,3 +241,16 @@ class LatentRun:
         self.copies[label] = latent_report.resynthesize(
             model, teacher, self.test, device, self._bars
         )
+
+
+def main(script: str, usage: str) -> None:
+    """Run a recipe that trains the latent.
+
+    Parameters
+    ----------
+    script : str
+        The recipe's file.
+    usage : str
+        Its docstring.
+    """
+    LatentRun(script, usage).main(sys.argv[1:])
