@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import signal
 import sys
 
@@ -29,7 +30,7 @@ Brain.fit_batch = dying
 OWN_PROCESS = """
 {before}
 from wavcube.tasks.run import TaskRun
-TaskRun({script!r}, "").main({arguments!r})
+TaskRun({script!r}, "", {task!r}).main({arguments!r})
 """
 
 
@@ -39,13 +40,15 @@ class TaskRun:
     def __init__(self, repository, script, yaml, folder, options):
         self.hparams, self.folder, self.yaml = repository / "hparams", folder, yaml
         self.options = list(options)
-        self.script = str(repository / "recipes" / script)
+        path = repository / "recipes" / script
+        self.script, self.brain = str(path), TaskBrain
+        self.task = re.search(r'__doc__, "(\w+)"', path.read_text()).group(1)
 
     def __call__(self, *arguments, out="run", yaml=None, options=None):
         root = logging.getLogger()
         handlers, level, hook = list(root.handlers), root.level, sys.excepthook
         try:
-            made = tasks_run.TaskRun(self.script, "How it is used.")
+            made = tasks_run.TaskRun(self.script, "How it is used.", self.task)
             made.main(self._arguments(self.folder / out, arguments, yaml, options))
         finally:
             for handler in set(root.handlers) - set(handlers):
@@ -96,6 +99,7 @@ class TaskRun:
         code = OWN_PROCESS.format(
             before=before,
             script=self.script,
+            task=self.task,
             arguments=self._arguments(out, arguments),
         )
         return run_code(code, out.parent, timeout=500).returncode

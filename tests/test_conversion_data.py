@@ -1,7 +1,6 @@
 """Lessons, the library behind them, and the conversions that are judged."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -231,16 +230,20 @@ def test_validation_hears_every_speaker_and_the_same_copies_in_every_run(monkeyp
 
     monkeypatch.setattr(conversion_recipe, "VoiceLibrary", Library)
     voice = {n: [Utterance(f"{n}_{i}", 1.0, "a.wav", n) for i in range(9)] for n in "abcd"}
-    run = SimpleNamespace(
-        rows={"train": voice["a"], "valid": voice["b"] + voice["c"]},
-        model=random_converter(), device="cpu", trials=[], run_opts={"noprogressbar": True},
-        hparams={
-            "valid_utterances": 7, "copies": 1, "seed": 5, "cache_folder": tmp_path,
-            "perturbation": None, "crop_seconds": 1, "reference_seconds": 1, "validate_every": 1,
-            "batch_size": 1, "valid_lessons": 1,
-        },
-    )  # fmt: skip
-    valid = conversion_recipe.ConversionRecipe.datasets(run)[1]
+    rows = {"train": voice["a"], "valid": voice["b"] + voice["c"]}
+    task = conversion_recipe.Conversion()
+    task.hparams = {
+        "valid_utterances": 7, "copies": 1, "seed": 5, "cache_folder": tmp_path,
+        "perturbation": None, "crop_seconds": 1, "reference_seconds": 1, "validate_every": 1,
+        "batch_size": 1, "valid_lessons": 1,
+    }  # fmt: skip
+    task.training_rows, task.valid_rows = (
+        rows["train"],
+        conversion_recipe.share_out(rows["valid"], 7),
+    )
+    task.trials = []
+    datasets = [task.dataset(random_converter(), rows[role], role) for role in ("train", "valid")]
+    valid = datasets[1]
     assert [clip.ID for clip in valid.clips] == [f"{n}_{i}" for n in "bc" for i in range(3)]
     assert seeds == [5, 0]
     few = conversion_recipe.share_out([row for rows in voice.values() for row in rows], 5)
@@ -257,29 +260,30 @@ def test_one_voice_is_not_trained_on_what_its_conversions_are_compared_with(tran
         return Utterance(f"{name}_{index}", 1.0, f"{name}_{index}.wav", name, words)
 
     def begun(sentences=2, **changes):
-        run = conversion_recipe.ConversionRecipe("train.py", "")
-        run.rows = {
+        run = conversion_recipe.Conversion()
+        rows = {
             "train": [said("one", index) for index in range(9)],
             "valid": [],
             "test": [said(name, index) for name in "ab" for index in range(sentences)],
         }  # fmt: skip
         run.hparams = {
             "metrics": [], "target_speaker": "one", "valid_sentences": 3, "data_folder": None,
-            "single_utterances": False, "sentences_per_pair": 2, "reference_seconds": 2, **changes,
+            "single_utterances": False, "sentences_per_pair": 2, "reference_seconds": 2,
+            "valid_utterances": 24, **changes,
         }  # fmt: skip
-        run.begin(None)
-        return run
+        run.setup(rows, None)
+        return run, rows
 
-    run = begun()
+    run, rows = begun()
     judges = {trial.judge.ID for trial in run.trials}
     assert judges == ({"one_0", "one_1"} if transcribed else {"one_8"})
-    train, valid = ({row.ID for row in run.rows[part]} for part in ("train", "valid"))
+    train, valid = ({row.ID for row in rows[part]} for part in ("train", "valid"))
     assert judges < valid
     assert not train & valid
     assert (len(train), len(valid)) == (6, 3)
     if transcribed:
-        run = begun(valid_sentences=1)
-        assert [row.ID for row in run.rows["valid"]] == ["one_0", "one_1"]
+        _, rows = begun(valid_sentences=1)
+        assert [row.ID for row in rows["valid"]] == ["one_0", "one_1"]
         with pytest.raises(ValueError, match="compared with 8: 1 are left to train on"):
             begun(sentences=8, valid_sentences=1, sentences_per_pair=8)
 

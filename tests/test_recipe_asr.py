@@ -15,6 +15,7 @@ from wavcube.cli.main import main as cli
 from wavcube.data.audio import write_audio
 from wavcube.data.manifest import Utterance
 from wavcube.data.transcripts import place_of
+from wavcube.experiment.recipe_yaml import read_yaml
 from wavcube.inference import WavCubeASR
 from wavcube.release.folder import load_release, read_card
 from wavcube.representations import CodecRepresentation, LatentRepresentation
@@ -314,12 +315,12 @@ def test_a_release_of_another_task_is_refused(recipe, speech, capsys, tmp_path):
 
     latent = random_release(tmp_path / "latent")
     line = recipe.refusal(capsys, f"--data_folder={speech}", f"--pretrained={latent}")
-    assert "it is no recogniser's release" in line
+    assert "it is not a recogniser's release" in line
 
 
 @pytest.mark.parametrize("yaml", ["asr", "asr_conformer", "asr_digits", "asr_probe", "asr_superb"])
 def test_every_key_of_the_yaml_is_used(repository, readers, yaml):
-    text = (repository / "hparams" / f"{yaml}.yaml").read_text()
+    text = read_yaml(repository / "hparams" / f"{yaml}.yaml")
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
     assert len(keys) == len(set(keys))
     options = RunOptions().as_dict()

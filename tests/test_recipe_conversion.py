@@ -14,6 +14,7 @@ from task_runs import TaskRun, scores
 
 from wavcube.cli.main import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
+from wavcube.experiment.recipe_yaml import read_yaml
 from wavcube.inference import WavCubeVoiceConverter
 from wavcube.release.folder import load_release, read_card
 from wavcube.tasks.conversion.trials import ACCEPTED
@@ -236,7 +237,7 @@ def test_a_speaker_with_one_utterance_is_named_with_its_row(mistaken, vctk, tmp_
      "voice_conversion_superb"],
 )  # fmt: skip
 def test_every_key_of_the_yaml_is_used(repository, readers, name):
-    text = (repository / "hparams" / f"{name}.yaml").read_text()
+    text = read_yaml(repository / "hparams" / f"{name}.yaml")
     keys = set(re.findall(r"^(\w+):", text, flags=re.MULTILINE)) - {"__set_seed"}
     options = RunOptions().as_dict()
     for key in keys:

@@ -13,6 +13,7 @@ from task_runs import TaskRun, scores
 
 from wavcube.cli.main import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
+from wavcube.experiment.recipe_yaml import read_yaml
 from wavcube.inference import WavCubeEnhancer
 from wavcube.metrics import score_many, score_pair
 from wavcube.release.folder import load_release, read_card
@@ -206,7 +207,7 @@ def test_mistakes_end_with_one_line_and_code_2(mistaken, pairs, tmp_path):
 
 @pytest.mark.parametrize("name", ["enhancement", "enhancement_latent", "enhancement_superb"])
 def test_every_key_of_the_yaml_is_used(repository, readers, name):
-    text = (repository / "hparams" / f"{name}.yaml").read_text()
+    text = read_yaml(repository / "hparams" / f"{name}.yaml")
     keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
     assert len(keys) == len(set(keys))
     asked = {f"{role}_utterances" for role in ("valid", "test")} | {"__set_seed"}

@@ -16,4 +16,4 @@ finished.
 from wavcube.tasks.run import main
 
 if __name__ == "__main__":
-    main(__file__, __doc__)
+    main(__file__, __doc__, "separation")

@@ -15,4 +15,4 @@ resumes a run that was interrupted, and evaluates one that was finished.
 from wavcube.tasks.run import main
 
 if __name__ == "__main__":
-    main(__file__, __doc__)
+    main(__file__, __doc__, "enhancement")

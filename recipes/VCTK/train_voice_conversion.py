@@ -14,4 +14,4 @@ interrupted, and evaluates one that was finished.
 from wavcube.tasks.run import main
 
 if __name__ == "__main__":
-    main(__file__, __doc__)
+    main(__file__, __doc__, "conversion")

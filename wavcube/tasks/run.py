@@ -36,6 +36,13 @@ class TaskRun(Run):
     It prepares the data, builds the model (or takes that of a release), scores it, trains, scores
     the best checkpoint on the same utterances, and writes table, samples and a release that loads.
 
+    Parameters
+    ----------
+    script, usage : str
+        See :class:`~wavcube.experiment.run.Run`.
+    name : str, optional
+        Of the recipe's task, which the YAML must have too; by default any.
+
     Attributes
     ----------
     task : Task
@@ -51,10 +58,18 @@ class TaskRun(Run):
     model: TaskModel
     brain: TaskBrain
 
+    def __init__(self, script: str, usage: str, name: str | None = None) -> None:
+        super().__init__(script, usage)
+        self.name = name
+
     def prepare(self) -> None:
         """Find rows and model; a release's model where the run goes on from one."""
         named, source = self.hparams["task"], self.hparams["data_folder"]
         self.task = named if isinstance(named, Task) else find_task(named)()
+        if self.name not in (None, self.task.name):
+            raise ValueError(
+                f"the YAML is of the task {self.task.name}, the recipe of {self.name}: take its own"
+            )
         self.task.attach(self.hparams, self.folder, not self.run_opts["noprogressbar"])
         if source is None:
             show(SYNTHETIC)
@@ -162,7 +177,7 @@ class TaskRun(Run):
         write_release(self.model, target, card=self._card(), overwrite=True, extra_files=extra)
 
 
-def main(script: str, usage: str) -> None:
+def main(script: str, usage: str, name: str | None = None) -> None:
     """Run a recipe whose YAML names a task.
 
     Parameters
@@ -171,5 +186,11 @@ def main(script: str, usage: str) -> None:
         The recipe's file.
     usage : str
         Its docstring.
+    name : str, optional
+        Of the task; by default that of the YAML, whichever it is.
     """
-    TaskRun(script, usage).main(sys.argv[1:])
+    TaskRun(script, usage, name).main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main(__file__, "Run the task of a YAML.\n\n    python -m wavcube.tasks.run YAML [--key value]")
