@@ -1,5 +1,6 @@
 """The latent's recipe from its command line to a folder that loads, on tones and a tiny model."""
 
+import ast
 import json
 import logging
 import re
@@ -42,13 +43,14 @@ def recipe(repository, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     train = str(repository / "recipes" / "LibriSpeech" / "train.py")
+    usage = ast.get_docstring(ast.parse(Path(train).read_text()))
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
 
     def run(*arguments, out="run", tiny=TINY, yaml="wavcube"):
         path = repository / "hparams" / f"{yaml}.yaml"
         try:
-            LatentRun(train, "How it is used.").main(
+            LatentRun(train, usage).main(
                 [str(path), f"--output_folder={tmp_path / out}", *tiny, *arguments]
             )
         finally:
@@ -157,14 +159,14 @@ LatentBrain.fit_batch = dying
 
 
 def test_a_run_killed_in_stage_2_ends_as_one_that_was_not(speech, repository, tmp_path):
-    recipes = repository / "recipes" / "LibriSpeech"
+    script = str(repository / "recipes" / "LibriSpeech" / "train.py")
 
     def run(out, before=""):
         """Run the recipe in a process of its own, whatever other tests left in this one."""
         yaml = repository / "hparams" / "wavcube.yaml"
         arguments = [str(yaml), f"--output_folder={out}", *TINY, f"--data_folder={speech}"]
-        code = f"import sys; sys.path.insert(0, {str(recipes)!r})\n{before}\n"
-        code += f"import train; train.main({arguments!r})"
+        code = f"{before}\nfrom wavcube.latent.run import LatentRun\n"
+        code += f"LatentRun({script!r}, '').main({arguments!r})"
         return run_code(code, tmp_path).returncode
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"

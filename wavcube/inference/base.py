@@ -18,7 +18,7 @@ from wavcube.data.checks import check_waveforms, device_name, resample_batch
 from wavcube.inference.run_options import HALF, check_options, compile_layers, settle
 from wavcube.lobes.layers.quantized import halve_matrices, quantize_linears
 from wavcube.release.build import build
-from wavcube.release.config_file import CONFIG_FILE, further_files, read_config
+from wavcube.release.config_file import CONFIG_FILE, further_files, read_config, read_task
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
 from wavcube.release.source import (
     fetch_file,
@@ -165,6 +165,8 @@ class ReleasedModel(Pretrained):
         with without_storage() if lazily else nullcontext():
             model = build(described, str(path))
         cls.check_fits(model, str(path.parent))
+        if task := read_task(path.parent):
+            model.task = task
         weights_file = fetch_file(WEIGHTS_FILE, source, savedir, config)
         load_release_weights(model, weights_file)
         run_opts = dict(run_opts or {})

@@ -18,7 +18,11 @@ READABLE_VERSIONS = (1, 2)  # the first named classes by their modules
 
 
 def write_config(
-    folder: Path, model: Mapping[str, Any], card: ModelCard, files: Sequence[str] = ()
+    folder: Path,
+    model: Mapping[str, Any],
+    card: ModelCard,
+    files: Sequence[str] = (),
+    task: str = "",
 ) -> None:
     """Write a release's config.json.
 
@@ -32,6 +36,8 @@ def write_config(
         Of the release; a model that is tuned from it names the same sources.
     files : sequence of str
         Names of what else it needs.
+    task : str
+        Name of the model's task, if it is of one.
     """
     content = {
         "format": FORMAT,
@@ -42,6 +48,8 @@ def write_config(
     }
     if files:
         content["files"] = list(files)
+    if task:
+        content["task"] = task
     (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -118,6 +126,27 @@ def further_files(folder: str | Path) -> list[str]:
     if not isinstance(names, list) or any(Path(str(name)).name != name for name in names):
         raise ValueError(f"{Path(folder) / CONFIG_FILE} names files that are not its own: {names}")
     return names
+
+
+def read_task(folder: str | Path) -> str:
+    """Read which task a release's model is of.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The release.
+
+    Returns
+    -------
+    str
+        Its name; "" for a latent, and where an earlier version did not tell.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See :func:`read_config`.
+    """
+    return str(_read(folder).get("task", ""))
 
 
 def check_is_release(folder: Path) -> None:

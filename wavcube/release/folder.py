@@ -119,7 +119,7 @@ def write_release(
             training = {**decoder, **training_state}
             _check_training_keys(training)
             write_weights(draft / TRAINING_FILE, training, dtype, done_with)
-        write_config(draft, config, card, list(extra))
+        write_config(draft, config, card, list(extra), getattr(model, "task", ""))
         for name, content in extra.items():
             (draft / name).write_bytes(content)
         module, loader, example, facts = _usage(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from wavcube.lobes.configurable import Configurable, imported_class
@@ -32,6 +33,7 @@ MODULES = {
     "wavcube.representations.waveform": "WaveformRepresentation",
     "wavcube.lobes.layers.mask_head": "MaskHead",
     "wavcube.lobes.layers.latent_map": "LatentHead",
+    "wavcube.lobes.layers.mean_pool": "MeanPoolHead",
     "wavcube.lobes.layers.conformer": "MaskedConformer",
 }
 _HOMES = {name: module for module, names in MODULES.items() for name in names.split()}
@@ -75,11 +77,16 @@ def registered_class(name: object) -> type[Configurable]:
 
 
 def _class_of_a_task(name: str) -> type[Configurable] | None:
-    """Find a class of the models in the folders of tasks, or one whose module was imported."""
-    for folder in importlib.import_module("wavcube.tasks").folder_names():
+    """Find a class that was imported, or that a task has: of the package, then of others."""
+    folders = importlib.import_module("wavcube.tasks").folder_names()
+    modules = ["wavcube.tasks.model", *(f"wavcube.tasks.{folder}.model" for folder in folders)]
+    for module in modules:
         if imported_class(name) is not None:
             break
-        importlib.import_module(f"wavcube.tasks.{folder}.model")
+        importlib.import_module(module)
+    if imported_class(name) is None:
+        for entry in entry_points(group="wavcube_tasks"):
+            entry.load()
     return imported_class(name)
 
 

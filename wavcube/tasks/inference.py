@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wavcube.data.audio import read_audio
 from wavcube.inference.base import ReleasedModel, check_computed
@@ -17,7 +18,8 @@ from wavcube.tasks.verbs import Audio, Verb
 class Released(ReleasedModel):
     """A task's model of a release, ready for use.
 
-    A subclass says by ``verb`` what it takes and gives, and by ``MODEL`` which models it can use.
+    A subclass says by ``verb`` what it takes and gives, and by ``MODEL`` which models it can use;
+    this class itself loads a release of any task.
 
     Parameters
     ----------
@@ -29,7 +31,21 @@ class Released(ReleasedModel):
 
     MODULES_NEEDED = ["model"]  # noqa: RUF012 - SpeechBrain's convention
     MODEL = TaskModel
+    PACKAGED: ClassVar[str] = ""
     verb: ClassVar[Verb]
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        hparams: Mapping[str, Any] | None = None,
+        run_opts: Mapping[str, Any] | None = None,
+        freeze_params: bool = True,
+    ) -> None:
+        super().__init__(modules, hparams, run_opts, freeze_params)
+        if not hasattr(type(self), "verb"):
+            from wavcube.tasks.registry import find_verb
+
+            self.verb = find_verb(self.mods.model.task)
 
     @property
     def output(self) -> Any:  # noqa: ANN401 - one of the four kinds
@@ -73,14 +89,14 @@ class Released(ReleasedModel):
         return self.results(made)
 
     def results(self, made: Any) -> Any:  # noqa: ANN401 - the model's own
-        """Make what users get out of what the model gives; by default nothing is changed.
+        """Make what users get out of what the model gives.
 
         Parameters
         ----------
         made : Tensor or tuple
             Of the model's ``forward``.
         """
-        return made
+        return self.mods.model.results(made)
 
     def predict_file(
         self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False

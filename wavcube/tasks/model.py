@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ class TaskModel(Configurable):
         With a ``config()``, and of the representation's width.
     """
 
+    # name of the task, which its release tells
+    task: str = ""
     # the class that loads a release of this model, and a line that uses it, for the model's card
     usage: ClassVar[tuple[str, str]] = ("Released", 'model.predict_file("speech.wav")')
 
@@ -40,6 +43,16 @@ class TaskModel(Configurable):
         """Return what the card says of the model beside its sizes."""
         parts = {"representation": self.representation, "head": self.head}
         return {name: type(part).__name__ for name, part in parts.items()}
+
+    def results(self, made: Any) -> Any:  # noqa: ANN401 - of the task's kind
+        """Make what users get out of what ``forward`` gives; by default nothing is changed.
+
+        Parameters
+        ----------
+        made : Tensor or tuple
+            Of ``forward``.
+        """
+        return made
 
     def features(
         self, wavs: Tensor | None, lens: Tensor | None = None, states: Tensor | None = None
@@ -65,3 +78,69 @@ class TaskModel(Configurable):
         if states is None:
             return self.representation(wavs, lens)
         return self.representation.combine(states), lens
+
+
+class ClassificationModel(TaskModel):
+    """A representation, and a head that gives a logit for each label.
+
+    Parameters
+    ----------
+    representation : Representation
+        Any.
+    head : nn.Module
+        With ``num_labels``; it takes features `[B, N, C]` and relative lengths `[B]`.
+    labels : sequence of str
+        Names, in the order of the logits.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer names than the head has labels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from wavcube.lobes.layers.mean_pool import MeanPoolHead
+    >>> from wavcube.representations import MelRepresentation
+    >>> mel = MelRepresentation(num_mel_bins=4)
+    >>> model = ClassificationModel(mel, MeanPoolHead(8, 2), ["no", "yes"])
+    >>> model.results(model(torch.randn(1, 3200)))[0][0] in ("no", "yes")
+    True
+    """
+
+    def __init__(
+        self, representation: Representation, head: nn.Module, labels: Sequence[str]
+    ) -> None:
+        super().__init__(representation, head)
+        if head.num_labels != len(labels):
+            raise ValueError(f"the head has {head.num_labels} labels, and there are {len(labels)}")
+        self.labels = list(labels)
+
+    def forward(
+        self, wavs: Tensor | None, lens: Tensor | None = None, states: Tensor | None = None
+    ) -> Tensor:
+        """Classify utterances.
+
+        Parameters
+        ----------
+        wavs, lens, states
+            See :meth:`TaskModel.features`.
+
+        Returns
+        -------
+        Tensor
+            Logits `[B, K]`.
+        """
+        return self.head(*self.features(wavs, lens, states))
+
+    def results(self, made: Tensor) -> list[tuple[str, float]]:
+        """Return the name and the probability of the likeliest label of each item.
+
+        Parameters
+        ----------
+        made : Tensor
+            Logits `[B, K]`.
+        """
+        best, places = made.float().softmax(-1).max(-1)
+        found = zip(places.tolist(), best.tolist(), strict=True)
+        return [(self.labels[place], probability) for place, probability in found]

@@ -10,6 +10,7 @@ from typing import TypeVar
 from wavcube.tasks import folder_names, folder_verbs
 from wavcube.tasks.inference import Released
 from wavcube.tasks.task import Task
+from wavcube.tasks.verbs import Verb
 
 ENTRY_POINTS = "wavcube_tasks"
 _TASKS: dict[str, type[Task]] = {}
@@ -96,6 +97,22 @@ def find_task(name: str) -> type[Task]:
     return _TASKS[name]
 
 
+def find_verb(name: str) -> Verb:
+    """Return how a task is used.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+
+    Examples
+    --------
+    >>> find_verb("separation").name
+    'separate'
+    """
+    return folder_verbs()[name] if name in folder_names() else find_task(name).verb
+
+
 def released_class(name: str) -> type[Released]:
     """Return the class that loads a task's releases.
 
@@ -109,7 +126,7 @@ def released_class(name: str) -> type[Released]:
     >>> released_class("enhancement").__name__
     'WavCubeEnhancer'
     """
-    verb = folder_verbs()[name] if name in folder_names() else find_task(name).verb
+    verb = find_verb(name)
     if verb.released and name in folder_names():
         module = importlib.import_module(f"wavcube.tasks.{name}.inference")
         return getattr(module, verb.released)

@@ -78,6 +78,7 @@ class TaskRun(Run):
         self.rows = self.task.rows(None if source is None else Path(source))
         check_same_run(self.folder, self.hparams["settings"], self.rows)
         self.model = self._first_model()
+        self.model.task = self.task.name
         self.task.check(self.model, self.rows)
 
     def join(self) -> None:

@@ -122,6 +122,7 @@ class VoiceConverter(TaskModel):
     torch.Size([2, 1600])
     """
 
+    task = "conversion"
     usage: ClassVar[tuple[str, str]] = (
         "WavCubeVoiceConverter",
         'model.convert_file("source.wav", "voice.wav", "converted.wav")',

@@ -26,7 +26,7 @@ class Enhancer(SignalModel):
         If the head has several sources.
     """
 
-    task: ClassVar[str] = "enhancement"
+    task = "enhancement"
     usage: ClassVar[tuple[str, str]] = (
         "WavCubeEnhancer",
         'model.enhance_file("noisy.wav", "clean.wav")',

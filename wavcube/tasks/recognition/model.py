@@ -38,6 +38,7 @@ class RecognitionModel(TaskModel):
     (torch.Size([2, 10, 5]), tensor([1.0000, 0.5000]))
     """
 
+    task = "recognition"
     usage: ClassVar[tuple[str, str]] = ("WavCubeASR", 'print(model.transcribe_file("speech.wav"))')
 
     def __init__(self, representation: Representation, head: RecognitionHead) -> None:

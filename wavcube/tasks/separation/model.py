@@ -14,7 +14,7 @@ from wavcube.tasks.signal_models import MEL, SI_SDR, LatentModel, MaskModel, Sig
 class Separator(SignalModel):
     """What all separators share; the order of the speakers has no meaning."""
 
-    task: ClassVar[str] = "separation"
+    task = "separation"
     usage: ClassVar[tuple[str, str]] = (
         "WavCubeSeparator",
         'model.separate_file("mixture.wav", "speaker.wav")  # speaker_1.wav, speaker_2.wav',
