@@ -105,7 +105,7 @@ def _run_one(name: str, verb: Verb, options: argparse.Namespace) -> int:
 
 
 def _load(name: str, verb: Verb, options: argparse.Namespace) -> Released:
-    from wavcube.tasks.registry import released_class
+    from wavcube.tasks.inference import released_class
 
     model = load_model(options, released_class(name))
     try:

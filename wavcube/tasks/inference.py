@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from wavcube.data.audio import read_audio
 from wavcube.inference.base import ReleasedModel, check_computed
+from wavcube.tasks import folder_names
 from wavcube.tasks.model import TaskModel
 from wavcube.tasks.verbs import Audio, Verb
 
@@ -170,3 +172,24 @@ class Released(ReleasedModel):
     def forward(self, wavs: Tensor, wav_lens: Tensor | None = None) -> Any:  # noqa: ANN401
         """Run the model on `[B, T]`; see :meth:`predict_batch`."""
         return self.predict_batch(wavs, wav_lens)
+
+
+def released_class(name: str) -> type[Released]:
+    """Return the class that loads a task's releases.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+
+    Examples
+    --------
+    >>> released_class("enhancement").__name__
+    'WavCubeEnhancer'
+    """
+    from wavcube.tasks.registry import find_verb
+
+    verb = find_verb(name)
+    if verb.released and name in folder_names():
+        return getattr(import_module(f"wavcube.tasks.{name}.inference"), verb.released)
+    return type("Released", (Released,), {"verb": verb, "PACKAGED": verb.packaged})

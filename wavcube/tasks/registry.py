@@ -8,7 +8,6 @@ from importlib.metadata import entry_points
 from typing import TypeVar
 
 from wavcube.tasks import folder_names, folder_verbs
-from wavcube.tasks.inference import Released
 from wavcube.tasks.task import Task
 from wavcube.tasks.verbs import Verb
 
@@ -111,23 +110,3 @@ def find_verb(name: str) -> Verb:
     'separate'
     """
     return folder_verbs()[name] if name in folder_names() else find_task(name).verb
-
-
-def released_class(name: str) -> type[Released]:
-    """Return the class that loads a task's releases.
-
-    Parameters
-    ----------
-    name : str
-        Of the task.
-
-    Examples
-    --------
-    >>> released_class("enhancement").__name__
-    'WavCubeEnhancer'
-    """
-    verb = find_verb(name)
-    if verb.released and name in folder_names():
-        module = importlib.import_module(f"wavcube.tasks.{name}.inference")
-        return getattr(module, verb.released)
-    return type("Released", (Released,), {"verb": verb, "PACKAGED": verb.packaged})

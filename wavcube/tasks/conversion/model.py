@@ -13,6 +13,9 @@ from wavcube.lobes.layers.pitch import PitchTracker
 from wavcube.lobes.lengths import to_absolute
 from wavcube.representations.base import Representation
 from wavcube.representations.latent import LatentRepresentation
+
+# a release may name their heads, which are found where they were imported
+from wavcube.tasks.conversion import autoregressive, conformer, flow  # noqa: F401
 from wavcube.tasks.conversion.heads import ConversionHead
 from wavcube.tasks.conversion.voice import Voice, mean_pitch
 from wavcube.tasks.model import TaskModel
