@@ -22,7 +22,7 @@ from wavcube.latent.coordinates import sample_of
 from wavcube.latent.run import LatentRun
 from wavcube.release.folder import load_release
 from wavcube.testing import tone
-from wavcube.utils.locks import claimed
+from wavcube.utils.atomic import locked_folder
 
 RATE = 16000
 TINY = [
@@ -127,7 +127,7 @@ def test_too_much_that_is_unreadable_ends_a_run_with_one_line(
 
 def test_two_runs_do_not_share_a_folder(recipe, manifest, tmp_path, capsys):
     out = tmp_path / "run"
-    with claimed(out), pytest.raises(SystemExit) as stop:
+    with locked_folder(out), pytest.raises(SystemExit) as stop:
         recipe(out, manifest)
     assert stop.value.code == 2
     assert f"train.py: error: another process writes to {out}: wait" in capsys.readouterr().err

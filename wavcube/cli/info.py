@@ -8,7 +8,7 @@ from pathlib import Path
 from wavcube.cli.files import find_files
 from wavcube.release.config_file import CONFIG_FILE
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
-from wavcube.utils.leftovers import whereabouts
+from wavcube.utils.atomic import recovery_hint
 from wavcube.utils.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES
 
 RELEASE = "a WavCube release"
@@ -42,7 +42,7 @@ def find_described(text: str) -> list[Path]:
     try:
         return [found for found, _ in find_files(text, (*AUDIO_SUFFIXES, *LATENT_SUFFIXES))]
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}: {EXPECTED}{whereabouts(path)}") from error
+        raise FileNotFoundError(f"{error}: {EXPECTED}{recovery_hint(path)}") from error
 
 
 def describe(path: Path) -> str:

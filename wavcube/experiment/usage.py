@@ -13,8 +13,8 @@ import yaml
 from ruamel.yaml import YAMLError
 
 from wavcube.training.ranks import is_main, may_speak
+from wavcube.utils.atomic import LOCK, locked_folder
 from wavcube.utils.errors import INTERRUPTED, USER_ERROR, one_line
-from wavcube.utils.locks import LOCK, claimed
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def own_folder(program: str, folder: str | Path) -> Iterator[None]:
     was_there = Path(folder).exists()
     with ExitStack() as stack:
         with usage_errors(program):
-            stack.enter_context(claimed(folder))
+            stack.enter_context(locked_folder(folder))
         try:
             yield
         finally:

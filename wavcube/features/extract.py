@@ -21,8 +21,7 @@ from wavcube.features.sources import open_source
 from wavcube.features.worker import Task
 from wavcube.lobes.layers.quantized import has_matrices
 from wavcube.representations import LatentRepresentation, Representation
-from wavcube.utils.atomic import remove_drafts
-from wavcube.utils.locks import claimed
+from wavcube.utils.atomic import locked_folder, remove_drafts
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +152,7 @@ def _describe(
 def _claimed(folder: Path, description: Description) -> Iterator[None]:
     """Let one job alone write to a folder, and none of another kind."""
     _check_free(folder, description)
-    with claimed(folder):
+    with locked_folder(folder):
         _check_free(folder, description)  # a job that was faster may be over by now
         if not (folder / JOB).is_file():
             description.save(folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 from wavcube.release.card import ModelCard, Source, library_versions
 from wavcube.release.registry import SHORT_NAMES, rename_classes
-from wavcube.utils.leftovers import whereabouts
+from wavcube.utils.atomic import recovery_hint
 
 CONFIG_FILE = "config.json"
 FORMAT, FORMAT_VERSION = "wavcube-release", 2
@@ -177,7 +177,7 @@ def _read(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} is no WavCube release: it has no {CONFIG_FILE}{whereabouts(folder)}"
+            f"{folder} is no WavCube release: it has no {CONFIG_FILE}{recovery_hint(folder)}"
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -32,8 +32,7 @@ from wavcube.release.described import (
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE, hyperparams_yaml
 from wavcube.release.weights import load_strictly, model_hash, read_weights
 from wavcube.release.weights_file import write_weights
-from wavcube.utils.atomic import atomic_folder, check_apart
-from wavcube.utils.leftovers import whereabouts
+from wavcube.utils.atomic import atomic_folder, check_apart, recovery_hint
 
 if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec
@@ -252,7 +251,7 @@ def export_run(
             )
         raise FileNotFoundError(
             f"{run} holds no finished run: it has no release folder. A run that was interrupted "
-            f"goes on when its command is given again{whereabouts(source)}"
+            f"goes on when its command is given again{recovery_hint(source)}"
         )
     check_apart(source, out)
     if dtype == torch.float16:

@@ -10,7 +10,7 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
 from wavcube.release.config_file import CONFIG_FILE
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
-from wavcube.utils.leftovers import whereabouts
+from wavcube.utils.atomic import recovery_hint
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -85,7 +85,7 @@ def resolve_source(source: str | Path | None) -> str:
         return name
     raise FileNotFoundError(
         f"no release at {name!r}: there is no such folder, and a hub id reads owner/name"
-        f"{whereabouts(name)}"
+        f"{recovery_hint(name)}"
     )
 
 

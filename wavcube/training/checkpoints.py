@@ -20,8 +20,7 @@ import yaml
 from speechbrain.utils.checkpoints import METAFNAME, Checkpoint, Checkpointer, ckpt_recency
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
-from wavcube.utils.atomic import sync
-from wavcube.utils.disk_errors import naming
+from wavcube.utils.atomic import sync, with_filename
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ class AtomicCheckpointer(Checkpointer):
             if hasattr(recoverable, "gather_state"):  # every process has a part of it
                 recoverable.gather_state()
         try:
-            with naming(self.checkpoints_dir):
+            with with_filename(self.checkpoints_dir):
                 # The parent class writes into the folder that _new_checkpoint_dirpath names.
                 saved = super().save_checkpoint(dict(meta or {}), end_of_epoch, name, logging.DEBUG)
                 ddp_barrier()  # some savers write from every process

@@ -1,15 +1,29 @@
-"""Files and folders that appear complete under their name, or not at all."""
+"""Files and folders that appear whole under their name or not at all, and folders of one writer.
+
+What is promised: nothing half-written under its final name, whenever a process is killed; nothing
+lost that was there; and one line of error that names the file.
+"""
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wavcube.utils.disk_errors import naming
-from wavcube.utils.leftovers import DRAFT, OLD, clear, hidden_name, restore
+from filelock import FileLock, Timeout
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+DRAFT, OLD = "partial", "old"
+# of what torch.save raises, which is not an OSError: a file that cannot be begun, or cannot go on
+TORCH_CANNOT_WRITE = ("iostream error", "inline_container.cc")
+# of some network file systems
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -54,18 +68,18 @@ def atomic_folder(
     ['model']
     """
     target = Path(target).resolve()  # behind a link it is the folder that is replaced
-    restore(target)
+    _restore(target)
     _check_free(target, overwrite, check_replaceable)
     made = _make_parents(target)
-    draft = hidden_name(target, DRAFT)
+    draft = _hidden_name(target, DRAFT)
     try:
-        with naming(target):
+        with with_filename(target):
             draft.mkdir()
             yield draft
             _sync_tree(draft)
             _swap(draft, target)
             sync(target.parent)
-            clear(target)
+            _clear(target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         _remove_empty(made)
@@ -113,7 +127,7 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     made = _make_parents(path)
     draft = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
-        with naming(path):
+        with with_filename(path):
             yield draft
             draft.replace(path)
     except BaseException:
@@ -173,7 +187,7 @@ def write_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) 
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    with naming(path):
+    with with_filename(path):
         sync(Path(path).absolute().parent)
 
 
@@ -238,6 +252,115 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def locked_folder(folder: str | Path) -> Iterator[None]:
+    """Let no other process that asks for it write to a folder meanwhile.
+
+    The system lets go of the lock when the process ends, however it ends.
+
+    Parameters
+    ----------
+    folder : str or Path
+        It is made if it is missing; the hidden file ``.lock`` may stay in it.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process writes to it.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path") / "features"
+    >>> with locked_folder(folder):
+    ...     with locked_folder(folder):
+    ...         pass  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    BlockingIOError: another process writes to ...features: wait until it ends
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BlockingIOError(f"another process writes to {folder}: wait until it ends") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        logger.warning("%s is where nothing can be locked: let one process write to it", folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def with_filename(path: str | Path) -> Iterator[None]:
+    """Let an error in writing name the file: of a full disk's that is missing.
+
+    Parameters
+    ----------
+    path : str or Path
+        What is written inside.
+
+    Raises
+    ------
+    OSError
+        Of the same kind as the one inside; also where torch.save fails.
+
+    Examples
+    --------
+    >>> with with_filename("model.ckpt"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    ...
+    OSError: [Errno 28] No space left on device: 'model.ckpt'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except RuntimeError as error:
+        if not any(mark in str(error) for mark in TORCH_CANNOT_WRITE):
+            raise
+        raise OSError(f"cannot write {path}: is the disk full?") from error
+
+
+def recovery_hint(folder: str | Path) -> str:
+    """Say where the content of a missing folder is when a writer of it was killed.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder.
+
+    Returns
+    -------
+    str
+        The end of an error's message; empty if there is nothing to say.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path") / "model"
+    >>> recovery_hint(folder)
+    ''
+    >>> _hidden_name(folder, "old").mkdir()
+    >>> recovery_hint(folder)  # doctest: +ELLIPSIS
+    '; a process was killed while it replaced this folder, and its earlier content is .../.model...
+    """
+    folder = Path(folder).resolve()
+    earlier = [] if folder.exists() else _left(folder, OLD)
+    if not earlier:
+        return ""
+    return (
+        "; a process was killed while it replaced this folder, and its earlier content is "
+        f"{earlier[-1]}: rename that, or write the folder again"
+    )
+
+
 def _check_free(
     target: Path, overwrite: bool, check_replaceable: Callable[[Path], None] | None
 ) -> None:
@@ -269,7 +392,7 @@ def _swap(draft: Path, target: Path) -> None:
     if not target.is_dir():
         draft.rename(target)
         return
-    old = hidden_name(target, OLD)
+    old = _hidden_name(target, OLD)
     target.rename(old)
     try:
         draft.rename(target)
@@ -282,3 +405,60 @@ def _sync_tree(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         sync(path)
     sync(folder)
+
+
+def _hidden_name(folder: Path, kind: str) -> Path:
+    """Name a folder beside another, with the number of this process: DRAFT or OLD."""
+    return folder.with_name(f"{_prefix(folder, kind)}{os.getpid()}")
+
+
+def _restore(folder: Path) -> None:
+    """Undo what killed writers of a folder had begun.
+
+    Their drafts go. Where one was killed between moving the earlier content aside and putting the
+    new in its place, the earlier content comes back.
+    """
+    for path in _left(folder, DRAFT):
+        shutil.rmtree(path)
+    if not folder.exists() and (earlier := _left(folder, OLD)):
+        earlier[-1].rename(folder)
+        logger.warning("put %s back, which a killed process had moved aside", folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed writers had moved aside, once there is new content."""
+    for path in _left(folder, OLD):
+        shutil.rmtree(path)
+
+
+def _prefix(folder: Path, kind: str) -> str:
+    return f".{folder.name}.{kind}-"
+
+
+def _left(folder: Path, kind: str) -> list[Path]:
+    """List the hidden folders of a kind whose process has ended, the newest last."""
+    prefix = _prefix(folder, kind)
+    if not folder.name or not os.access(folder.parent, os.R_OK):
+        return []
+    found = [
+        path
+        for path in folder.parent.iterdir()
+        if path.name.startswith(prefix)
+        and path.name[len(prefix) :].isdecimal()
+        and not _is_running(int(path.name[len(prefix) :]))
+    ]
+    # renaming sets this time
+    return sorted(found, key=lambda path: path.lstat().st_ctime_ns)
+
+
+def _is_running(process: int) -> bool:
+    """Whether another process of this number runs; this one has begun nothing yet."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

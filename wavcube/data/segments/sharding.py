@@ -23,9 +23,8 @@ from wavcube.data.segments.audio import open_segment
 from wavcube.data.segments.bad import BadList
 from wavcube.data.segments.collection import Segments
 from wavcube.data.segments.tars import INDEX, JOURNAL, TarRows
-from wavcube.utils.atomic import atomic_file, remove_drafts, sync, write_atomically
+from wavcube.utils.atomic import atomic_file, locked_folder, remove_drafts, sync, write_atomically
 from wavcube.utils.errors import one_line
-from wavcube.utils.locks import claimed
 
 __all__ = ["Sharded", "write_shards"]
 
@@ -114,7 +113,7 @@ def write_shards(
     out, total = Path(out), len(segments)
     facts = {**segments.facts(), "rows_per_shard": rows_per_shard}
     _check_free(out)
-    with claimed(out):
+    with locked_folder(out):
         remove_drafts(out)  # of a killed job
         journal = _Journal(out, facts)
         _write_missing(segments, journal, rows_per_shard, max_bad_fraction, progress)

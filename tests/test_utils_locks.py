@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from wavcube.experiment.usage import nothing_left_of, own_folder
-from wavcube.utils.locks import claimed
+from wavcube.utils.atomic import locked_folder
 
 
 def refuse(code):
@@ -17,14 +17,14 @@ def refuse(code):
 
 def test_where_nothing_can_be_locked_work_goes_on_with_a_warning(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("fcntl.flock", refuse(errno.ENOLCK))
-    with claimed(tmp_path), claimed(tmp_path):
+    with locked_folder(tmp_path), locked_folder(tmp_path):
         pass
     assert f"{tmp_path} is where nothing can be locked" in caplog.text
 
 
 def test_other_errors_are_errors(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse(errno.EIO))
-    with pytest.raises(OSError, match="refused"), claimed(tmp_path):
+    with pytest.raises(OSError, match="refused"), locked_folder(tmp_path):
         pass
 
 
