@@ -53,7 +53,7 @@ def train(options: argparse.Namespace, precision: str, tf32: bool) -> dict[str, 
         encoder_lr=1e-4,
         discriminator_lr=1e-4,
         train_encoder="all",
-        recompute_activations=options.recompute,
+        activation_checkpointing=options.recompute,
     )
     brain = LatentBrain(
         paper_wavcube(options.size, with_decoder=True),

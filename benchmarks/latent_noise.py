@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.speech_sets import read_sets
 from wavcube import WavCube
 from wavcube.experiment.report import Resynthesis, score_rows
-from wavcube.experiment.usage import usage_errors
+from wavcube.experiment.usage import exit_on_user_error
 from wavcube.metrics import Summary, format_table
 
 METRICS = ("pesq_wb", "stoi", "mel_distance")
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--utterances", type=int, default=12, help="at most; default 12")
     options = parser.parse_args(arguments)
     for source in options.source:
-        with usage_errors("latent_noise"):
+        with exit_on_user_error("latent_noise"):
             model = WavCube.from_hparams(source, run_opts={"device": "cpu"})
             [chosen] = read_sets([str(options.speech)], model.sample_rate, options.utterances, 1.0)
         print(f"\n{source or 'the packaged model'}\n\n{format_table(compare(model, chosen.clips))}")

@@ -43,15 +43,15 @@ TOLERANCE = 1e-6
 Records = dict[str, Any]
 
 # ---- names and sizes: all that a restructuring may rename -------------------------------------
-CORPORA = "--embedded_folder"
+CORPORA = "--synthetic_folder"
 EVERY = "--precision=fp32 --device=cpu --validate_every=10 --noprogressbar"
-SPEECH = "--embedded_minutes=2"
+SPEECH = "--synthetic_minutes=2"
 VOICES = (
-    "'--embedded={train_voices: 4, valid_voices: 1, test_voices: 2, common_sentences: 2, "
+    "'--synthetic={train_voices: 4, valid_voices: 1, test_voices: 2, common_sentences: 2, "
     "own_sentences: 4}'"
 )
 NOISES = (
-    "'--embedded_noise={seconds: 4.0, train_files: 2, valid_files: 1, test_files: 1, rooms: 2}'"
+    "'--synthetic_noise={seconds: 4.0, train_files: 2, valid_files: 1, test_files: 1, rooms: 2}'"
 )
 TASK = "--updates=20 --warmup=5 --ckpt_interval_steps=10 '--settings={log_every: 1}'"
 FEW = "--valid_utterances=3 --test_utterances=3"

@@ -1,7 +1,7 @@
 """What each representation keeps of speech and what it knows: WavCube beside its neighbours.
 
     python -m benchmarks.representations --acoustic RELEASE --stage1 RELEASE --stage2 RELEASE
-        [--speech embedded LibriSpeech/test-other VCTK-Corpus-0.92/wav48_silence_trimmed/p227]
+        [--speech synthetic LibriSpeech/test-other VCTK-Corpus-0.92/wav48_silence_trimmed/p227]
         [--digits FSDD_FOLDER] [--utterances 50] [--processes 2] --json OUT
 
 Prints one table of scores for each set of speech, and one of linear probes on FSDD. A release that
@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from benchmarks.griffin_lim import ITERATIONS, griffin_lim
 from benchmarks.knowledge import PROBE, knowledge_table, probe
-from benchmarks.speech_sets import EMBEDDED, SpeechSet, read_sets
+from benchmarks.speech_sets import SYNTHETIC, SpeechSet, read_sets
 from wavcube import WavCube
 from wavcube.cli.files import check_output
 from wavcube.experiment.report import Resynthesis, score_rows, table_as_dict
-from wavcube.experiment.usage import usage_errors
+from wavcube.experiment.usage import exit_on_user_error
 from wavcube.lobes.wavcube import WavCube as LobeWavCube
 from wavcube.metrics import Summary, format_table
 from wavcube.metrics.registry import select_metrics
@@ -97,8 +97,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     for name, label in MODELS.items():
         parser.add_argument(f"--{name}", metavar="RELEASE", help=f"row {label!r}")
-    text = f"folders of recordings, or {EMBEDDED!r} (the default): the embedded test voices"
-    parser.add_argument("--speech", nargs="*", default=[EMBEDDED], metavar="FOLDER", help=text)
+    text = f"folders of recordings, or {SYNTHETIC!r} (the default): the synthetic test voices"
+    parser.add_argument("--speech", nargs="*", default=[SYNTHETIC], metavar="FOLDER", help=text)
     parser.add_argument("--utterances", type=int, default=50, help="of a set at most; default 50")
     text = "seconds of an utterance at least; default 1, since STOI needs 0.4 s of speech"
     parser.add_argument("--shortest", type=float, default=1.0, help=text)
@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print the tables and write the figures behind them."""
     options = parse(arguments)
     metrics = options.metrics.split(",")
-    with usage_errors("representations"):
+    with exit_on_user_error("representations"):
         check_output(options.json, options.overwrite)
         select_metrics(metrics)
         encoder = load_encoder(options.encoder)

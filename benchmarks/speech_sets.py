@@ -1,4 +1,4 @@
-"""Speech to compare representations on: folders of recordings, or the embedded test voices."""
+"""Speech to compare representations on: folders of recordings, or the synthetic test voices."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from wavcube.data.audio import inspect_audio, read_audio
 from wavcube.data.splits import evenly_spaced
-from wavcube.data.synthetic import default_cache_folder, make_embedded_corpus
+from wavcube.data.synthetic import default_cache_folder, make_synthetic_corpus
 from wavcube.metrics.folders import audio_files, find_transcripts
 
 Seconds = float
-EMBEDDED = "embedded"
+SYNTHETIC = "synthetic"
 _VCTK_NAME = re.compile(r"(.+_\d+)(_mic\d)?")
 
 
@@ -41,7 +41,7 @@ class SpeechSet:
 def read_sets(
     sources: Sequence[str], sample_rate: int, utterances: int, shortest: Seconds = 0.0
 ) -> list[SpeechSet]:
-    """Read sets: folders, or "embedded" for the test voices of the default embedded corpus.
+    """Read sets: folders, or "synthetic" for the test voices of the default synthetic corpus.
 
     Of the utterances that are long enough at most so many are taken of each set, at even distances
     in the order of their names.
@@ -51,7 +51,7 @@ def read_sets(
         raise ValueError(f"every set needs a name of its own, the folders are called {titles}")
     sets = []
     for title, source in zip(titles, sources, strict=True):
-        folder = embedded_test_voices() if source == EMBEDDED else Path(source)
+        folder = synthetic_test_voices() if source == SYNTHETIC else Path(source)
         files, texts = audio_files(folder), find_transcripts(folder)
         names = [clip for clip in files if inspect_audio(files[clip]).duration >= shortest]
         if not names:
@@ -63,9 +63,9 @@ def read_sets(
     return sets
 
 
-def embedded_test_voices() -> Path:
+def synthetic_test_voices() -> Path:
     """Make the default corpus's test split, which does not depend on how much else is spoken."""
-    corpus = make_embedded_corpus(
+    corpus = make_synthetic_corpus(
         default_cache_folder(), train_minutes=0.05, dev_minutes=0.05, train_voices=1, dev_voices=1
     )
     return corpus / "test-clean"

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from wavcube import WavCube
-from wavcube.data.synthetic import make_embedded_corpus
+from wavcube.data.synthetic import make_synthetic_corpus
 
 GOLDEN = Path(__file__).parent / "goldens" / "wavcube_tiny.safetensors"
 SECOND = 16000
@@ -32,7 +32,7 @@ def main() -> None:
     from wavcube.data.audio import read_audio
 
     with tempfile.TemporaryDirectory() as folder:
-        corpus = make_embedded_corpus(folder, train_minutes=1)
+        corpus = make_synthetic_corpus(folder, train_minutes=1)
         path = sorted((corpus / "test-clean").rglob("*.flac"))[0]
         speech = read_audio(path, SECOND)[:SECOND].clone()
     torch.set_num_threads(1)

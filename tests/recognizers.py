@@ -16,7 +16,7 @@ CARD = ModelCard(
     weights_license="Apache-2.0",
     commercial_use="yes",
     upstream=[],
-    data=[Source("embedded speech", "generated", "wavcube.data.synthetic")],
+    data=[Source("synthetic speech", "generated", "wavcube.data.synthetic")],
     command="train_asr.py",
 )
 

@@ -17,7 +17,7 @@ CARD = ModelCard(
     weights_license="Apache-2.0",
     commercial_use="yes",
     upstream=[Source("a teacher", "MIT", "somewhere")],
-    data=[Source("embedded speech", "generated", "wavcube.data.synthetic")],
+    data=[Source("synthetic speech", "generated", "wavcube.data.synthetic")],
     command="train.py",
 )
 

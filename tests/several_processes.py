@@ -11,7 +11,7 @@ import torch
 from speechbrain.utils.run_opts import RunOptions
 from torch.distributed import TCPStore
 
-from wavcube.training.ranks import join_group, meet
+from wavcube.training.distributed import join_group, rendezvous
 
 FORK = multiprocessing.get_context("fork")
 OPTIONS = {"device": "cpu", "distributed_backend": "gloo", "noprogressbar": True}
@@ -65,7 +65,7 @@ def _watch(workers, deadline):
 def _inside(environment, path, group, work, arguments):
     torch.set_num_threads(1)  # OpenMP would wait for threads that no fork has
     os.environ.update(environment)
-    run_opts = meet(RunOptions.from_dictionary(OPTIONS))
+    run_opts = rendezvous(RunOptions.from_dictionary(OPTIONS))
     if group:
         join_group(run_opts)
     result = work(*arguments)

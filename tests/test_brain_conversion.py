@@ -5,7 +5,7 @@ import torch
 from converters import DIM, random_converter
 
 from wavcube.tasks.brain import TaskBrain
-from wavcube.tasks.conversion.data import Clip, LessonDataset
+from wavcube.tasks.conversion.data import Clip, ConversionDataset
 from wavcube.tasks.conversion.task import Conversion
 from wavcube.tasks.settings import TaskSettings
 from wavcube.training.checkpoints import AtomicCheckpointer
@@ -18,7 +18,7 @@ CLIPS = [Clip(key, "sue", key, (f"{key}~",), torch.zeros(30, 2)) for key in ("a"
 
 def lessons(count=16, seed=0, **changes):
     sizes = {"crop_frames": 12, "reference_frames": 20, **changes}
-    return LessonDataset(CLIPS, LATENTS.__getitem__, lessons=count, seed=seed, **sizes)
+    return ConversionDataset(CLIPS, LATENTS.__getitem__, lessons=count, seed=seed, **sizes)
 
 
 def brain(folder=None, kind="conformer", seed=0, **settings):

@@ -10,7 +10,7 @@ from toy_brains import Numbers, same, toy, train, weights
 from wavcube.training.ema import ExponentialMovingAverage
 from wavcube.training.guard import SkipCounter
 from wavcube.training.optimizers import OptimizerSet
-from wavcube.training.run_logger import Journal
+from wavcube.training.run_logger import RunLogger
 from wavcube.training.schedules import WarmupCosine
 
 
@@ -135,7 +135,7 @@ def test_validation_scores_do_not_depend_on_the_batch_size(tmp_path):
 
 
 def test_the_log_says_what_happened(tmp_path):
-    journal = Journal(tmp_path / "train_log.txt", tmp_path / "tensorboard")
+    journal = RunLogger(tmp_path / "train_log.txt", tmp_path / "tensorboard")
     train(toy(tmp_path / "save", journal, updates=8, log_every=2), Numbers(poison=(0,)), Numbers(4))
     first = (tmp_path / "train_log.txt").read_text().splitlines()[0]
     for part in ("update: 7", "seconds: ", "lr generator: ", "lr critic: ", "skipped: 1",

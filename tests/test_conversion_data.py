@@ -8,14 +8,14 @@ import torch
 from converters import RATE, random_converter, write_vctk
 
 from wavcube.data.audio import read_audio
-from wavcube.data.corpora.custom import further_voices, hold_back_sentences, prepare_own_voices
+from wavcube.data.corpora.custom import extra_voices, hold_out_sentences, prepare_custom_corpus
 from wavcube.data.manifest import Utterance
 from wavcube.metrics import PairScores
 from wavcube.metrics.base import Measurement
 from wavcube.tasks.conversion import task as conversion_recipe
 from wavcube.tasks.conversion import trials as conversion_trials
-from wavcube.tasks.conversion.data import Clip, LessonDataset
-from wavcube.tasks.conversion.feature_cache import VoiceLibrary, check_several
+from wavcube.tasks.conversion.data import Clip, ConversionDataset
+from wavcube.tasks.conversion.feature_cache import FeatureCache, check_several
 from wavcube.tasks.conversion.perturbation import SpeakerPerturbation
 from wavcube.tasks.conversion.trials import (
     ACCEPTED,
@@ -45,7 +45,7 @@ CLIPS = [clip(name, index) for name in "ab" for index in range(3)]
 
 def lessons(clips=CLIPS, seed=1, **changes):
     sizes = {"lessons": 30, "crop_frames": 8, "reference_frames": 10, **changes}
-    return LessonDataset(clips, LATENTS.__getitem__, seed=seed, **sizes)
+    return ConversionDataset(clips, LATENTS.__getitem__, seed=seed, **sizes)
 
 
 def test_a_lesson_is_a_piece_its_copy_its_melody_and_another_utterance():
@@ -108,7 +108,7 @@ def rows(corpus):
 
 def test_a_library_computes_once_and_what_the_model_would(rows, tmp_path, monkeypatch):
     model = random_converter()
-    made = VoiceLibrary(model, tmp_path, SpeakerPerturbation(), copies=2)
+    made = FeatureCache(model, tmp_path, SpeakerPerturbation(), copies=2)
     clips = made.add(rows[:2], 3, progress=False)
     wav = read_audio(rows[0].wav, RATE)
     with torch.no_grad():
@@ -126,11 +126,11 @@ def test_a_library_computes_once_and_what_the_model_would(rows, tmp_path, monkey
 
     monkeypatch.setattr(model.representation, "states", computed)
     monkeypatch.setattr(model, "track", computed)
-    again = VoiceLibrary(model, tmp_path, SpeakerPerturbation(), copies=2)
+    again = FeatureCache(model, tmp_path, SpeakerPerturbation(), copies=2)
     for one, other in zip(again.add(rows[:2], 3, progress=False), clips, strict=True):
         assert (one.key, one.copies) == (other.key, other.copies)
         assert torch.equal(one.melody, other.melody)
-    other = VoiceLibrary(model, tmp_path, SpeakerPerturbation(pitch=1.2), copies=1)
+    other = FeatureCache(model, tmp_path, SpeakerPerturbation(pitch=1.2), copies=1)
     with pytest.raises(AssertionError, match="it was there"):
         other.add(rows[:1], 3, progress=False)
 
@@ -228,7 +228,7 @@ def test_validation_hears_every_speaker_and_the_same_copies_in_every_run(monkeyp
             seeds.append(seed)
             return [Clip(r.ID, r.spk_id, r.ID, (r.ID,), torch.zeros(9, 2)) for r in rows]
 
-    monkeypatch.setattr(conversion_recipe, "VoiceLibrary", Library)
+    monkeypatch.setattr(conversion_recipe, "FeatureCache", Library)
     voice = {n: [Utterance(f"{n}_{i}", 1.0, "a.wav", n) for i in range(9)] for n in "abcd"}
     rows = {"train": voice["a"], "valid": voice["b"] + voice["c"]}
     task = conversion_recipe.Conversion()
@@ -316,26 +316,26 @@ def test_a_single_utterance_is_named_with_its_row(rows):
 def test_own_voices_are_split_by_sentence_or_by_speaker(corpus, tmp_path):
     folder = corpus / "wav48_silence_trimmed"
     with pytest.raises(ValueError, match="'p1' has 2 recordings, and 4 are needed"):
-        prepare_own_voices(folder, tmp_path / "a", progress=False)
+        prepare_custom_corpus(folder, tmp_path / "a", progress=False)
     with pytest.raises(ValueError, match="valid_speakers must name speakers"):
-        prepare_own_voices(folder, tmp_path / "b", test_speakers=["p1"], progress=False)
+        prepare_custom_corpus(folder, tmp_path / "b", test_speakers=["p1"], progress=False)
     chosen = {"valid_speakers": ["p1"], "test_speakers": ["p2"]}
     with pytest.raises(ValueError, match="nobody is left"):
-        prepare_own_voices(folder, tmp_path / "c", **chosen, progress=False)
+        prepare_custom_corpus(folder, tmp_path / "c", **chosen, progress=False)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        prepare_own_voices(tmp_path / "nowhere", tmp_path / "d")
+        prepare_custom_corpus(tmp_path / "nowhere", tmp_path / "d")
     generator = np.random.default_rng(0)
     many = [Utterance(f"{n}{i}", 1.0, "a.wav", n) for n in "ab" for i in range(6)]
     generator.shuffle(many)
-    parts = hold_back_sentences(many)
+    parts = hold_out_sentences(many)
     assert {role: len(part) for role, part in parts.items()} == {"train": 8, "valid": 2, "test": 2}
     assert {row.spk_id for row in parts["test"]} == {"a", "b"}
 
 
 def test_further_voices_are_of_subfolders_or_of_the_folder(corpus):
     folder = corpus / "wav48_silence_trimmed"
-    found = further_voices([folder, folder / "p2"], [])
+    found = extra_voices([folder, folder / "p2"], [])
     assert [row.spk_id for row in found] == ["p1", "p1", "p2", "p2", "p2", "p2"]
     kept = [Utterance("x", 1.0, found[0].wav, "p1")]
     with pytest.raises(ValueError, match="kept for validation or test"):
-        further_voices([folder], kept)
+        extra_voices([folder], kept)

@@ -7,7 +7,7 @@ from converters import DIM, HEADS, RATE, random_converter, random_head, random_v
 from wavcube.release.build import build
 from wavcube.release.described import release_config
 from wavcube.representations import LatentRepresentation, MelRepresentation
-from wavcube.tasks.conversion.model import Lesson, StoredVoice, VoiceConverter, move_melody
+from wavcube.tasks.conversion.model import ConversionBatch, StoredVoice, VoiceConverter, move_melody
 from wavcube.tasks.conversion.voice import Voice, instance_normalize, masked_moments
 from wavcube.testing import tiny_wavcube, tone
 
@@ -223,7 +223,7 @@ def test_latents_of_the_official_framing_are_converted():
 
 def test_a_lesson_is_a_loss():
     model, (latents, frames, log_f0, voiced) = random_converter(), inputs()
-    lesson = Lesson(latents, frames, log_f0, voiced, random_voice(5), latents + 1.0)
+    lesson = ConversionBatch(latents, frames, log_f0, voiced, random_voice(5), latents + 1.0)
     loss = model(lesson=lesson)
     torch.testing.assert_close(loss, model.head.loss(*lesson.given(), lesson.target))
     loss.backward()

@@ -42,7 +42,7 @@ def read(manifests, root):
 def test_speakers_are_held_back_when_there_is_no_dev_split(corpus, tmp_path):
     def prepare(out, **settings):
         manifests = librispeech.prepare_librispeech(
-            corpus, tmp_path / out, held_back_speakers=2, progress=False, **settings
+            corpus, tmp_path / out, held_out_speakers=2, progress=False, **settings
         )
         return read(manifests, corpus)
 
@@ -64,7 +64,7 @@ def test_speakers_are_held_back_when_there_is_no_dev_split(corpus, tmp_path):
 
 def test_transcripts_are_read_where_there_are_any(corpus, tmp_path):
     manifests = librispeech.prepare_librispeech(
-        corpus, tmp_path / "out", held_back_speakers=1, progress=False
+        corpus, tmp_path / "out", held_out_speakers=1, progress=False
     )
     rows = read(manifests, corpus)
     assert {row.wrd for row in rows["train"]} == {""}
@@ -90,7 +90,7 @@ def test_named_splits_alone_are_used(corpus, tmp_path):
             tmp_path / "out",
             valid_splits=[],
             test_splits=["test-clean"],
-            held_back_speakers=1,
+            held_out_speakers=1,
             progress=False,
         ),
         corpus,
@@ -101,7 +101,7 @@ def test_named_splits_alone_are_used(corpus, tmp_path):
 
 def test_preparation_resumes(corpus, tmp_path, monkeypatch):
     def prepare(**changes):
-        settings = {"held_back_speakers": 2, "progress": False, **changes}
+        settings = {"held_out_speakers": 2, "progress": False, **changes}
         return librispeech.prepare_librispeech(corpus, tmp_path / "out", **settings)
 
     manifests = prepare()
@@ -113,7 +113,7 @@ def test_preparation_resumes(corpus, tmp_path, monkeypatch):
         patch.setattr(librispeech, "check_files", forbidden)
         assert prepare() == manifests
         with pytest.raises(AssertionError, match="prepared again"):
-            prepare(held_back_speakers=1)
+            prepare(held_out_speakers=1)
         manifests["valid"].unlink()
         with pytest.raises(AssertionError, match="prepared again"):
             prepare()
@@ -141,10 +141,10 @@ def test_an_interrupted_preparation_starts_again(corpus, tmp_path, monkeypatch):
         patch.setattr(prepare.write_prepared, "__kwdefaults__", {**defaults, "write": dies})
         with pytest.raises(KeyboardInterrupt):
             librispeech.prepare_librispeech(
-                corpus, tmp_path / "out", held_back_speakers=2, progress=False
+                corpus, tmp_path / "out", held_out_speakers=2, progress=False
             )
     manifests = librispeech.prepare_librispeech(
-        corpus, tmp_path / "out", held_back_speakers=2, progress=False
+        corpus, tmp_path / "out", held_out_speakers=2, progress=False
     )
     assert len(read(manifests, corpus)["test"]) == 6
 
@@ -185,7 +185,7 @@ def test_too_many_bad_files_stop_and_few_are_listed(corpus, tmp_path):
         librispeech.prepare_librispeech(corpus, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
     manifests = librispeech.prepare_librispeech(
-        corpus, tmp_path / "out", held_back_speakers=1, max_bad_fraction=0.05, progress=False
+        corpus, tmp_path / "out", held_out_speakers=1, max_bad_fraction=0.05, progress=False
     )
     rows = read(manifests, corpus)
     assert len(rows["train"] + rows["valid"]) == 17

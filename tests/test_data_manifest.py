@@ -1,4 +1,4 @@
-"""Manifests, scans of folders, bad files, and what is held back."""
+"""Manifests, scans of folders, bad files, and what is held out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from wavcube.data.manifest import Utterance, read_manifest, write_manifest
 from wavcube.data.scan import check_files, scan_audio_folder
 from wavcube.data.splits import (
-    hold_back_speakers,
-    hold_back_utterances,
+    hold_out_speakers,
+    hold_out_utterances,
     require_disjoint_speakers,
 )
 from wavcube.data.utterances import utterance_dataset
@@ -166,35 +166,35 @@ def test_missing_files_and_wrong_durations_are_bad(folder):
 
 def test_speakers_are_held_back_whole_and_seeded():
     rows = rows_of(20)
-    kept, held = hold_back_speakers(rows, 1, seed=3)
+    kept, held = hold_out_speakers(rows, 1, seed=3)
     assert len(kept) == 15
     assert len(held) == 5
     assert not {row.spk_id for row in kept} & {row.spk_id for row in held}
-    assert hold_back_speakers(rows, 1, seed=3) == (kept, held)
+    assert hold_out_speakers(rows, 1, seed=3) == (kept, held)
     # the same in every process and in whatever order the rows come
-    drawn = [hold_back_speakers(rows[::-1], 1, seed=seed)[1][0].spk_id for seed in range(8)]
+    drawn = [hold_out_speakers(rows[::-1], 1, seed=seed)[1][0].spk_id for seed in range(8)]
     assert drawn == ["s3", "s1", "s0", "s1", "s1", "s2", "s0", "s2"]
 
 
 @pytest.mark.parametrize("count", [0, 4, 9])
 def test_some_speakers_must_be_left(count):
     with pytest.raises(ValueError, match=f"from 1 to 3 of the 4 speakers.*not {count}"):
-        hold_back_speakers(rows_of(8), count, seed=0)
+        hold_out_speakers(rows_of(8), count, seed=0)
 
 
 def test_unknown_speakers_cannot_be_held_back():
     with pytest.raises(ValueError, match="'a' has no speaker"):
-        hold_back_speakers([Utterance("a", 1.0, "a.wav"), *rows_of(3)], 1, seed=0)
+        hold_out_speakers([Utterance("a", 1.0, "a.wav"), *rows_of(3)], 1, seed=0)
 
 
 def test_utterances_are_held_back():
-    kept, held = hold_back_utterances(rows_of(20), 0.2, seed=1)
+    kept, held = hold_out_utterances(rows_of(20), 0.2, seed=1)
     assert len(held) == 4
     assert sorted(row.ID for row in kept + held) == sorted(row.ID for row in rows_of(20))
-    assert len(hold_back_utterances(rows_of(3), 0.01, seed=1)[1]) == 1
+    assert len(hold_out_utterances(rows_of(3), 0.01, seed=1)[1]) == 1
     for rows, fraction in [(rows_of(3), 1.0), (rows_of(3), 0.0), (rows_of(1), 0.5)]:
-        with pytest.raises(ValueError, match=r"hold back|held back"):
-            hold_back_utterances(rows, fraction, seed=1)
+        with pytest.raises(ValueError, match=r"hold out|held out"):
+            hold_out_utterances(rows, fraction, seed=1)
 
 
 def test_shared_speakers_are_found():

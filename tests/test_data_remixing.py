@@ -184,27 +184,27 @@ def test_speakers_are_held_back_where_there_is_no_split(tmp_path):
     settings = {"sample_rate": RATE, "counts": dict.fromkeys(("train", "valid", "test"))}
 
     def prepare(out, **changes):
-        more = {"held_back_speakers": 2, "progress": False, **changes}
+        more = {"held_out_speakers": 2, "progress": False, **changes}
         manifests = libri2mix.prepare_drawn(tmp_path, tmp_path / out, **settings, **more)
         return {role: read_mixtures(path, tmp_path) for role, path in manifests.items()}
 
     with pytest.raises(ValueError, match=r"of test there are: \['99'\]"):
         prepare("a")
-    rows = prepare("b", held_back_roles=["valid", "test"])
+    rows = prepare("b", held_out_roles=["valid", "test"])
     assert {role: len(found) for role, found in rows.items()} == {"train": 2, "valid": 1, "test": 1}
     speakers = [{s for row in found for s in row.spk_id.split("_")} for found in rows.values()]
     assert sum(map(len, speakers)) == len(set.union(*speakers)) == 8
-    with pytest.raises(ValueError, match="from 1 to 7 of the 8 speakers can be held back, not 9"):
-        prepare("c", held_back_roles=["test"], held_back_speakers=9)
-    with pytest.raises(ValueError, match=r"held_back_roles .* not \['dev'\]"):
-        prepare("d", held_back_roles=["dev", "test"])
+    with pytest.raises(ValueError, match="from 1 to 7 of the 8 speakers can be held out, not 9"):
+        prepare("c", held_out_roles=["test"], held_out_speakers=9)
+    with pytest.raises(ValueError, match=r"held_out_roles .* not \['dev'\]"):
+        prepare("d", held_out_roles=["dev", "test"])
 
 
 def test_mixtures_of_real_speech_are_of_speakers_held_out(shared, tmp_path):
     counts = {"train": 4, "valid": 2, "test": 3}
     manifests = libri2mix.prepare_drawn(
         shared / "data" / "LibriSpeech", tmp_path, sample_rate=16000, counts=counts,
-        held_back_roles=["valid", "test"], held_back_speakers=12, progress=False,
+        held_out_roles=["valid", "test"], held_out_speakers=12, progress=False,
     )  # fmt: skip
     rows = {role: read_mixtures(path, "/speech") for role, path in manifests.items()}
     assert {role: len(found) for role, found in rows.items()} == counts
@@ -217,8 +217,8 @@ def test_each_kind_of_data_is_recognised(tmp_path, monkeypatch):
     hparams = {
         "data_folder": "given", "mode": "min", "max_bad_fraction": 0.01, "noisy": False,
         "noise_folder": "noises", "metadata_folder": None, "train_splits": ["train-clean-100"],
-        "mixtures": {"train": 3}, "min_seconds": 1.0, "held_back_roles": [],
-        "held_back_speakers": 2, "data_seed": 5,
+        "mixtures": {"train": 3}, "min_seconds": 1.0, "held_out_roles": [],
+        "held_out_speakers": 2, "data_seed": 5,
     }  # fmt: skip
     called = []
     for name in ("published", "drawn", "generated", "own_mixtures"):
@@ -242,8 +242,8 @@ def test_each_kind_of_data_is_recognised(tmp_path, monkeypatch):
     assert called[3][1]["noise_folder"] == "noises"
     silent = {**hparams, "noisy": True, "noise_folder": None}
     made = {"train": SimpleNamespace(noises="made")}
-    monkeypatch.setattr(libri2mix, "make_embedded_noises", lambda folder: made)
-    own = {**silent, "data_folder": None, "embedded_folder": "cache"}
+    monkeypatch.setattr(libri2mix, "make_synthetic_noises", lambda folder: made)
+    own = {**silent, "data_folder": None, "synthetic_folder": "cache"}
     libri2mix.prepare_mixtures(tmp_path, tmp_path / "out", own, RATE)
     assert called[4] == ("drawn", {**called[4][1], "noise_folder": {"train": "made"}})
     with pytest.raises(ValueError, match="noisy mixtures need noise"):

@@ -147,9 +147,9 @@ def add_pairs(root, naming):
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_every_naming_gives_partners_row_by_row(tmp_path, naming):
     root = add_pairs(tmp_path / "data", naming)
-    held_back = ["p230"] if naming == "plain" else []
+    held_out = ["p230"] if naming == "plain" else []
     manifests = voicebank.prepare_voicebank(
-        root, tmp_path / "out", valid_speakers=["p226"], test_speakers=held_back, progress=False
+        root, tmp_path / "out", valid_speakers=["p226"], test_speakers=held_out, progress=False
     )
     rows = rows_of(manifests, root)
     assert sorted(rows) == sorted(

@@ -69,7 +69,7 @@ def test_data_become_few_and_the_command_line_counts(repository):
         "crop_seconds": 0.5,
         "output_folder": "mine",
         "num_workers": 0,
-        "embedded_minutes": 1,
+        "synthetic_minutes": 1,
         "valid_utterances": 1,
         "test_utterances": 1,
         "sample_clips": 1,
@@ -87,7 +87,7 @@ def test_the_paper_s_figures(repository, name):
         open(repository / "hparams" / f"{name}.yaml", encoding="utf-8") as file,
         torch.device("meta"),  # a billion parameters that need no memory
     ):
-        options = {"random_ssl": True, "recompute_activations": True}
+        options = {"random_ssl": True, "activation_checkpointing": True}
         hparams = load_hyperpyyaml(file, options)
     millions = {
         part: round(sum(p.numel() for p in hparams["model"][part].parameters()) / 1e6, 1)
@@ -104,7 +104,7 @@ def test_the_paper_s_figures(repository, name):
     for stage in (first, second):
         assert (stage.updates, stage.warmup, stage.ema_decay) == (500_000, 5000, None)
         assert stage.lr == stage.discriminator_lr == 1e-4
-        assert stage.recompute_activations
+        assert stage.activation_checkpointing
     assert (first.batch_size, second.batch_size, hparams["crop_seconds"]) == (14, 8, 10.0)
     assert (first.train_encoder, first.detach_latent) == ("none", True)
     assert (second.train_encoder, second.detach_latent, second.encoder_lr) == ("all", False, 1e-4)

@@ -276,7 +276,7 @@ def test_a_card_must_say_everything():
 def test_the_card_is_in_the_folder(tmp_path):
     card = dataclasses.replace(CARD, results={"stage 1": {"stoi": 0.5}, "stage 2": {"pesq": 3.0}})
     text = (write_release(random_wavcube(), tmp_path / "m", card=card) / "README.md").read_text()
-    for word in ("a teacher", "MIT", "embedded speech", "Commercial use: yes", "not computed"):
+    for word in ("a teacher", "MIT", "synthetic speech", "Commercial use: yes", "not computed"):
         assert word in text
 
 

@@ -9,7 +9,7 @@ import torch
 
 from wavcube.cli.main import main
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.data.synthetic import make_embedded_corpus
+from wavcube.data.synthetic import make_synthetic_corpus
 from wavcube.inference import (
     WavCubeASR,
     WavCubeEnhancer,
@@ -31,7 +31,7 @@ LARGEST = 30e6  # bytes of all heads together
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory):
     """Utterances `[T]` with their words, of voices that no head was trained on, by speaker."""
-    corpus = make_embedded_corpus(tmp_path_factory.mktemp("speech"), train_minutes=1)
+    corpus = make_synthetic_corpus(tmp_path_factory.mktemp("speech"), train_minutes=1)
     said = {}
     for path in sorted((corpus / "test-clean").rglob("*.trans.txt")):
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -36,7 +36,7 @@ def test_files_are_small_half_precision_and_without_discriminators():
 
 def test_card_names_every_corpus_and_licence():
     card = (packaged_model() / "README.md").read_text(encoding="utf-8")
-    for name in ("LibriSpeech", "LJSpeech", "VCTK", "embedded speech"):
+    for name in ("LibriSpeech", "LJSpeech", "VCTK", "synthetic speech"):
         assert name in card
     for licence in ("Apache-2.0", "CC BY 4.0", "public domain"):
         assert licence in card

@@ -185,9 +185,9 @@ def mistaken(recipe, capsys):
 
 
 def test_a_run_goes_on_with_its_own_speakers_only(finished, mistaken, pairs):
-    arguments = [f"--data_folder={pairs}", *SPEAKERS, "--held_back_speakers=3"]
+    arguments = [f"--data_folder={pairs}", *SPEAKERS, "--held_out_speakers=3"]
     line = mistaken(*arguments, out=finished.name)
-    assert "is of a run with other data: {'held_back_speakers': 20}" in line
+    assert "is of a run with other data: {'held_out_speakers': 20}" in line
 
 
 def test_mistakes_end_with_one_line_and_code_2(mistaken, pairs, tmp_path):

@@ -114,7 +114,7 @@ def test_a_run_leaves_table_log_samples_and_release(recipe, speech, capsys, monk
 
 
 def test_a_decoder_is_polished_on_latents_that_stay_as_they_were(recipe, speech):
-    data = [f"--data_folder={speech}", "--add_embedded=False", "--stages=[stage2, polish]"]
+    data = [f"--data_folder={speech}", "--add_synthetic=False", "--stages=[stage2, polish]"]
     out = recipe(*data, "--polish_updates=3", yaml="wavcube_tiny")
     before, after = (load_release(out / name) for name in ("stage2/release", "release"))
     assert latent_hash(before) == latent_hash(after)
@@ -291,7 +291,7 @@ def evaluated(rows, **settings):
     block = {"lobe": lobe, "discriminators": Discriminators({}), "encoder": lobe.encoder}
     hparams = {
         "output_folder": "run", "seed": 1, "pretrained": None, "ssl_source": None, "card": None,
-        "data_folder": None, "training_folders": [], "add_embedded": False,
+        "data_folder": None, "training_folders": [], "add_synthetic": False,
         "stages": ["stage1"], "fine_tune_stages": ["stage1"], "metrics": ["stoi"],
         "valid_utterances": 9, "test_utterances": 9, "shortest_test": 1.0, "longest_test": 30.0,
         "sample_clips": 1, "scoring_processes": 1, **settings,

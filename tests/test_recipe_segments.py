@@ -52,7 +52,7 @@ def manifest(tmp_path):
 def hparams_of(folder, **changes):
     return {
         "data_folder": None, "output_folder": str(folder), "training_folders": [],
-        "add_embedded": False, "embedded_minutes": 1.0, "embedded_folder": None, "seed": 7,
+        "add_synthetic": False, "synthetic_minutes": 1.0, "synthetic_folder": None, "seed": 7,
         "max_bad_fraction": 0.01, "valid_utterances": 3, "test_utterances": 4,
         "shortest_test": 0.5, "longest_test": 30.0, **changes,
     }  # fmt: skip

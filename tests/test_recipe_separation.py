@@ -25,7 +25,7 @@ TINY = [
     "--device=cpu", "--noprogressbar", "--updates=6", "--warmup=1", "--validate_every=2",
     "--ckpt_interval_steps=1", "--batch_size=2", "--crop_seconds=0.4", "--sample_clips=1",
     "--mixtures={train: null, valid: 1, test: 2}", "--metrics=[stoi, si_sdr]",
-    "--embedded_minutes=1",
+    "--synthetic_minutes=1",
 ]  # fmt: skip
 SMALL_MASK = ["--hidden_dim=8", "--n_fft=512"]
 SMALL_CONV = ["--num_filters=8", "--bottleneck_dim=4", "--hidden_dim=8", "--num_blocks=2",

@@ -59,12 +59,12 @@ def test_row_names_what_exists(row):
 
 @pytest.mark.parametrize("row", rows(), ids=title)
 def test_row_runs_and_leaves_its_files(row, tmp_path, tmp_path_factory):
-    cache = tmp_path_factory.getbasetemp().parent / "embedded"
+    cache = tmp_path_factory.getbasetemp().parent / "synthetic"
     arguments = [
         str(experiment(row)),
         *shlex.split(row["arguments"]),
         f"--output_folder={tmp_path / 'out'}",
-        f"--embedded_folder={cache}",
+        f"--synthetic_folder={cache}",
         "--device=cpu",
         "--noprogressbar",
     ]

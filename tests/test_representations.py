@@ -21,7 +21,7 @@ from benchmarks.griffin_lim import griffin_lim
 from benchmarks.speech_sets import read_sets
 from wavcube import WavCube
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.data.synthetic import make_embedded_corpus
+from wavcube.data.synthetic import make_synthetic_corpus
 from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd
 from wavcube.metrics import score_pair
 from wavcube.metrics.linear_probe import hold_out
@@ -34,10 +34,10 @@ RATE = 16000
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory):
-    """The embedded test voices, two clips of them, in a cache of this test run's own."""
+    """The synthetic test voices, two clips of them, in a cache of this test run's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        (speech,) = read_sets(["embedded"], RATE, 2, shortest=1.0)
+        (speech,) = read_sets(["synthetic"], RATE, 2, shortest=1.0)
     return speech
 
 
@@ -148,7 +148,7 @@ def test_sets_are_chosen_evenly_and_bring_their_transcripts(tmp_path):
 
 
 def test_the_embedded_set_is_the_test_split_of_any_size_of_corpus(spoken, tmp_path):
-    corpus = make_embedded_corpus(
+    corpus = make_synthetic_corpus(
         tmp_path, train_minutes=0.1, dev_minutes=0.05, train_voices=2, dev_voices=1
     )
     for name, wav in spoken.clips.items():

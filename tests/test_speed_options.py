@@ -7,12 +7,13 @@ import torch
 from processes import run_code
 from safetensors.torch import load_file, save_file
 from torch import nn
+from wavcube.release.init_empty import init_empty, is_empty, settle_types
 
 from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
 from wavcube.inference import WavCube, run_options
 from wavcube.inference.latent_files import Latents
-from wavcube.lobes.layers.activation_checkpointing import recompute_activations
+from wavcube.lobes.layers.activation_checkpointing import activation_checkpointing
 from wavcube.lobes.layers.linear import Linear, linear_gelu
 from wavcube.lobes.layers.quantized import QuantizedLinear
 from wavcube.lobes.ssl.encoder import SSLEncoder
@@ -21,7 +22,6 @@ from wavcube.lobes.ssl.transformer import RelativeTransformer
 from wavcube.release.folder import build, load_release, read_config
 from wavcube.release.source import packaged_model
 from wavcube.release.weights import load_release_weights
-from wavcube.release.without_storage import has_no_storage, settle_types, without_storage
 from wavcube.testing import tiny_ssl_config, tiny_wavcube, tone
 
 
@@ -214,11 +214,11 @@ def test_weights_are_those_of_the_file():
     folder = packaged_model()
     eager = load_release(folder)
     config = read_config(folder)
-    with without_storage():
+    with init_empty():
         lazy = build(config)
-    assert has_no_storage(lazy)
+    assert is_empty(lazy)
     load_release_weights(lazy, folder / "model.safetensors")
-    assert not has_no_storage(lazy)
+    assert not is_empty(lazy)
     settle_types(lazy, keep_half=True)
     types = {p.dtype for p in lazy.parameters()}
     assert types <= {torch.float32, torch.float16}
@@ -232,7 +232,7 @@ def test_a_missing_weight_is_an_error_for_mapped_ones_too(tmp_path):
     tensors = dict(load_file(packaged_model() / "model.safetensors"))
     tensors.pop("decoder.head.out.bias")
     save_file(tensors, tmp_path / "model.safetensors")
-    with without_storage():
+    with init_empty():
         lazy = build(read_config(packaged_model()))
     with pytest.raises(ValueError, match=r"missing decoder\.head\.out\.bias"):
         load_release_weights(lazy, tmp_path / "model.safetensors")
@@ -242,7 +242,7 @@ def test_recomputed_activations_give_the_same_gradients():
     torch.manual_seed(0)
     model = tiny_wavcube("transformer").train()
     other, wav = copy.deepcopy(model), tone(0.3)[None]
-    assert recompute_activations(other) > 0
+    assert activation_checkpointing(other) > 0
     results = []
     for lobe in (model, other):
         out = lobe(wav)

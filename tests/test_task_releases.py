@@ -153,7 +153,7 @@ def test_a_run_of_a_head_is_exported_in_half_precision(tmp_path):
     [(None, "yes", "Apache-2.0"), ("mine", "unclear", "as far as all that it was made of allows")],
 )
 def test_the_card_says_what_the_parts_allow(data_folder, commercial, licence):
-    given = {"data_folder": data_folder, "training_folders": [], "add_embedded": False}
+    given = {"data_folder": data_folder, "training_folders": [], "add_synthetic": False}
     given |= {"pretrained": None, "card": None}
     model = random_recognizer(7, PackagedLatent())
     table = {"trained": {"WER": Summary(12.0, None, None, 3)}}

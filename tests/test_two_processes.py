@@ -17,7 +17,7 @@ from wavcube.data.crops import CropDataset
 from wavcube.data.manifest import Utterance
 from wavcube.data.utterances import utterance_dataset
 from wavcube.testing import tone
-from wavcube.training.collectives import gathered, same_everywhere
+from wavcube.training.distributed import all_gather, same_everywhere
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def share():
     torch.manual_seed(int(os.environ["RANK"]))
     module = torch.nn.Linear(2, 1)
     same_everywhere(module)
-    return {"parts": gathered({"rank": os.environ["RANK"]}), "weight": module.weight.detach()}
+    return {"parts": all_gather({"rank": os.environ["RANK"]}), "weight": module.weight.detach()}
 
 
 def test_processes_tell_each_other(tmp_path):

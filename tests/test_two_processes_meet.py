@@ -10,21 +10,26 @@ import torch
 from several_processes import in_processes
 from speechbrain.utils.run_opts import RunOptions
 
-from wavcube.experiment.usage import nothing_left_of, show, usage_errors
-from wavcube.training.ranks import is_main, main_first, meet, on_main
-from wavcube.training.several import global_batch_size
+from wavcube.experiment.usage import cleanup_on_error, exit_on_user_error, show
+from wavcube.training.distributed import (
+    global_batch_size,
+    is_main,
+    main_process_first,
+    rendezvous,
+    run_on_main,
+)
 from wavcube.training.shares import BatchShare
 
 
 def write_once(folder):
     """What the first process writes, the second finds; it says so alone."""
     sys.stdout = open(folder / f"said{os.environ['RANK']}.txt", "w")
-    with main_first():
+    with main_process_first():
         if is_main():
             time.sleep(0.3)
             (folder / "prepared").write_text("by the first")
         found = (folder / "prepared").read_text()
-    on_main(partial((folder / "evaluated").write_text, "by the first, too"))
+    run_on_main(partial((folder / "evaluated").write_text, "by the first, too"))
     show(f"found {found}")
     sys.stdout.close()
     then = (folder / "evaluated").read_text()
@@ -43,10 +48,10 @@ def test_the_others_find_what_the_first_has_written(tmp_path, group):
 def refuse(folder, where):
     """Fail: all of them, the first alone where the second waits for it, or the second alone."""
     sys.stderr = open(folder / f"said{os.environ['RANK']}.txt", "w", buffering=1)
-    with usage_errors("train.py"), nothing_left_of(folder / "run"):
+    with exit_on_user_error("train.py"), cleanup_on_error(folder / "run"):
         if where == "all":
             raise ValueError("no such key")
-        with main_first():
+        with main_process_first():
             if where == "first":
                 (folder / "run").mkdir()
                 raise ValueError("no such folder")
@@ -82,7 +87,7 @@ def test_processes_without_a_device_each_are_refused(monkeypatch, options, remed
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "4" if options["device"] == "cuda" else "1")
     with pytest.raises(ValueError, match=remedy):
-        meet(RunOptions.from_dictionary(options))
+        rendezvous(RunOptions.from_dictionary(options))
 
 
 def test_a_share_needs_one_full_batch():

@@ -18,7 +18,7 @@ from wavcube.losses.masking import masked_mean
 from wavcube.testing import tone
 from wavcube.training.brain import GuardedBrain
 from wavcube.training.checkpoints import AtomicCheckpointer
-from wavcube.training.ranks import num_processes, process_number
+from wavcube.training.distributed import rank, world_size
 from wavcube.training.settings import TrainingSettings
 
 RATE, UPDATES, BATCHES = 8000, 9, 9  # of an epoch: two processes leave one out
@@ -67,7 +67,7 @@ class Listener(GuardedBrain):
 
     def compute_forward(self, batch, stage):
         del stage
-        if self.optimizer_step == self.dies and process_number() == 1:
+        if self.optimizer_step == self.dies and rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         self.heard.append(list(batch.id))
         return self.modules.generator(batch.wav.data[..., None])
@@ -82,7 +82,7 @@ class Listener(GuardedBrain):
 def listen(manifest, folder, both=False, dies=None):
     torch.manual_seed(0)
     segments = open_segments(manifest)
-    batches = OfBoth(segments) if both else batches_of(segments, process_number(), num_processes())
+    batches = OfBoth(segments) if both else batches_of(segments, rank(), world_size())
     loader = SegmentLoader(SegmentDataset(segments, RATE, batches))
     brain = Listener(
         {"generator": torch.nn.Linear(1, 1)},

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from wavcube.experiment.usage import nothing_left_of, own_folder
+from wavcube.experiment.usage import cleanup_on_error, lock_folder
 from wavcube.utils.atomic import locked_folder
 
 
@@ -30,7 +30,7 @@ def test_other_errors_are_errors(tmp_path, monkeypatch):
 
 def test_a_folder_that_was_there_stays_and_a_new_one_goes(tmp_path):
     def run(folder):
-        with own_folder("train.py", folder), nothing_left_of(folder):
+        with lock_folder("train.py", folder), cleanup_on_error(folder):
             (folder / "manifests").mkdir()
             (folder / "manifests" / "train.csv").touch()
             (folder / "log.txt").touch()

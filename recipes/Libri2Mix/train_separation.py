@@ -8,7 +8,7 @@
 The data are LibriSpeech with LibriMix's published metadata (--metadata_folder), anything in
 LibriSpeech's layout (mixtures are then drawn as LibriMix's were), a Libri2Mix that LibriMix's
 scripts have made, or a CSV with the columns "mixture_ID", "split", "source_1_path" and
-"source_2_path"; without a data folder the package speaks a corpus itself. No mixture is written to
+"source_2_path"; without a data folder the package synthesises a corpus itself. No mixture is written to
 the disk. The same command again resumes a run that was interrupted, and evaluates one that was
 finished.
 """  # noqa: E501

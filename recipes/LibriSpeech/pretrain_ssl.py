@@ -1,8 +1,8 @@
-"""Pretrain the small SSL encoder on real speech and the embedded corpus.
+"""Pretrain the small SSL encoder on real speech and the synthetic corpus.
 
     python recipes/LibriSpeech/pretrain_ssl.py hparams/ssl.yaml --data_folders "[FOLDER, ...]"
 
-Without folders of speech the embedded corpus is all there is. The last round's encoder is left in
+Without folders of speech the synthetic corpus is all there is. The last round's encoder is left in
 the output folder's `encoder/`, which train.py takes as --ssl_source.
 """
 

@@ -5,7 +5,7 @@
     python recipes/LibriSpeech/train_asr.py hparams/asr.yaml --pretrained RELEASE --data_folder ...
 
 The data are LibriSpeech, a CSV with the columns "wav" and "wrd" (the words), or any folder of wav
-and flac files with a .txt file of the words beside each; without a data folder the package speaks a
+and flac files with a .txt file of the words beside each; without a data folder the package synthesises a
 corpus itself. The same command again resumes a run that was interrupted, and evaluates one that was
 finished.
 """  # noqa: E501

@@ -1,1 +1,1 @@
-"""Data: audio files, manifests, crops for training, and the embedded corpus."""
+"""Data: audio files, manifests, crops for training, and the synthetic corpus."""

@@ -9,7 +9,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.scan import scan_audio_folder
 
 
-def further_speech(
+def extra_speech(
     folders: Iterable[str | Path],
     kept_apart: Iterable[Utterance],
     *,
@@ -40,7 +40,7 @@ def further_speech(
 
     Examples
     --------
-    >>> further_speech([], [])
+    >>> extra_speech([], [])
     []
     """
     apart = {Path(row.wav).resolve() for row in kept_apart}

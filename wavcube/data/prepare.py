@@ -16,7 +16,7 @@ from typing import Any
 
 from wavcube.data.manifest import read_manifest, write_manifest
 from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
-from wavcube.data.splits import hold_back_utterances
+from wavcube.data.splits import hold_out_utterances
 from wavcube.utils.atomic import write_atomically
 
 __all__ = [
@@ -99,10 +99,10 @@ def prepare_own_audio(
             f"{source} has {len(scan.utterances)} utterances; training, validation and test "
             "need one each at the least"
         )
-    rest, test = hold_back_utterances(scan.utterances, test_fraction, seed)
+    rest, test = hold_out_utterances(scan.utterances, test_fraction, seed)
     # of what is left, the share that is valid_fraction of everything
     share = valid_fraction * len(scan.utterances) / len(rest)
-    train, valid = hold_back_utterances(rest, share, seed + 1)
+    train, valid = hold_out_utterances(rest, share, seed + 1)
     data_root = source.parent if is_manifest else source
     manifests = {"train": train, "valid": valid, "test": test}
     return write_prepared(out_folder, manifests, arguments, data_root=data_root, bad=scan.bad)

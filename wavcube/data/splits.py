@@ -1,4 +1,4 @@
-"""Holding part of a corpus back from training, seeded."""
+"""Holding part of a corpus out from training, seeded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wavcube.data.manifest import Utterance
 __all__ = [
     "describe_split",
     "evenly_spaced",
-    "hold_back_speakers",
-    "hold_back_utterances",
+    "hold_out_speakers",
+    "hold_out_utterances",
     "require_disjoint_speakers",
 ]
 
@@ -20,23 +20,23 @@ _LISTED = 5
 Item = TypeVar("Item")
 
 
-def hold_back_speakers(
+def hold_out_speakers(
     utterances: Sequence[Utterance], count: int, seed: int
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """Hold back all utterances of some speakers.
+    """Hold out all utterances of some speakers.
 
     Parameters
     ----------
     utterances : Sequence[Utterance]
         All of them, with speakers.
     count : int
-        How many speakers to hold back.
+        How many speakers to hold out.
     seed : int
         Draws the speakers.
 
     Returns
     -------
-    kept, held_back : tuple[list[Utterance], list[Utterance]]
+    kept, held_out : tuple[list[Utterance], list[Utterance]]
         Both in the order given.
 
     Raises
@@ -47,17 +47,17 @@ def hold_back_speakers(
     Examples
     --------
     >>> rows = [Utterance(f"{s}-{i}", 1.0, "a.wav", s) for s in "abc" for i in range(2)]
-    >>> kept, held_back = hold_back_speakers(rows, 1, seed=0)
-    >>> len(kept), len(held_back), len({row.spk_id for row in held_back})
+    >>> kept, held_out = hold_out_speakers(rows, 1, seed=0)
+    >>> len(kept), len(held_out), len({row.spk_id for row in held_out})
     (4, 2, 1)
     """
     unknown = [row.ID for row in utterances if not row.spk_id]
     if unknown:
-        raise ValueError(f"speakers cannot be held back: {unknown[0]!r} has no speaker")
+        raise ValueError(f"speakers cannot be held out: {unknown[0]!r} has no speaker")
     speakers = sorted({row.spk_id for row in utterances})
     if not 1 <= count < len(speakers):
         raise ValueError(
-            f"from 1 to {len(speakers) - 1} of the {len(speakers)} speakers can be held back, "
+            f"from 1 to {len(speakers) - 1} of the {len(speakers)} speakers can be held out, "
             f"not {count}"
         )
     chosen = set(random.Random(seed).sample(speakers, count))
@@ -65,23 +65,23 @@ def hold_back_speakers(
     return kept, [row for row in utterances if row.spk_id in chosen]
 
 
-def hold_back_utterances(
+def hold_out_utterances(
     utterances: Sequence[Utterance], fraction: float, seed: int
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """Hold back a share of the utterances, whoever speaks them, and at least one.
+    """Hold out a share of the utterances, whoever speaks them, and at least one.
 
     Parameters
     ----------
     utterances : Sequence[Utterance]
         All of them.
     fraction : float
-        Share to hold back, above 0 and below 1.
+        Share to hold out, above 0 and below 1.
     seed : int
         Draws the utterances.
 
     Returns
     -------
-    kept, held_back : tuple[list[Utterance], list[Utterance]]
+    kept, held_out : tuple[list[Utterance], list[Utterance]]
         Both in the order given.
 
     Raises
@@ -90,11 +90,11 @@ def hold_back_utterances(
         When the share is out of range or leaves nothing.
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"the share to hold back is between 0 and 1, not {fraction}")
+        raise ValueError(f"the share to hold out is between 0 and 1, not {fraction}")
     count = max(1, round(fraction * len(utterances)))
     if count >= len(utterances):
         raise ValueError(
-            f"{count} of {len(utterances)} utterances cannot be held back: none would be left"
+            f"{count} of {len(utterances)} utterances cannot be held out: none would be left"
         )
     chosen = set(random.Random(seed).sample(range(len(utterances)), count))
     kept = [row for index, row in enumerate(utterances) if index not in chosen]

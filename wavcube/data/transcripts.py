@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wavcube.data.manifest import Utterance
-from wavcube.data.splits import hold_back_utterances
+from wavcube.data.splits import hold_out_utterances
 
 __all__ = [
     "place_of",
@@ -204,6 +204,6 @@ def split_by_speaker(
     rest = [row for row in everything if row.spk_id not in kept]
     if len(rest) < 2:
         raise ValueError(f"without {sorted(kept)} {len(rest)} utterances are left; 2 are needed")
-    train, valid = hold_back_utterances(rest, valid_fraction, seed)
+    train, valid = hold_out_utterances(rest, valid_fraction, seed)
     test = [row for row in everything if row.spk_id in kept]
     return {"train": train, "valid": valid, "test": test}

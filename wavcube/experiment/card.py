@@ -26,11 +26,11 @@ SUMMARIES = {
 _ABSOLUTE = re.compile(r"(?<![^=\[,:\s'\"])/(?!/)[^\],'\"]+")
 UNKNOWN = "not known to this recipe: see the README.md that came with it"
 # by its licence it is known in the cards of earlier releases too
-EMBEDDED = Source("embedded speech", "generated with espeak-ng", "wavcube.data.synthetic")
+SYNTHETIC = Source("synthetic speech", "generated with espeak-ng", "wavcube.data.synthetic")
 PACKAGED = Source(
     "the SSL encoder of the wavcube package",
     "Apache-2.0; trained on LibriSpeech and VCTK (CC BY 4.0, to be credited), LJSpeech (public "
-    "domain) and embedded speech",
+    "domain) and synthetic speech",
     "wavcube/pretrained/encoder",
 )
 
@@ -121,7 +121,7 @@ def speech_sources(hparams: Mapping[str, Any]) -> list[Source]:
     Parameters
     ----------
     hparams : mapping
-        With `data_folder`, `training_folders` and `add_embedded`; where speech is mixed with
+        With `data_folder`, `training_folders` and `add_synthetic`; where speech is mixed with
         noise, `noise_folder` and `room_folder` too.
 
     Returns
@@ -131,9 +131,9 @@ def speech_sources(hparams: Mapping[str, Any]) -> list[Source]:
 
     Examples
     --------
-    >>> given = {"data_folder": "a/mine", "training_folders": ["b"], "add_embedded": True}
+    >>> given = {"data_folder": "a/mine", "training_folders": ["b"], "add_synthetic": True}
     >>> [source.name for source in speech_sources(given)]
-    ['mine', 'b', 'embedded speech']
+    ['mine', 'b', 'synthetic speech']
     """
     own = hparams["data_folder"]
     given = [] if own is None else [(own, "--data_folder")]
@@ -144,7 +144,7 @@ def speech_sources(hparams: Mapping[str, Any]) -> list[Source]:
         Source(Path(folder).name, "of the data's owner", f"given as {option}")
         for folder, option in given
     ]
-    return [*sources, EMBEDDED] if own is None or hparams["add_embedded"] else sources
+    return [*sources, SYNTHETIC] if own is None or hparams["add_synthetic"] else sources
 
 
 def public_paths(argument: str) -> str:
@@ -188,7 +188,7 @@ def is_synthetic(data: Sequence[Source]) -> bool:
 
     Examples
     --------
-    >>> is_synthetic([EMBEDDED]), is_synthetic([EMBEDDED, Source("mine", "unknown", "here")])
+    >>> is_synthetic([SYNTHETIC]), is_synthetic([SYNTHETIC, Source("mine", "unknown", "here")])
     (True, False)
     """
-    return bool(data) and all(source.license == EMBEDDED.license for source in data)
+    return bool(data) and all(source.license == SYNTHETIC.license for source in data)

@@ -18,7 +18,7 @@ from wavcube.data.checks import device_name
 from wavcube.experiment.dry_run import dry_overrides
 from wavcube.experiment.recipe_yaml import open_yaml, read_yaml
 from wavcube.experiment.usage import checkpoints_in, show
-from wavcube.training.ranks import meet, same_as_main
+from wavcube.training.distributed import rendezvous, same_as_main
 from wavcube.utils.precision import AUTO, settle_precision
 
 # What is logged of every run and nobody needs: by logger, a part of the message.
@@ -96,7 +96,7 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
         files = [a for a in arguments if Path(a).suffix in (".yaml", ".yml") and Path(a).is_file()]
         show(help_text(usage, files[0] if files else None))
     path, run_opts, overrides = _Options.from_command_line_args(list(arguments))
-    run_opts = meet(run_opts)
+    run_opts = rendezvous(run_opts)
     overrides = _last_of_each(overrides)
     if run_opts["debug"]:
         overrides = dry_overrides(path, overrides)

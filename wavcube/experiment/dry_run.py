@@ -13,7 +13,7 @@ AMOUNTS = {
     "batch_size": 1,
     "num_workers": 0,
     "crop_seconds": 1.0,
-    "embedded_minutes": 1,
+    "synthetic_minutes": 1,
     "valid_utterances": 1,
     "test_utterances": 1,
     "sample_clips": 1,

@@ -20,14 +20,14 @@ from wavcube.experiment.evaluation import check_counts
 from wavcube.experiment.identity import RecipeHparams
 from wavcube.experiment.recipe_yaml import open_yaml
 from wavcube.experiment.usage import (
-    interruptible,
-    nothing_left_of,
-    own_folder,
+    cleanup_on_error,
+    exit_on_user_error,
+    handle_interrupt,
+    lock_folder,
     show,
-    usage_errors,
 )
 from wavcube.training.brain import GuardedBrain
-from wavcube.training.ranks import join_group, main_first, on_main
+from wavcube.training.distributed import join_group, main_process_first, run_on_main
 from wavcube.training.schedules import ResumeError
 
 
@@ -67,7 +67,7 @@ class Run:
 
     def __init__(self, script: str, usage: str) -> None:
         self.script, self.usage = Path(script), usage
-        self.refuse = partial(usage_errors, self.script.name)
+        self.exit_on_user_error = partial(exit_on_user_error, self.script.name)
         self.hparams: dict[str, Any] = {}
         self.run_opts: Mapping[str, Any] = {}
         self.folder = Path()
@@ -121,34 +121,34 @@ class Run:
             Of the process.
         """
         program = self.script.name
-        with interruptible(program), self.refuse():
+        with handle_interrupt(program), self.exit_on_user_error():
             path, self.run_opts, overrides = parse_arguments(arguments, self.usage)
             self.hparams = RecipeHparams(load_hyperpyyaml(open_yaml(path), overrides))
             self.folder = Path(self.hparams["output_folder"])
-        with interruptible(program, self.folder), own_folder(program, self.folder):
+        with handle_interrupt(program, self.folder), lock_folder(program, self.folder):
             self._run(path, overrides)
 
     def _run(self, path: str, overrides: str) -> None:
-        with self.refuse():
+        with self.exit_on_user_error():
             check_counts(self.hparams)
-            with nothing_left_of(self.folder):
-                with main_first():
+            with cleanup_on_error(self.folder):
+                with main_process_first():
                     self.prepare()
                 join_group(self.run_opts)
                 self.join()
             sb.create_experiment_directory(self.folder)
-            on_main(lambda: self._keep_configuration(path, overrides))
+            run_on_main(lambda: self._keep_configuration(path, overrides))
             self.begin()
         for stage in self.stages():
-            with self.refuse():
+            with self.exit_on_user_error():
                 training = self.plan(stage)
             brain = training.brain
-            with self.refuse(kinds=(ResumeError, UnreadableError)):
+            with self.exit_on_user_error(kinds=(ResumeError, UnreadableError)):
                 brain.fit(brain.epochs, training.train, training.valid, None, *training[3:])
-            with self.refuse():
+            with self.exit_on_user_error():
                 brain.load_best()
                 self.end_stage(stage, brain)
-        with self.refuse():
+        with self.exit_on_user_error():
             self.finish()
 
     def _keep_configuration(self, path: str, overrides: str) -> None:

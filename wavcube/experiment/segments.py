@@ -28,7 +28,7 @@ def split_segments(source: Path, folder: Path, hparams: Mapping[str, Any]) -> di
     source : Path
         JSON lines or a folder of shards.
     folder : Path
-        Of the run, for what is held back.
+        Of the run, for what is held out.
     hparams : Mapping
         Of the recipe, with `valid_utterances`, `test_utterances`, `shortest_test`, `longest_test`
         and `seed`.

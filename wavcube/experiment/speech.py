@@ -1,4 +1,4 @@
-"""The speech of a run: a corpus, the user's own audio, or what the package speaks itself."""
+"""The speech of a run: a corpus, the user's own audio, or what the package synthesises itself."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wavcube.data.extra_speech import further_speech
+from wavcube.data.extra_speech import extra_speech
 from wavcube.data.manifest import read_manifest
 from wavcube.data.prepare import check_same_data
 from wavcube.data.segments import is_segments
-from wavcube.data.synthetic import default_cache_folder, make_embedded_corpus
+from wavcube.data.synthetic import default_cache_folder, make_synthetic_corpus
 from wavcube.experiment.segments import Speech, add_speech, split_segments
 from wavcube.experiment.usage import show
 
-__all__ = ["embedded_corpus", "prepare_rows"]
+__all__ = ["prepare_rows", "synthetic_corpus"]
 
 # what chooses the speech: a run goes on with the same only
-DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded_minutes")
+DATA_KEYS = ("data_folder", "training_folders", "add_synthetic", "synthetic_minutes")
 # and what divides it, in the recipes that let the user: who was trained on is not tested on
-SPLIT_KEYS = ("train_splits", "valid_splits", "test_splits", "held_back_speakers", "test_speakers")
+SPLIT_KEYS = ("train_splits", "valid_splits", "test_splits", "held_out_speakers", "test_speakers")
 
 Prepare = Callable[[Path, Path, Mapping[str, Any]], Mapping[str, Path]]
 
@@ -34,8 +34,8 @@ def prepare_rows(
     ----------
     hparams : Mapping
         Of the recipe, with `output_folder`, `max_bad_fraction`, `data_folder` (None for the
-        embedded corpus), `training_folders` and `add_embedded` (more speech, for training alone),
-        `embedded_folder` and `embedded_minutes`.
+        synthetic corpus), `training_folders` and `add_synthetic` (more speech, for training alone),
+        `synthetic_folder` and `synthetic_minutes`.
     prepare : Callable
         The recipe's own, called with the source (a folder or a CSV file), the folder for the
         manifests and `hparams`; returns the manifest of "train", "valid" and "test". Paths in them
@@ -55,7 +55,7 @@ def prepare_rows(
         If a folder is missing.
     ValueError
         If the run began with other data, or as `prepare` and
-        :func:`~wavcube.data.extra_speech.further_speech` do.
+        :func:`~wavcube.data.extra_speech.extra_speech` do.
     """
     own, out_folder = hparams["data_folder"], Path(hparams["output_folder"]) / "manifests"
     given = {key: hparams[key] for key in DATA_KEYS}
@@ -63,10 +63,10 @@ def prepare_rows(
     check_same_data(out_folder / "data.json", given)
     if own is None:
         show("no --data_folder: training on speech that the package makes itself")
-    source = embedded_corpus(hparams) if own is None else Path(own)
+    source = synthetic_corpus(hparams) if own is None else Path(own)
     further = list(hparams["training_folders"])
-    if hparams["add_embedded"] and own is not None:
-        further.append(embedded_corpus(hparams) / "train-clean-100")
+    if hparams["add_synthetic"] and own is not None:
+        further.append(synthetic_corpus(hparams) / "train-clean-100")
     manifests = [Path(path) for path in further if is_segments(path)]
     if not large and (is_segments(source) or manifests):
         raise ValueError(
@@ -75,7 +75,7 @@ def prepare_rows(
         )
     split = split_segments if is_segments(source) else partial(_prepared, prepare)
     rows = split(source, out_folder, hparams)
-    more = further_speech(
+    more = extra_speech(
         [path for path in further if not is_segments(path)],
         [*rows["valid"], *rows["test"]],
         max_bad_fraction=hparams["max_bad_fraction"],
@@ -91,18 +91,18 @@ def _prepared(
     return {name: read_manifest(path, root) for name, path in manifests.items()}
 
 
-def embedded_corpus(hparams: Mapping[str, Any]) -> Path:
+def synthetic_corpus(hparams: Mapping[str, Any]) -> Path:
     """Make the speech of the package's own, or find it in the cache.
 
     Parameters
     ----------
     hparams : Mapping
-        With `embedded_folder`, None for the user's cache, and `embedded_minutes` of training.
+        With `synthetic_folder`, None for the user's cache, and `synthetic_minutes` of training.
 
     Returns
     -------
     Path
-        See :func:`~wavcube.data.synthetic.make_embedded_corpus`.
+        See :func:`~wavcube.data.synthetic.make_synthetic_corpus`.
     """
-    folder = hparams["embedded_folder"] or default_cache_folder()
-    return make_embedded_corpus(folder, train_minutes=hparams["embedded_minutes"])
+    folder = hparams["synthetic_folder"] or default_cache_folder()
+    return make_synthetic_corpus(folder, train_minutes=hparams["synthetic_minutes"])

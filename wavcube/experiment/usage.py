@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from ruamel.yaml import YAMLError
 
-from wavcube.training.ranks import is_main, may_speak
+from wavcube.training.distributed import is_main, may_speak
 from wavcube.utils.atomic import LOCK, locked_folder
 from wavcube.utils.errors import INTERRUPTED, USER_ERROR, one_line
 
@@ -23,7 +23,9 @@ MISTAKES = (ValueError, KeyError, OSError, ImportError, YAMLError, yaml.YAMLErro
 
 
 @contextmanager
-def usage_errors(program: str, kinds: tuple[type[Exception], ...] = MISTAKES) -> Iterator[None]:
+def exit_on_user_error(
+    program: str, kinds: tuple[type[Exception], ...] = MISTAKES
+) -> Iterator[None]:
     """End the process with one line and exit code 2 when what stands inside refuses its input.
 
     Wrap what reads arguments, YAML and data with it; not the training, whose errors are ours.
@@ -42,7 +44,7 @@ def usage_errors(program: str, kinds: tuple[type[Exception], ...] = MISTAKES) ->
 
     Examples
     --------
-    >>> with usage_errors("train.py"):
+    >>> with exit_on_user_error("train.py"):
     ...     raise ValueError("no such stage")
     Traceback (most recent call last):
     ...
@@ -58,7 +60,7 @@ def usage_errors(program: str, kinds: tuple[type[Exception], ...] = MISTAKES) ->
 
 
 @contextmanager
-def interruptible(program: str, folder: str | Path | None = None) -> Iterator[None]:
+def handle_interrupt(program: str, folder: str | Path | None = None) -> Iterator[None]:
     """End the process with one line and exit code 130 when Ctrl-C stops what stands inside.
 
     Parameters
@@ -75,7 +77,7 @@ def interruptible(program: str, folder: str | Path | None = None) -> Iterator[No
 
     Examples
     --------
-    >>> with interruptible("train.py"):
+    >>> with handle_interrupt("train.py"):
     ...     raise KeyboardInterrupt
     Traceback (most recent call last):
     ...
@@ -121,13 +123,13 @@ def checkpoints_in(folder: str | Path) -> list[Path]:
 
 
 @contextmanager
-def own_folder(program: str, folder: str | Path) -> Iterator[None]:
+def lock_folder(program: str, folder: str | Path) -> Iterator[None]:
     """Let no other run write to a folder meanwhile; of several processes the main one sees to it.
 
     Parameters
     ----------
     program : str
-        See :func:`usage_errors`.
+        See :func:`exit_on_user_error`.
     folder : str or Path
         Of the run. One that is made for it, and in which nothing is left, goes again.
 
@@ -139,7 +141,7 @@ def own_folder(program: str, folder: str | Path) -> Iterator[None]:
     Examples
     --------
     >>> folder = getfixture("tmp_path") / "run"
-    >>> with own_folder("train.py", folder), own_folder("train.py", folder):
+    >>> with lock_folder("train.py", folder), lock_folder("train.py", folder):
     ...     pass
     Traceback (most recent call last):
     ...
@@ -152,7 +154,7 @@ def own_folder(program: str, folder: str | Path) -> Iterator[None]:
         return
     was_there = Path(folder).exists()
     with ExitStack() as stack:
-        with usage_errors(program):
+        with exit_on_user_error(program):
             stack.enter_context(locked_folder(folder))
         try:
             yield
@@ -171,7 +173,7 @@ def _is_empty(folder: str | Path) -> bool:
 
 
 @contextmanager
-def nothing_left_of(folder: str | Path) -> Iterator[None]:
+def cleanup_on_error(folder: str | Path) -> Iterator[None]:
     """Remove what stands inside has put into an empty or new folder, should it fail.
 
     Parameters
@@ -183,7 +185,7 @@ def nothing_left_of(folder: str | Path) -> Iterator[None]:
     --------
     >>> folder = getfixture("tmp_path") / "new"
     >>> try:
-    ...     with nothing_left_of(folder):
+    ...     with cleanup_on_error(folder):
     ...         folder.mkdir()
     ...         raise ValueError
     ... except ValueError:

@@ -18,15 +18,15 @@ from wavcube.data.checks import check_waveforms, device_name, resample_batch
 from wavcube.inference.run_options import HALF, check_options, compile_layers, settle
 from wavcube.lobes.layers.quantized import halve_matrices, quantize_linears
 from wavcube.release.build import build
-from wavcube.release.config_file import CONFIG_FILE, further_files, read_config, read_task
+from wavcube.release.config_file import CONFIG_FILE, extra_file_names, read_config, read_task
 from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
+from wavcube.release.init_empty import init_empty, settle_types
 from wavcube.release.source import (
     fetch_file,
     packaged_release,
     resolve_source,
 )
 from wavcube.release.weights import load_release_weights
-from wavcube.release.without_storage import settle_types, without_storage
 from wavcube.utils.precision import AUTO
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class ReleasedModel(Pretrained):
         described = _merged(read_config(path.parent), overrides or {})
         # a packaged representation fills itself when it is built
         lazily = cls.LAZY and "representation" not in described
-        with without_storage() if lazily else nullcontext():
+        with init_empty() if lazily else nullcontext():
             model = build(described, str(path))
         cls.check_fits(model, str(path.parent))
         if task := read_task(path.parent):
@@ -174,7 +174,8 @@ class ReleasedModel(Pretrained):
             settle(run_opts)
         settle_types(model, run_opts.get("precision") in HALF)
         files = {
-            name: fetch_file(name, source, savedir, config) for name in further_files(path.parent)
+            name: fetch_file(name, source, savedir, config)
+            for name in extra_file_names(path.parent)
         }
         (name,) = cls.MODULES_NEEDED
         hparams = {"weights_file": weights_file, "files": files}

@@ -13,7 +13,7 @@ from wavcube.inference.base import ReleasedModel, check_computed
 from wavcube.inference.files import FileMethods
 from wavcube.inference.long_form import LongForm
 from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.lobes.layers.offload import leave_stored
+from wavcube.lobes.layers.offload import offload_linears
 from wavcube.release.described import inference_state, latent_hash, release_hash
 from wavcube.release.weights_file import StoredWeights
 
@@ -111,7 +111,7 @@ class WavCube(FileMethods, LongForm, ReleasedModel):
         frozen = not any(parameter.requires_grad for parameter in self.mods.parameters())
         # a CPU converts them to its half precision at every call, wherever they come from
         if file is not None and frozen and self._where.type == "cpu" and not self.compile:
-            leave_stored(self.mods.wavcube, stored)
+            offload_linears(self.mods.wavcube, stored)
 
     def _hash(self, what: str, function: Callable[..., str]) -> str:
         # hashing a large model takes seconds: once, unless a weight is changed in place

@@ -23,15 +23,15 @@ from wavcube.latent.adversarial import Discriminators
 from wavcube.latent.settings import AcousticSettings, DecoderSettings, LatentSettings
 from wavcube.lobes.bottleneck import VariationalBottleneck
 from wavcube.lobes.latent_codec import CodecOutput, LatentCodec
-from wavcube.lobes.layers.activation_checkpointing import recompute_activations
+from wavcube.lobes.layers.activation_checkpointing import activation_checkpointing
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.ssl.models import unused_parameters
 from wavcube.lobes.wavcube import WavCube
 from wavcube.losses import MelLoss, MultiScaleMelLoss, kl_divergence, semantic_loss, weighted_sum
 from wavcube.training.brain import GuardedBrain, unwrap
-from wavcube.training.collectives import same_everywhere
-from wavcube.training.run_logger import Journal
+from wavcube.training.distributed import same_everywhere
+from wavcube.training.run_logger import RunLogger
 
 LOGGED_CLIPS = 2
 
@@ -88,11 +88,11 @@ class LatentBrain(GuardedBrain):
         hparams: Mapping[str, Any] | None = None,
         run_opts: Mapping[str, Any] | None = None,
         checkpointer: Checkpointer | None = None,
-        journal: Journal | None = None,
+        journal: RunLogger | None = None,
     ) -> None:
         _check(settings, model, discriminators, teacher)
         _choose_trained(model, settings)
-        recompute_activations(model, settings.recompute_activations)
+        activation_checkpointing(model, settings.activation_checkpointing)
         modules: dict[str, nn.Module] = {"wavcube": model}
         if settings.is_adversarial:
             modules["discriminators"] = discriminators

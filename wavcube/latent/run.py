@@ -29,9 +29,8 @@ from wavcube.latent.settings import DecoderSettings
 from wavcube.metrics import Summary, format_table
 from wavcube.release.folder import write_release
 from wavcube.training.checkpoints import AtomicCheckpointer
-from wavcube.training.ranks import is_main, leave_group, on_main
-from wavcube.training.run_logger import Journal
-from wavcube.training.several import global_batch_size
+from wavcube.training.distributed import global_batch_size, is_main, leave_group, run_on_main
+from wavcube.training.run_logger import RunLogger
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class LatentRun(Run):
         show(describe_split(parts) + self._left_out())
         if self.is_fine_tuning:
             device = self.run_opts["device"] or infer_device()
-            on_main(lambda: self._resynthesize(AS_RELEASED, device))
+            run_on_main(lambda: self._resynthesize(AS_RELEASED, device))
 
     def plan(self, stage: str) -> Training:
         """Build a stage's Brain and its data; each stage draws its own crops.
@@ -139,7 +138,7 @@ class LatentRun(Run):
             hparams=hparams,
             run_opts=self.run_opts,
             checkpointer=AtomicCheckpointer(folder / stage / "save"),
-            journal=Journal(folder / "train_log.txt", folder / stage / "tensorboard"),
+            journal=RunLogger(folder / "train_log.txt", folder / stage / "tensorboard"),
         )
         loader = {
             "batch_size": self.batch_size(stage),
@@ -174,7 +173,7 @@ class LatentRun(Run):
         """
         brain.end_training()
         self.parts.has_trained_discriminators |= brain.settings.is_adversarial
-        on_main(lambda: self._evaluate(stage, brain))
+        run_on_main(lambda: self._evaluate(stage, brain))
 
     def _evaluate(self, stage: str, brain: LatentBrain) -> None:
         later = self.stages()[self.stages().index(stage) + 1 :]

@@ -42,7 +42,7 @@ class LatentSettings(TrainingSettings):
         Updates before the discriminators are first used; until then they cost nothing.
     batch_size : int, optional
         Crops of an update, in each process; by default as many as the recipe says of all stages.
-    recompute_activations : bool
+    activation_checkpointing : bool
         Compute the layers' activations again for their gradients: less memory, a third more time.
 
     Raises
@@ -72,7 +72,7 @@ class LatentSettings(TrainingSettings):
     discriminator_weight: float = 1.0
     adversarial_start: int = 0
     batch_size: int | None = None
-    recompute_activations: bool = False
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,7 +157,7 @@ class AcousticSettings(LatentSettings):
         Nothing else teaches the encoder.
     detach_latent : bool
         False, for the same reason.
-    discriminator_weight, adversarial_start, batch_size, recompute_activations
+    discriminator_weight, adversarial_start, batch_size, activation_checkpointing
         See :class:`LatentSettings`.
 
     Raises
@@ -211,7 +211,7 @@ class DecoderSettings(LatentSettings):
         Nothing but the decoder trains.
     detach_latent : bool
         True, for the same reason.
-    discriminator_weight, adversarial_start, batch_size, recompute_activations
+    discriminator_weight, adversarial_start, batch_size, activation_checkpointing
         See :class:`LatentSettings`.
 
     Raises

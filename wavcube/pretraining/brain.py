@@ -20,8 +20,8 @@ from wavcube.losses.masking import masked_mean
 from wavcube.pretraining.cluster_targets import ClusterTargets
 from wavcube.pretraining.corruption import Corruption
 from wavcube.training.brain import GuardedBrain, unwrap
-from wavcube.training.collectives import same_everywhere
-from wavcube.training.run_logger import Journal
+from wavcube.training.distributed import same_everywhere
+from wavcube.training.run_logger import RunLogger
 from wavcube.training.settings import TrainingSettings
 
 
@@ -158,7 +158,7 @@ class PretrainingBrain(GuardedBrain):
         hparams: Mapping[str, Any] | None = None,
         run_opts: Mapping[str, Any] | None = None,
         checkpointer: Checkpointer | None = None,
-        journal: Journal | None = None,
+        journal: RunLogger | None = None,
     ) -> None:
         predictor = nn.Linear(encoder.dim, settings.clusters)
         modules = {"encoder": encoder, "predictor": predictor}

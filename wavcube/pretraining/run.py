@@ -16,7 +16,7 @@ from wavcube.data.scan import scan_audio_folder
 from wavcube.data.splits import evenly_spaced
 from wavcube.data.utterances import utterance_dataset
 from wavcube.experiment.run import Run, Training
-from wavcube.experiment.speech import embedded_corpus
+from wavcube.experiment.speech import synthetic_corpus
 from wavcube.experiment.usage import show
 from wavcube.lobes.lengths import to_absolute
 from wavcube.pretraining.brain import PretrainingBrain, PretrainingSettings
@@ -24,9 +24,8 @@ from wavcube.pretraining.cluster_targets import CepstralFeatures, ClusterTargets
 from wavcube.release.ssl_folder import write_encoder
 from wavcube.training.brain import GuardedBrain
 from wavcube.training.checkpoints import AtomicCheckpointer
-from wavcube.training.ranks import leave_group, on_main
-from wavcube.training.run_logger import Journal
-from wavcube.training.several import global_batch_size
+from wavcube.training.distributed import global_batch_size, leave_group, run_on_main
+from wavcube.training.run_logger import RunLogger
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class PretrainingRun(Run):
         """Find the utterances of all folders and of the synthetic corpus; hold some out."""
         folders = [Path(folder) for folder in self.hparams["data_folders"]]
         rows = []
-        for folder in (*folders, embedded_corpus(self.hparams) / "train-clean-100"):
+        for folder in (*folders, synthetic_corpus(self.hparams) / "train-clean-100"):
             found = scan_audio_folder(folder).utterances
             logger.info("%s: %d files", folder, len(found))
             rows.extend(found)
@@ -77,7 +76,7 @@ class PretrainingRun(Run):
             hparams=hparams,
             run_opts=self.run_opts,
             checkpointer=AtomicCheckpointer(self.folder / stage.replace(" ", "") / "save"),
-            journal=Journal(self.folder / "train_log.txt", self.folder / "tensorboard" / stage),
+            journal=RunLogger(self.folder / "train_log.txt", self.folder / "tensorboard" / stage),
         )
         loader = {"batch_size": hparams["batch_size"], "num_workers": hparams["num_workers"]}
         valid = utterance_dataset(self.valid_rows, encoder.sample_rate)
@@ -105,7 +104,7 @@ class PretrainingRun(Run):
     def finish(self) -> None:
         """Leave the encoder's folder."""
         target = self.folder / "encoder"
-        on_main(lambda: write_encoder(self.hparams["encoder"], target))
+        run_on_main(lambda: write_encoder(self.hparams["encoder"], target))
         leave_group()
         show(f"encoder: {target}")
 

@@ -56,7 +56,7 @@ class ModelCard:
 
     Examples
     --------
-    >>> speech = Source("embedded speech", "generated", "wavcube.data.synthetic")
+    >>> speech = Source("synthetic speech", "generated", "wavcube.data.synthetic")
     >>> card = ModelCard("Tiny", "A toy.", "Apache-2.0", "yes", [], [speech], "train.py")
     >>> render_card(card, {}).splitlines()[6]
     '# Tiny'

@@ -104,7 +104,7 @@ def read_card(folder: str | Path) -> ModelCard | None:
         raise ValueError(f"{Path(folder) / CONFIG_FILE} holds a broken card: {error}") from error
 
 
-def further_files(folder: str | Path) -> list[str]:
+def extra_file_names(folder: str | Path) -> list[str]:
     """List what a release needs beside its configuration and its weights.
 
     Parameters

@@ -16,7 +16,7 @@ from wavcube.release.card import ModelCard, render_card
 from wavcube.release.config_file import (
     CONFIG_FILE,
     check_is_release,
-    further_files,
+    extra_file_names,
     read_card,
     read_config,
     write_config,
@@ -271,7 +271,7 @@ def export_run(
             training_state=training,
             dtype=dtype,
             overwrite=overwrite,
-            extra_files={name: (source / name).read_bytes() for name in further_files(source)},
+            extra_files={name: (source / name).read_bytes() for name in extra_file_names(source)},
         )
     load_release(source)
     with atomic_folder(out, overwrite=overwrite, check_replaceable=check_is_release) as draft:

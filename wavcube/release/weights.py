@@ -11,9 +11,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from wavcube.release.init_empty import is_empty
 from wavcube.release.old_names import OLD_NAMES
 from wavcube.release.registry import rename_classes
-from wavcube.release.without_storage import has_no_storage
 
 # an error names so many keys of a kind, and counts the rest
 NAMED_KEYS = 6
@@ -154,7 +154,7 @@ def load_release_weights(module: nn.Module, path: str | Path) -> None:
         If it is no safetensors file, or a key or size differs.
     """
     tensors = read_weights(path)
-    if not has_no_storage(module):
+    if not is_empty(module):
         load_strictly(module, tensors, str(path))
         return
     parameters = dict(module.named_parameters())

@@ -12,7 +12,7 @@ from wavcube.lobes.layers.linear import Linear
 
 
 @contextmanager
-def without_storage() -> Iterator[None]:
+def init_empty() -> Iterator[None]:
     """Build modules with parameters on the meta device; buffers are as usual.
 
     No time goes into random weights that a file replaces, and the file's own pages can serve as
@@ -20,7 +20,7 @@ def without_storage() -> Iterator[None]:
 
     Examples
     --------
-    >>> with without_storage():
+    >>> with init_empty():
     ...     layer = nn.Linear(3, 2)
     >>> layer.weight.is_meta
     True
@@ -39,7 +39,7 @@ def without_storage() -> Iterator[None]:
         nn.Module.register_parameter = register
 
 
-def has_no_storage(module: nn.Module) -> bool:
+def is_empty(module: nn.Module) -> bool:
     """Tell whether parameters are still to be filled."""
     return any(parameter.is_meta for parameter in module.parameters())
 

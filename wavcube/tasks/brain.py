@@ -26,9 +26,8 @@ from wavcube.tasks.model import TaskModel
 from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.task import KEPT, Task
 from wavcube.training.brain import GuardedBrain, unwrap
-from wavcube.training.collectives import gathered
-from wavcube.training.run_logger import Journal
-from wavcube.training.several import transparent
+from wavcube.training.distributed import all_gather, transparent
+from wavcube.training.run_logger import RunLogger
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ class TaskBrain(GuardedBrain):
         hparams: Mapping[str, Any] | None = None,
         run_opts: Mapping[str, Any] | None = None,
         checkpointer: Checkpointer | None = None,
-        journal: Journal | None = None,
+        journal: RunLogger | None = None,
     ) -> None:
         measured = {"loss": "min", **task.metrics}
         if settings.best_metric not in measured:
@@ -187,7 +186,7 @@ class TaskBrain(GuardedBrain):
     def gather_scores(self) -> None:
         """Collect what could not be scored, too."""
         super().gather_scores()
-        for part in gathered(self._unscored):
+        for part in all_gather(self._unscored):
             self._unscored |= part
 
     def on_stage_end(self, stage: Stage, stage_loss: float, epoch: int | None = None) -> None:

@@ -23,8 +23,8 @@ from wavcube.tasks.registry import find_task
 from wavcube.tasks.task import Splits, Task
 from wavcube.training.brain import GuardedBrain
 from wavcube.training.checkpoints import AtomicCheckpointer
-from wavcube.training.ranks import is_main, leave_group, main_first, on_main
-from wavcube.training.run_logger import Journal
+from wavcube.training.distributed import is_main, leave_group, main_process_first, run_on_main
+from wavcube.training.run_logger import RunLogger
 
 AT_THE_START, AS_RELEASED = "at the start", "as released"
 SYNTHETIC = "no --data_folder: training on speech that the package makes itself"
@@ -91,13 +91,13 @@ class TaskRun(Run):
             hparams=self.hparams,
             run_opts=self.run_opts,
             checkpointer=AtomicCheckpointer(self.folder / "save"),
-            journal=Journal(self.folder / "train_log.txt", self.folder / "tensorboard"),
+            journal=RunLogger(self.folder / "train_log.txt", self.folder / "tensorboard"),
         )
 
     def begin(self) -> None:
         """Score what needs no training; what a card would refuse, it refuses before that."""
         self.table: dict[str, dict[str, Summary]] = {}
-        on_main(self._score_before)
+        run_on_main(self._score_before)
 
     def _score_before(self) -> None:
         self.table.update(self.task.baselines(self.model, self.rows))
@@ -109,7 +109,7 @@ class TaskRun(Run):
         """Give the Brain its data."""
         del stage
         show(self.task.describe_rows(self.rows))
-        with main_first():  # it fills the caches
+        with main_process_first():  # it fills the caches
             train, valid = (
                 self.task.dataset(self.model, self.rows[role], role) for role in ("train", "valid")
             )

@@ -28,7 +28,7 @@ from wavcube.representations import Representation
 from wavcube.tasks.model import TaskModel
 from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.verbs import Verb
-from wavcube.training.several import global_batch_size
+from wavcube.training.distributed import global_batch_size
 
 # what a batch carries of its own forward pass
 KEPT = "_kept"

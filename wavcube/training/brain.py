@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from wavcube.training.collectives import means_everywhere, same_everywhere
+from wavcube.training.distributed import all_means, same_everywhere, unwrap
+from wavcube.training.distributed_brain import DistributedBrain
 from wavcube.training.ema import ExponentialMovingAverage
 from wavcube.training.guard import SkipCounter
 from wavcube.training.loop import RunLoop
 from wavcube.training.optimizers import OptimizerSet
 from wavcube.training.random_state import RandomState
-from wavcube.training.run_logger import EpochMeans, Journal
+from wavcube.training.run_logger import EpochMeans, RunLogger
 from wavcube.training.schedules import UpdateEpochs, WarmupCosine
 from wavcube.training.settings import TrainingSettings
-from wavcube.training.several import SeveralProcesses, unwrap
 
 
-class GuardedBrain(RunLoop, SeveralProcesses, Brain):
+class GuardedBrain(RunLoop, DistributedBrain, Brain):
     """A Brain whose run neither a NaN nor a crash can spoil.
 
     - Several optimizers step together or not at all: when a loss or a gradient of any of them is
@@ -34,7 +34,7 @@ class GuardedBrain(RunLoop, SeveralProcesses, Brain):
     - Learning rates follow updates (:class:`~wavcube.training.schedules.WarmupCosine`).
     - Everything with state is a recoverable, so that an interrupted run goes on bit for bit.
     - Several processes train as one does with all their batches together
-      (:class:`~wavcube.training.several.SeveralProcesses`).
+      (:class:`~wavcube.training.distributed_brain.DistributedBrain`).
 
     A subclass gives ``compute_forward`` and ``compute_objectives``, and :meth:`trainable` where
     there is more than one optimizer. In training ``compute_objectives`` returns a loss, or a dict
@@ -52,7 +52,7 @@ class GuardedBrain(RunLoop, SeveralProcesses, Brain):
         As in SpeechBrain's Brain; ``opt_class`` takes parameter groups.
     settings : TrainingSettings
         Length and schedule.
-    journal : Journal, optional
+    journal : RunLogger, optional
         Where to write; nowhere by default.
 
     Examples
@@ -78,7 +78,7 @@ class GuardedBrain(RunLoop, SeveralProcesses, Brain):
         checkpointer: Checkpointer | None = None,
         *,
         settings: TrainingSettings,
-        journal: Journal | None = None,
+        journal: RunLogger | None = None,
     ) -> None:
         options = run_opts or {}
         if options.get("debug", False) and not options.get("debug_persistently", False):
@@ -251,7 +251,7 @@ class GuardedBrain(RunLoop, SeveralProcesses, Brain):
         if should_step:
             self._guarded_step()
         loss = sum(losses.values()).detach()
-        self._noted = means_everywhere({"loss": loss, **self._noted})
+        self._noted = all_means({"loss": loss, **self._noted})
         loss = self._noted["loss"]
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return loss.cpu()

@@ -17,7 +17,7 @@ from speechbrain.utils.checkpoints import Checkpoint
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from wavcube.training.collectives import everywhere, gathered
+from wavcube.training.distributed import all_gather, all_true
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -142,13 +142,13 @@ class RunLoop:
             if self.debug and self.step == self.debug_batches:
                 break
         self.step = 0
-        losses = [loss for part in gathered(losses) for loss in part]
+        losses = [loss for part in all_gather(losses) for loss in part]
         self.gather_scores()
         self.on_stage_end(Stage.VALID, mean(losses), epoch)
 
     def gather_scores(self) -> None:
         """Collect what the processes have measured in their parts of a validation."""
-        parts = gathered(self._scores)
+        parts = all_gather(self._scores)
         names = list(dict.fromkeys(name for part in parts for name in part))
         self._scores = {
             name: [value for part in parts for value in part.get(name, ())] for name in names
@@ -158,7 +158,7 @@ class RunLoop:
         """Save the epoch's end with its scores, and write it down; or return to an earlier one."""
         metric = self.settings.best_metric
         score = self.stage_scores.get(metric, 0.0)
-        good = everywhere(math.isfinite(score))
+        good = all_true(math.isfinite(score))
         # scores vouch for the weights also where the last updates failed
         if good and (self.stage_scores or not self.guard.in_a_row):
             self._save_epoch(epoch)

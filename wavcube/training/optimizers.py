@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from wavcube.training.collectives import everywhere
+from wavcube.training.distributed import all_true
 from wavcube.training.guard import SkipCounter
 from wavcube.training.schedules import WarmupCosine
 
@@ -105,7 +105,7 @@ class OptimizerSet:
         totals = {name: get_total_norm(grads) for name, grads in gradients.items()}
         self.norms = {name: float(total) for name, total in totals.items()}
         infinite = [name for name, total in totals.items() if not torch.isfinite(total)]
-        losses_finite = everywhere(self._losses_finite)
+        losses_finite = all_true(self._losses_finite)
         stepped = losses_finite and not infinite
         if stepped:
             for name in gradients:

@@ -10,8 +10,7 @@ import torch
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from speechbrain.utils.distributed import is_distributed_initialized
 
-from wavcube.training.collectives import gathered
-from wavcube.training.ranks import process_number
+from wavcube.training.distributed import all_gather, rank
 
 OTHERS = "others"
 
@@ -41,7 +40,7 @@ class RandomState:
 
     def gather_state(self) -> None:
         """Bring all states to the main process, which may then save them; all call this."""
-        self._others = gathered(_state())[1:]
+        self._others = all_gather(_state())[1:]
 
     @mark_as_saver
     def _save(self, path: str) -> None:
@@ -54,7 +53,7 @@ class RandomState:
         del end_of_epoch
         saved = torch.load(path, map_location="cpu", weights_only=True)
         every = [saved, *saved.get(OTHERS, ())]
-        number = process_number()
+        number = rank()
         _restore(every[number] if number < len(every) else saved)
         if number >= len(every):
             draw_own_numbers()
@@ -62,9 +61,9 @@ class RandomState:
 
 def draw_own_numbers() -> None:
     """Let each process but the main one draw numbers of its own, which follow from its state."""
-    if process_number() == 0:
+    if rank() == 0:
         return
-    seed = int(torch.randint(2**31, ())) + process_number()
+    seed = int(torch.randint(2**31, ())) + rank()
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (libraries draw from the global one)
     random.seed(seed)

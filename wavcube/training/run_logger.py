@@ -15,7 +15,7 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 
-class Journal:
+class RunLogger:
     r"""The log of one run.
 
     Parameters
@@ -29,7 +29,7 @@ class Journal:
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "train_log.txt"
-    >>> Journal(path).line({"epoch": 1}, train={"mel": 0.5}, valid={"mel": 0.75})
+    >>> RunLogger(path).line({"epoch": 1}, train={"mel": 0.5}, valid={"mel": 0.75})
     >>> path.read_text()
     'epoch: 1 - train mel: 5.000e-01 - valid mel: 7.500e-01\n'
     """

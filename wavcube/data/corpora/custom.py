@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wavcube.data.extra_speech import further_speech
+from wavcube.data.extra_speech import extra_speech
 from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import check_files, find_audio, scan_audio_folder
 from wavcube.data.transcripts import row_of
 
-__all__ = ["further_voices", "hold_back_sentences", "prepare_own_voices"]
+__all__ = ["extra_voices", "hold_out_sentences", "prepare_custom_corpus"]
 
 
-def prepare_own_voices(
+def prepare_custom_corpus(
     source: str | Path,
     out_folder: str | Path,
     *,
@@ -34,7 +34,7 @@ def prepare_own_voices(
     out_folder : str | Path
         For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when files were left out.
     valid_speakers, test_speakers : Sequence[str]
-        Held back; of both or of none. Without them :func:`hold_back_sentences` splits.
+        Held back; of both or of none. Without them :func:`hold_out_sentences` splits.
     max_bad_fraction : float
         How many files may be bad before the run stops.
     progress : bool
@@ -80,11 +80,11 @@ def prepare_own_voices(
         chosen = {"valid": list(valid_speakers), "test": list(test_speakers)}
         manifests = _by_speaker(scan.utterances, chosen)
     else:
-        manifests = hold_back_sentences(scan.utterances, source)
+        manifests = hold_out_sentences(scan.utterances, source)
     return write_prepared(out_folder, manifests, arguments, data_root=data_root, bad=scan.bad)
 
 
-def hold_back_sentences(
+def hold_out_sentences(
     rows: Sequence[Utterance], source: str | Path | None = None
 ) -> dict[str, list[Utterance]]:
     """Test on the last recording of every speaker, validate on the one before.
@@ -109,7 +109,7 @@ def hold_back_sentences(
     Examples
     --------
     >>> rows = [Utterance(f"{name}{i}", 1.0, "a.wav", name) for name in "ab" for i in range(5)]
-    >>> {role: len(part) for role, part in hold_back_sentences(rows).items()}
+    >>> {role: len(part) for role, part in hold_out_sentences(rows).items()}
     {'train': 6, 'valid': 2, 'test': 2}
     """
     speakers: dict[str, list[Utterance]] = {}
@@ -129,7 +129,7 @@ def hold_back_sentences(
     }
 
 
-def further_voices(
+def extra_voices(
     folders: Iterable[str | Path],
     kept_apart: Sequence[Utterance],
     *,
@@ -154,12 +154,12 @@ def further_voices(
     Raises
     ------
     FileNotFoundError, ValueError
-        See :func:`~wavcube.data.extra_speech.further_speech`.
+        See :func:`~wavcube.data.extra_speech.extra_speech`.
     """
     return [
         row if row.spk_id else replace(row, spk_id=Path(folder).name)
         for folder in folders
-        for row in further_speech([folder], kept_apart, max_bad_fraction=max_bad_fraction)
+        for row in extra_speech([folder], kept_apart, max_bad_fraction=max_bad_fraction)
     ]
 
 
@@ -176,7 +176,7 @@ def _by_speaker(
     apart = {name for names in chosen.values() for name in names}
     manifests = {"train": [row for row in rows if row.spk_id not in apart]}
     if not manifests["train"]:
-        raise ValueError(f"nobody is left to train on: all of {', '.join(known)} are held back")
+        raise ValueError(f"nobody is left to train on: all of {', '.join(known)} are held out")
     for role, names in chosen.items():
         manifests[role] = [row for row in rows if row.spk_id in names]
     return manifests

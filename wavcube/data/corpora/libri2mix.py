@@ -27,8 +27,8 @@ from wavcube.data.mixing.mixtures import MixtureRow, write_mixtures
 from wavcube.data.mixing.noise_sets import share_out_noises
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
-from wavcube.data.splits import evenly_spaced, hold_back_speakers, require_disjoint_speakers
-from wavcube.data.synthetic import default_cache_folder, make_embedded_noises
+from wavcube.data.splits import evenly_spaced, hold_out_speakers, require_disjoint_speakers
+from wavcube.data.synthetic import default_cache_folder, make_synthetic_noises
 
 Mode = Literal["min", "max"]
 # names of splits begin so: train-clean-100, train-100, dev-clean, dev, test-clean, test
@@ -49,9 +49,9 @@ def prepare_mixtures(
     out_folder : Path
         For the manifests.
     hparams : Mapping
-        Of the recipe: `data_folder` (None for embedded speech, which has noise of its own),
-        `embedded_folder`, `mode`, `noisy`, `noise_folder`, `metadata_folder`, `train_splits`,
-        `mixtures` (of each role at most), `min_seconds`, `held_back_roles`, `held_back_speakers`,
+        Of the recipe: `data_folder` (None for synthetic speech, which has noise of its own),
+        `synthetic_folder`, `mode`, `noisy`, `noise_folder`, `metadata_folder`, `train_splits`,
+        `mixtures` (of each role at most), `min_seconds`, `held_out_roles`, `held_out_speakers`,
         `max_bad_fraction` and `data_seed`.
     sample_rate : int
         Of the model, in Hz.
@@ -77,7 +77,7 @@ def prepare_mixtures(
         chosen = {"train_splits": splits, "noisy": hparams["noisy"], "sample_rate": sample_rate}
         return prepare_generated(source, out_folder, limit=limit, **chosen, **shared)
     if hparams["noisy"] and noises is None and hparams["data_folder"] is None:
-        made = make_embedded_noises(hparams["embedded_folder"] or default_cache_folder())
+        made = make_synthetic_noises(hparams["synthetic_folder"] or default_cache_folder())
         noises = {role: folders.noises for role, folders in made.items()}
     if hparams["noisy"] and noises is None:
         raise ValueError("noisy mixtures need noise: give a noise_folder, or leave noisy out")
@@ -86,7 +86,7 @@ def prepare_mixtures(
         folders = source, hparams["metadata_folder"], out_folder
         return prepare_published(*folders, limit=limit, **chosen, **shared)
     chosen = {
-        name: hparams[name] for name in ("min_seconds", "held_back_roles", "held_back_speakers")
+        name: hparams[name] for name in ("min_seconds", "held_out_roles", "held_out_speakers")
     }
     levels = {"sample_rate": sample_rate, "counts": limit, "noise_folder": noises}
     seed = hparams["data_seed"]
@@ -250,8 +250,8 @@ def prepare_drawn(
     mode: Literal["min", "max"] = "min",
     noise_folder: str | Path | Mapping[str, Path] | None = None,
     min_seconds: float = 1.0,
-    held_back_roles: Sequence[str] = (),
-    held_back_speakers: int = 20,
+    held_out_roles: Sequence[str] = (),
+    held_out_speakers: int = 20,
     seed: int = 1234,
     max_bad_fraction: float = 0.01,
     progress: bool = True,
@@ -261,7 +261,7 @@ def prepare_drawn(
     Parameters
     ----------
     data_folder : str | Path
-        Anything in LibriSpeech's layout, the embedded corpus too, with splits whose names begin
+        Anything in LibriSpeech's layout, the synthetic corpus too, with splits whose names begin
         with "train" and, where there are any, "dev" and "test".
     out_folder : str | Path
         For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when some were left out.
@@ -276,10 +276,10 @@ def prepare_drawn(
         files are then shared out among the roles.
     min_seconds : float
         Shorter utterances are left out; LibriMix itself takes 3 s.
-    held_back_roles : Sequence[str]
+    held_out_roles : Sequence[str]
         Of "valid" and "test", those that get training speakers whatever splits there are.
-    held_back_speakers : int
-        Training speakers for each role that is held back, or that has no split of its own.
+    held_out_speakers : int
+        Training speakers for each role that is held out, or that has no split of its own.
     seed : int
         Draws everything.
     max_bad_fraction : float
@@ -301,20 +301,20 @@ def prepare_drawn(
         speaker, or too many files are bad.
     """
     data_folder = Path(data_folder)
-    if unknown := sorted(set(held_back_roles) - {"valid", "test"}):
-        raise ValueError(f"held_back_roles are of 'valid' and 'test', not {unknown}")
+    if unknown := sorted(set(held_out_roles) - {"valid", "test"}):
+        raise ValueError(f"held_out_roles are of 'valid' and 'test', not {unknown}")
     noises = _find_noises(noise_folder, max_bad_fraction)
     files = {
         role: [path for split in _splits(data_folder, prefix) for path in find_audio(split)]
         for role, prefix in PREFIXES.items()
-        if role == "train" or role not in held_back_roles
+        if role == "train" or role not in held_out_roles
     }
     arguments = {
         "max_bad_fraction": max_bad_fraction,
         "mode": mode,
         "counts": dict(counts),
         "min_seconds": min_seconds,
-        "held_back": [sorted(held_back_roles), held_back_speakers],
+        "held_out": [sorted(held_out_roles), held_out_speakers],
         "seed": seed,
         "sample_rate": sample_rate,
     }
@@ -327,7 +327,7 @@ def prepare_drawn(
     rows, bad = _usable_utterances(files, data_folder, min_seconds, max_bad_fraction, progress)
     for role in ("valid", "test"):
         if not rows.get(role):
-            rows["train"], rows[role] = hold_back_speakers(rows["train"], held_back_speakers, seed)
+            rows["train"], rows[role] = hold_out_speakers(rows["train"], held_out_speakers, seed)
     settings = {"sample_rate": sample_rate, "seed": seed}
     drawn = {
         role: draw_mixtures(found, noises[role], counts[role], **settings, role=role)

@@ -19,7 +19,7 @@ from wavcube.data.prepare import (
     write_prepared,
 )
 from wavcube.data.scan import check_files, find_audio
-from wavcube.data.splits import hold_back_speakers, require_disjoint_speakers
+from wavcube.data.splits import hold_out_speakers, require_disjoint_speakers
 from wavcube.data.transcripts import read_transcripts
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def prepare(source: Path, out_folder: Path, hparams: Mapping[str, Any]) -> dict[
     out_folder : Path
         See :func:`prepare_librispeech`.
     hparams : Mapping
-        Of the recipe, with `held_back_speakers` and `max_bad_fraction`; it may have `train_splits`,
+        Of the recipe, with `held_out_speakers` and `max_bad_fraction`; it may have `train_splits`,
         `valid_splits` and `test_splits`.
 
     Returns
@@ -55,8 +55,8 @@ def prepare(source: Path, out_folder: Path, hparams: Mapping[str, Any]) -> dict[
     if not is_librispeech(source):
         return prepare_own_audio(source, out_folder, **limits)
     splits = {key: hparams.get(key) for key in ("train_splits", "valid_splits", "test_splits")}
-    held_back = hparams["held_back_speakers"]
-    return prepare_librispeech(source, out_folder, held_back_speakers=held_back, **splits, **limits)
+    held_out = hparams["held_out_speakers"]
+    return prepare_librispeech(source, out_folder, held_out_speakers=held_out, **splits, **limits)
 
 
 def prepare_librispeech(
@@ -66,7 +66,7 @@ def prepare_librispeech(
     train_splits: Sequence[str] | None = None,
     valid_splits: Sequence[str] | None = None,
     test_splits: Sequence[str] | None = None,
-    held_back_speakers: int = 10,
+    held_out_speakers: int = 10,
     seed: int = 1234,
     max_bad_fraction: float = 0.01,
     progress: bool = True,
@@ -81,8 +81,8 @@ def prepare_librispeech(
         For `train.csv`, `valid.csv`, `test.csv`; and `bad_files.csv` when files were left out.
     train_splits, valid_splits, test_splits : Sequence[str] | None
         Names of folders. None takes all of LibriSpeech's and Mini LibriSpeech's that are there.
-    held_back_speakers : int
-        Without a split for validation, this many training speakers are held back for it.
+    held_out_speakers : int
+        Without a split for validation, this many training speakers are held out for it.
     seed : int
         Draws the speakers.
     max_bad_fraction : float
@@ -110,7 +110,7 @@ def prepare_librispeech(
     arguments = {
         "data_folder": str(data_folder.resolve()),
         "splits": splits,
-        "held_back_speakers": held_back_speakers,
+        "held_out_speakers": held_out_speakers,
         "seed": seed,
         "max_bad_fraction": max_bad_fraction,
         "files": fingerprint(list_sources(data_folder, files)),
@@ -121,7 +121,7 @@ def prepare_librispeech(
     rows = {name: list_utterances(data_folder / name, files[name]) for name in sorted(files)}
     everything = [row for name in rows for row in rows[name]]
     scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
-    manifests = assign_roles(rows, scan.utterances, splits, held_back_speakers, seed)
+    manifests = assign_roles(rows, scan.utterances, splits, held_out_speakers, seed)
     return write_prepared(out_folder, manifests, arguments, data_root=data_folder, bad=scan.bad)
 
 
@@ -135,7 +135,7 @@ def assign_roles(
     rows: Mapping[str, Sequence[Utterance]],
     good: Sequence[Utterance],
     splits: Mapping[str, Sequence[str]],
-    held_back_speakers: int,
+    held_out_speakers: int,
     seed: int,
 ) -> dict[str, list[Utterance]]:
     """Give the good ones of each split's rows to train, valid and test, which share no speaker."""
@@ -145,10 +145,10 @@ def assign_roles(
         for role, names in splits.items()
     }
     if not splits["valid"]:
-        manifests["train"], manifests["valid"] = hold_back_speakers(
-            manifests["train"], held_back_speakers, seed
+        manifests["train"], manifests["valid"] = hold_out_speakers(
+            manifests["train"], held_out_speakers, seed
         )
-        logger.info("validation: %d speakers held back from training", held_back_speakers)
+        logger.info("validation: %d speakers held out from training", held_out_speakers)
     require_disjoint_speakers(manifests)
     return manifests
 

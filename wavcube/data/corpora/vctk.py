@@ -17,7 +17,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import check_files, find_audio
 from wavcube.data.splits import require_disjoint_speakers
-from wavcube.data.synthetic import default_cache_folder, embedded_speakers, make_embedded_vctk
+from wavcube.data.synthetic import default_cache_folder, make_synthetic_vctk, synthetic_speakers
 
 logger = logging.getLogger(__name__)
 
@@ -157,20 +157,20 @@ def check_speakers(chosen: dict[str, list[str]], rows: Sequence[Utterance]) -> N
     if both:
         raise ValueError(f"speakers {', '.join(both)} are in valid_speakers and test_speakers")
     if len(known) == len(set(chosen["valid"]) | set(chosen["test"])):
-        raise ValueError(f"nobody is left to train on: all of {', '.join(known)} are held back")
+        raise ValueError(f"nobody is left to train on: all of {', '.join(known)} are held out")
 
 
-def embedded_vctk(hparams: Mapping[str, Any]) -> Path:
+def synthetic_vctk(hparams: Mapping[str, Any]) -> Path:
     """Make the package's own speech in VCTK's layout, or find it in the cache."""
-    cache = hparams["embedded_folder"] or default_cache_folder()
-    return make_embedded_vctk(cache, **hparams["embedded"])
+    cache = hparams["synthetic_folder"] or default_cache_folder()
+    return make_synthetic_vctk(cache, **hparams["synthetic"])
 
 
-def further_folders(hparams: Mapping[str, Any]) -> list[str | Path]:
-    """List what a recipe trains on beside its corpus, a folder for each embedded speaker."""
+def extra_folders(hparams: Mapping[str, Any]) -> list[str | Path]:
+    """List what a recipe trains on beside its corpus, a folder for each synthetic speaker."""
     further = list(hparams["training_folders"])
-    if hparams["add_embedded"] and hparams["data_folder"] is not None:
-        spoken = embedded_vctk(hparams) / AUDIO_FOLDERS[0]
-        names = embedded_speakers("train", hparams["embedded"]["train_voices"])
+    if hparams["add_synthetic"] and hparams["data_folder"] is not None:
+        spoken = synthetic_vctk(hparams) / AUDIO_FOLDERS[0]
+        names = synthetic_speakers("train", hparams["synthetic"]["train_voices"])
         further += [spoken / name for name in names]
     return further

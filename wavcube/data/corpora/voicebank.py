@@ -58,7 +58,7 @@ def prepare_voicebank(
         For `train_noisy.csv`, `train_clean.csv` and so on; and `bad_files.csv` when pairs were
         left out.
     valid_speakers : Sequence[str]
-        Of the training part, held back for validation; SUPERB-SG's by default.
+        Of the training part, held out for validation; SUPERB-SG's by default.
     test_speakers : Sequence[str]
         Held back for test where the corpus has no part for it.
     train_set : {"28spk", "56spk"}
@@ -100,8 +100,8 @@ def prepare_voicebank(
     scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
     durations = {row.wav: row.duration for row in scan.utterances}
     good = {part: check_pairs(found, durations) for part, found in pairs.items()}
-    held_back = {"valid": valid_speakers, "test": test_speakers}
-    manifests = assign_roles(good, held_back, data_folder)
+    held_out = {"valid": valid_speakers, "test": test_speakers}
+    manifests = assign_roles(good, held_out, data_folder)
     return write_prepared(
         out_folder, manifests, arguments, data_root=data_folder, bad=list_bad(scan.bad, pairs)
     )
@@ -184,12 +184,12 @@ def check_pairs(
 
 def assign_roles(
     good: Mapping[str, Sequence[tuple[Utterance, Utterance]]],
-    held_back: Mapping[str, Sequence[str]],
+    held_out: Mapping[str, Sequence[str]],
     data_folder: Path,
 ) -> dict[str, list[Utterance]]:
     """Hold speakers back from training; a corpus' own test part is all test."""
     known = sorted({noisy.spk_id for noisy, _ in good["train"]})
-    wanted = {role: set(names) for role, names in held_back.items()}
+    wanted = {role: set(names) for role, names in held_out.items()}
     if "test" in good and wanted["test"]:
         raise ValueError(f"{data_folder} has a part for test; leave test_speakers empty")
     for role in wanted:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wavcube.data.manifest import Utterance
 from wavcube.data.scan import scan_audio_folder
-from wavcube.data.splits import hold_back_utterances
+from wavcube.data.splits import hold_out_utterances
 
 __all__ = ["share_out_noises"]
 
@@ -72,6 +72,6 @@ def share_out_noises(
             f"{folder} has {len(rows)} files: training, validation and test need one each at the "
             "least, since a test on known noise says little"
         )
-    rest, test = hold_back_utterances(rows, _HELD_BACK, seed)
-    train, valid = hold_back_utterances(rest, _HELD_BACK, seed + 1)
+    rest, test = hold_out_utterances(rows, _HELD_BACK, seed)
+    train, valid = hold_out_utterances(rest, _HELD_BACK, seed + 1)
     return {"train": train, "valid": valid, "test": test}

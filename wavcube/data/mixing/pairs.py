@@ -18,7 +18,7 @@ from wavcube.data.manifest import (
 )
 from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
 from wavcube.data.scan import BadFile, check_files
-from wavcube.data.splits import hold_back_speakers, hold_back_utterances
+from wavcube.data.splits import hold_out_speakers, hold_out_utterances
 
 __all__ = [
     "NoisyPair",
@@ -158,7 +158,7 @@ def prepare_own_pairs(
 ) -> dict[str, Path]:
     """Prepare a user's own pairs, listed in a CSV file (see `read_pairs`).
 
-    Where every row has a speaker and there are three or more, whole speakers are held back for
+    Where every row has a speaker and there are three or more, whole speakers are held out for
     validation and test; else utterances, drawn at random.
 
     Parameters
@@ -247,6 +247,6 @@ def _hold_back(
     pairs: Sequence[NoisyPair], fraction: float, seed: int, by_speaker: bool
 ) -> tuple[list[NoisyPair], list[NoisyPair]]:
     if not by_speaker:
-        return hold_back_utterances(pairs, fraction, seed)
+        return hold_out_utterances(pairs, fraction, seed)
     speakers = {pair.spk_id for pair in pairs}
-    return hold_back_speakers(pairs, max(1, round(fraction * len(speakers))), seed)
+    return hold_out_speakers(pairs, max(1, round(fraction * len(speakers))), seed)

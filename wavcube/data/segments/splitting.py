@@ -1,6 +1,6 @@
 """Holding a little of a large manifest back from training, for validation and test.
 
-What is held back is copied into the run's folder, as audio files and CSV manifests: what a run
+What is held out is copied into the run's folder, as audio files and CSV manifests: what a run
 is judged by is then small, and stays the same whatever becomes of the corpus.
 """
 
@@ -68,12 +68,12 @@ def hold_back(
     seed : int
         Draws the speakers.
     share : float
-        Of all speech that may be held back; a little more where that would be nothing.
+        Of all speech that may be held out; a little more where that would be nothing.
 
     Returns
     -------
     HeldBack
-        Rows. Where whole speakers cannot be held back, which is logged, single rows are.
+        Rows. Where whole speakers cannot be held out, which is logged, single rows are.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from wavcube.data.synthetic.render import render
 from wavcube.data.synthetic.text import draw_text, transcript
 from wavcube.data.synthetic.voices import SPLITS, make_voices
 
-__all__ = ["CORPUS_FOLDER", "make_embedded_corpus"]
+__all__ = ["CORPUS_FOLDER", "make_synthetic_corpus"]
 
 CORPUS_FOLDER = "LibriSpeech"
 _SUBSETS = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
@@ -37,7 +37,7 @@ class _Plan:
     version: int = _VERSION
 
 
-def make_embedded_corpus(
+def make_synthetic_corpus(
     folder: str | Path,
     *,
     train_minutes: float = 50.0,
@@ -97,7 +97,7 @@ def make_embedded_corpus(
     _check(plan)
     return make_once(
         folder,
-        "embedded",
+        "synthetic",
         CORPUS_FOLDER,
         asdict(plan),
         lambda corpus: _write_corpus(corpus, plan, progress),
@@ -121,7 +121,7 @@ def _write_corpus(corpus: Path, plan: _Plan, progress: bool) -> None:
         tqdm(
             total=round(seconds),
             unit="s",
-            desc="speaking the embedded corpus",
+            desc="speaking the synthetic corpus",
             disable=not progress,
             mininterval=0.5,
         ) as bar,

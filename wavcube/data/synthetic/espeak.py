@@ -179,7 +179,7 @@ def _import_loader() -> ModuleType:
         loader = importlib.import_module("espeakng_loader")
     except ImportError as error:
         raise ImportError(
-            "the embedded corpus is spoken by espeak-ng, and the package espeakng-loader is "
+            "the synthetic corpus is spoken by espeak-ng, and the package espeakng-loader is "
             "missing: `pip install espeakng-loader`, or pass a data folder of your own"
         ) from error
     if not Path(loader.get_library_path()).is_file():

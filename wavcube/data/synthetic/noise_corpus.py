@@ -19,7 +19,7 @@ from wavcube.data.synthetic.render import render
 from wavcube.data.synthetic.text import draw_sentence
 from wavcube.data.synthetic.voices import make_voices
 
-__all__ = ["NoiseFolders", "make_embedded_noises"]
+__all__ = ["NoiseFolders", "make_synthetic_noises"]
 
 _FOLDER = "noise"
 _ROLES = {"train": "train", "valid": "dev", "test": "test"}
@@ -57,7 +57,7 @@ class _Plan:
     version: int = _VERSION
 
 
-def make_embedded_noises(
+def make_synthetic_noises(
     folder: str | Path,
     *,
     seconds: float = 12.0,
@@ -71,7 +71,7 @@ def make_embedded_noises(
 ) -> dict[str, NoiseFolders]:
     """Make noises and rooms, or return those that an earlier call has finished.
 
-    There are coloured noise, gusts, hum, motors, clicks, and babble of embedded voices. No file,
+    There are coloured noise, gusts, hum, motors, clicks, and babble of synthetic voices. No file,
     and no voice of the babble, serves two roles. The same arguments give the same files.
 
     Parameters
@@ -114,7 +114,7 @@ def make_embedded_noises(
         )
     made = make_once(
         folder,
-        "embedded-noise",
+        "synthetic-noise",
         _FOLDER,
         asdict(plan),
         lambda target: _write(target, plan, progress),

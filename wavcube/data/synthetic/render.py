@@ -1,4 +1,4 @@
-"""One utterance of the embedded corpora: spoken, resampled, at a drawn level."""
+"""One utterance of the synthetic corpora: spoken, resampled, at a drawn level."""
 
 from __future__ import annotations
 

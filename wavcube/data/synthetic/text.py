@@ -1,4 +1,4 @@
-"""What the embedded corpus says: sentences of a small grammar, digit strings and single words."""
+"""What the synthetic corpus says: sentences of a small grammar, digit strings and single words."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from wavcube.data.synthetic.render import render
 from wavcube.data.synthetic.text import draw_sentence
 from wavcube.data.synthetic.voices import make_voices
 
-__all__ = ["VCTK_FOLDER", "embedded_speakers", "make_embedded_vctk"]
+__all__ = ["VCTK_FOLDER", "make_synthetic_vctk", "synthetic_speakers"]
 
 Role = Literal["train", "valid", "test"]
 
@@ -42,7 +42,7 @@ class _Plan:
     version: int = _VERSION
 
 
-def embedded_speakers(role: Role, count: int) -> list[str]:
+def synthetic_speakers(role: Role, count: int) -> list[str]:
     """Name the speakers of a role, as their folders are named.
 
     Parameters
@@ -54,13 +54,13 @@ def embedded_speakers(role: Role, count: int) -> list[str]:
 
     Examples
     --------
-    >>> embedded_speakers("test", 2)
+    >>> synthetic_speakers("test", 2)
     ['p701', 'p702']
     """
     return [f"p{_FIRST_SPEAKER[role] + index}" for index in range(count)]
 
 
-def make_embedded_vctk(
+def make_synthetic_vctk(
     folder: str | Path,
     *,
     train_voices: int = 20,
@@ -83,7 +83,7 @@ def make_embedded_vctk(
         Where corpora are kept, for example `default_cache_folder()`; one subfolder for each set
         of arguments.
     train_voices, valid_voices, test_voices : int
-        Speakers of each role: `embedded_speakers(role, count)`.
+        Speakers of each role: `synthetic_speakers(role, count)`.
     common_sentences : int
         Said by everybody: 001 and on.
     own_sentences : int
@@ -120,7 +120,7 @@ def make_embedded_vctk(
     _check(plan)
     return make_once(
         folder,
-        "embedded-vctk",
+        "synthetic-vctk",
         VCTK_FOLDER,
         asdict(plan),
         lambda corpus: _write_corpus(corpus, plan, progress),
@@ -142,7 +142,7 @@ def _speakers(plan: _Plan) -> Iterator[tuple[str, Voice]]:
     found = []
     for role, count in zip(_SPLITS, plan.voices, strict=True):
         voices = make_voices(_SPLITS[role], count, plan.seed)
-        found.extend(zip(embedded_speakers(role, count), voices, strict=True))
+        found.extend(zip(synthetic_speakers(role, count), voices, strict=True))
     return iter(found)
 
 
@@ -159,7 +159,7 @@ def _write_corpus(corpus: Path, plan: _Plan, progress: bool) -> None:
         tqdm(
             total=total,
             unit="sentence",
-            desc="speaking the embedded corpus",
+            desc="speaking the synthetic corpus",
             disable=not progress,
             mininterval=0.5,
         ) as bar,

@@ -1,4 +1,4 @@
-"""The voices of the embedded corpus: espeak-ng accents, variants, pitches, ranges and rates."""
+"""The voices of the synthetic corpus: espeak-ng accents, variants, pitches, ranges and rates."""
 
 from __future__ import annotations
 

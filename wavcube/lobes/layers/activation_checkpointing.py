@@ -33,7 +33,7 @@ class RecomputableLayer(nn.Module):
         return super().__call__(*arguments)
 
 
-def recompute_activations(module: nn.Module, wanted: bool = True) -> int:
+def activation_checkpointing(module: nn.Module, wanted: bool = True) -> int:
     """Choose whether a module's transformer layers and ConvNeXt blocks keep their activations.
 
     Parameters
@@ -51,7 +51,7 @@ def recompute_activations(module: nn.Module, wanted: bool = True) -> int:
     Examples
     --------
     >>> from wavcube.testing import tiny_wavcube
-    >>> recompute_activations(tiny_wavcube())
+    >>> activation_checkpointing(tiny_wavcube())
     6
     """
     layers = [part for part in module.modules() if isinstance(part, RecomputableLayer)]

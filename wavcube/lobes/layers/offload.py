@@ -53,7 +53,7 @@ class StoredLinear(nn.Module):
         destination[f"{prefix}weight"] = self.weights[self.name]
 
 
-def leave_stored(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def offload_linears(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Replace the large float16 Linears of a module in place by those that stay stored.
 
     Parameters

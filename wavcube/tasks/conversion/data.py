@@ -16,7 +16,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["Clip", "LessonDataset", "clips_by_speaker"]
+__all__ = ["Clip", "ConversionDataset", "clips_by_speaker"]
 
 # of the frames that may be given, the fewest that are given as a reference
 SHORTEST_REFERENCE = 0.2
@@ -45,7 +45,7 @@ class Clip:
     melody: Tensor
 
 
-class LessonDataset(Dataset):
+class ConversionDataset(Dataset):
     """A virtual epoch of lessons.
 
     A lesson is a piece of an utterance, the same piece of one of its perturbed copies, its melody,
@@ -77,7 +77,7 @@ class LessonDataset(Dataset):
     --------
     >>> latents = {name: torch.randn(9, 4) for name in ("a", "a~0", "b", "b~0")}
     >>> clips = [Clip(n, "sue", n, (f"{n}~0",), torch.zeros(9, 2)) for n in "ab"]
-    >>> dataset = LessonDataset(clips, latents.get, lessons=4, crop_frames=5, reference_frames=7,
+    >>> dataset = ConversionDataset(clips, latents.get, lessons=4, crop_frames=5, reference_frames=7,
     ...     seed=1)
     >>> batch = dataset.collate([dataset[0], dataset[1]])
     >>> batch.source.data.shape, batch.target.data.shape, batch.melody.data.shape

@@ -26,13 +26,13 @@ from wavcube.tasks.conversion.model import VoiceConverter
 from wavcube.tasks.conversion.perturbation import SpeakerPerturbation
 from wavcube.utils.atomic import write_atomically
 
-__all__ = ["VoiceLibrary", "check_several"]
+__all__ = ["FeatureCache", "check_several"]
 
 # utterances that make a speaker's embedding
 EMBEDDED_UTTERANCES = 3
 
 
-class VoiceLibrary:
+class FeatureCache:
     """Computes once, on disk, what lessons need; a run that is resumed finds it there.
 
     Parameters

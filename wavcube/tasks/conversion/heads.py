@@ -47,7 +47,7 @@ class MelodyScale(nn.Module):
         return torch.cat([near, torch.ones_like(near[..., :1])], -1) * voiced[..., None]
 
 
-class VoiceMatch(nn.Module):
+class ContentAttention(nn.Module):
     """For every frame of content, what the target says with that content.
 
     A soft k-nearest-neighbour match (Baas et al., "Voice conversion with just nearest neighbors",
@@ -61,7 +61,7 @@ class VoiceMatch(nn.Module):
 
     Examples
     --------
-    >>> match = VoiceMatch()
+    >>> match = ContentAttention()
     >>> contents = torch.randn(2, 5, 8), torch.randn(2, 9, 8)
     >>> match(*contents, torch.randn(2, 9, 4), torch.tensor([9, 6])).shape
     torch.Size([2, 5, 4])
@@ -253,7 +253,7 @@ class MatchingHead(ConversionHead):
                 f"model_dim {model_dim} and content_dim {content_dim} must be at least 1"
             )
         self.content = nn.Linear(latent_dim, content_dim)
-        self.match = VoiceMatch()
+        self.match = ContentAttention()
         self.scale = MelodyScale()
         self.moments = nn.LayerNorm(2 * latent_dim)
         self.from_content = nn.Linear(content_dim, model_dim)

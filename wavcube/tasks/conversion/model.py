@@ -22,7 +22,7 @@ from wavcube.tasks.model import TaskModel
 
 
 @dataclass
-class Lesson:
+class ConversionBatch:
     """What a converter learns from: pieces of speech in another voice, and as they were.
 
     Parameters
@@ -196,7 +196,7 @@ class VoiceConverter(TaskModel):
         wavs: Tensor | None = None,
         wav_lens: Tensor | None = None,
         voice: Voice | None = None,
-        lesson: Lesson | None = None,
+        lesson: ConversionBatch | None = None,
     ) -> Tensor:
         """Convert; or, in training, measure how far the head is from a lesson's target.
 
@@ -208,7 +208,7 @@ class VoiceConverter(TaskModel):
             Relative lengths `[B]`.
         voice : Voice, optional
             Wanted ones; not for an any-to-one converter, which has its own.
-        lesson : Lesson, optional
+        lesson : ConversionBatch, optional
             In place of all the others: training goes through here too, as several processes need.
 
         Returns

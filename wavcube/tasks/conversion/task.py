@@ -13,23 +13,23 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.data.corpora.custom import further_voices, prepare_own_voices
-from wavcube.data.corpora.vctk import embedded_vctk, further_folders, is_vctk, prepare_vctk
+from wavcube.data.corpora.custom import extra_voices, prepare_custom_corpus
+from wavcube.data.corpora.vctk import extra_folders, is_vctk, prepare_vctk, synthetic_vctk
 from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.prepare import check_same_data
 from wavcube.data.splits import describe_split, evenly_spaced
-from wavcube.data.synthetic import embedded_speakers
+from wavcube.data.synthetic import synthetic_speakers
 from wavcube.experiment.usage import show
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses import MelLoss
 from wavcube.metrics import Summary
 from wavcube.representations import Representation
 from wavcube.tasks.conversion import VERB
-from wavcube.tasks.conversion.data import LessonDataset
-from wavcube.tasks.conversion.feature_cache import VoiceLibrary, check_several, speaker_embeddings
+from wavcube.tasks.conversion.data import ConversionDataset
+from wavcube.tasks.conversion.feature_cache import FeatureCache, check_several, speaker_embeddings
 from wavcube.tasks.conversion.heads import SMALLEST_STD
 from wavcube.tasks.conversion.inference import WavCubeVoiceConverter
-from wavcube.tasks.conversion.model import Lesson, StoredVoice, VoiceConverter
+from wavcube.tasks.conversion.model import ConversionBatch, StoredVoice, VoiceConverter
 from wavcube.tasks.conversion.trials import (
     DISTORTION,
     Trial,
@@ -46,7 +46,7 @@ from wavcube.tasks.task import Splits, Task
 RESYNTHESIS = "source, resynthesised"
 LOGGED_CLIPS = 3
 # what chooses the speech: a run goes on with the same only
-DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "embedded", "microphone",
+DATA_KEYS = ("data_folder", "training_folders", "add_synthetic", "synthetic", "microphone",
              "valid_speakers", "test_speakers", "target_speaker")  # fmt: skip
 # and, where one speaker is learned, which of its recordings are kept apart
 ONE_VOICE_KEYS = ("valid_sentences", "sentences_per_pair")
@@ -73,16 +73,16 @@ class Conversion(Task):
         chosen: dict[str, Any] = {}
         if source is None or is_vctk(source):
             chosen = {"microphone": hparams["microphone"], **self._held_out(source is None)}
-            source = embedded_vctk(hparams) if source is None else source
+            source = synthetic_vctk(hparams) if source is None else source
             manifests = prepare_vctk(source, out, **chosen, **limits)
         else:
             names = ("valid_speakers", "test_speakers")
             chosen = {name: hparams[name] or () for name in names}
-            manifests = prepare_own_voices(source, out, **chosen, **limits)
+            manifests = prepare_custom_corpus(source, out, **chosen, **limits)
         root = source if source.is_dir() else source.parent
         rows = {role: read_manifest(path, root) for role, path in manifests.items()}
-        rows["train"] += further_voices(
-            further_folders(hparams), rows["valid"] + rows["test"], **limits
+        rows["train"] += extra_voices(
+            extra_folders(hparams), rows["valid"] + rows["test"], **limits
         )
         return rows
 
@@ -90,15 +90,15 @@ class Conversion(Task):
         """Give VCTK's speakers of validation and test, or the synthetic corpus's."""
         named = {role: self.hparams[f"{role}_speakers"] for role in ("valid", "test")}
         if is_synthetic:
-            sizes = self.hparams["embedded"]
+            sizes = self.hparams["synthetic"]
             named = {
-                role: names or embedded_speakers(role, sizes[f"{role}_voices"])
+                role: names or synthetic_speakers(role, sizes[f"{role}_voices"])
                 for role, names in named.items()
             }
         missing = [f"{role}_speakers" for role, names in named.items() if not names]
         if missing:
             raise ValueError(
-                f"name VCTK's speakers to hold back by {' and '.join(missing)}, such as "
+                f"name VCTK's speakers to hold out by {' and '.join(missing)}, such as "
                 f"--{missing[0]} [p225,p226]"
             )
         return {f"{role}_speakers": names for role, names in named.items()}
@@ -157,16 +157,16 @@ class Conversion(Task):
         These recordings, and the last of the others if they are too few, are for validation.
         """
         judges = {trial.judge for trial in self.trials}
-        held_back = [row for row in own if row in judges]
+        held_out = [row for row in own if row in judges]
         free = [row for row in own if row not in judges]
-        count = len(free) - max(0, self.hparams["valid_sentences"] - len(held_back))
+        count = len(free) - max(0, self.hparams["valid_sentences"] - len(held_out))
         if count < 2:
             raise ValueError(
                 f"target_speaker {target!r} has {len(own)} utterances, of which conversions are "
-                f"compared with {len(held_back)}: {max(count, 0)} are left to train on, and 2 are "
+                f"compared with {len(held_out)}: {max(count, 0)} are left to train on, and 2 are "
                 "needed. Set sentences_per_pair or valid_sentences lower"
             )
-        rows["train"], rows["valid"] = free[:count], [*free[count:], *held_back]
+        rows["train"], rows["valid"] = free[:count], [*free[count:], *held_out]
 
     def build(self, representation: Representation) -> VoiceConverter:
         """Build the YAML's head on a representation; one voice is stored with them."""
@@ -226,11 +226,13 @@ class Conversion(Task):
         test = list(dict.fromkeys(trial.source for trial in self.trials))
         return describe_split({"train": rows["train"], "valid": self.valid_rows, "test": test})
 
-    def dataset(self, model: VoiceConverter, rows: Sequence[Utterance], role: str) -> LessonDataset:
+    def dataset(
+        self, model: VoiceConverter, rows: Sequence[Utterance], role: str
+    ) -> ConversionDataset:
         """Give lessons; what they need is computed once and kept."""
         hparams = self.hparams
         model = model.to(self.device).eval()
-        library = VoiceLibrary(
+        library = FeatureCache(
             model, hparams["cache_folder"], hparams["perturbation"], hparams["copies"]
         )
         rate, embeddings = model.representation.frame_rate, None
@@ -243,7 +245,7 @@ class Conversion(Task):
             if role == "train"
             else (self.valid_rows, hparams["valid_lessons"])
         )
-        return LessonDataset(
+        return ConversionDataset(
             library.add(rows, seed, self.progress),
             library.read,
             lessons=lessons,
@@ -259,7 +261,7 @@ class Conversion(Task):
         rate = self.hparams["representation"]["sample_rate"]
         return speaker_embeddings(rows, rate, self.progress)
 
-    def lesson(self, batch: PaddedBatch) -> Lesson:
+    def lesson(self, batch: PaddedBatch) -> ConversionBatch:
         """Give a batch the form that the model takes.
 
         Parameters
@@ -274,7 +276,9 @@ class Conversion(Task):
         melody = batch.melody.data
         # the melody is that of the target: nothing has to be moved to the voice's mean pitch
         voice = Voice(reference, known, torch.zeros_like(known, dtype=source.dtype), embedding)
-        return Lesson(source, frames, melody[..., 0], melody[..., 1] > 0, voice, batch.target.data)
+        return ConversionBatch(
+            source, frames, melody[..., 0], melody[..., 1] > 0, voice, batch.target.data
+        )
 
     def loss(self, model: VoiceConverter, batch: PaddedBatch) -> dict[str, Tensor]:
         """Compute how far the head is from the lessons' targets."""

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wavcube.data.corpora import librispeech
-from wavcube.data.corpora.vctk import embedded_vctk, further_folders, is_vctk, prepare_vctk
+from wavcube.data.corpora.vctk import extra_folders, is_vctk, prepare_vctk, synthetic_vctk
 from wavcube.data.corpora.voicebank import is_voicebank, prepare_voicebank
 from wavcube.data.crops import CropDataset
-from wavcube.data.extra_speech import further_speech
+from wavcube.data.extra_speech import extra_speech
 from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.mixing.noise_sets import ROLES, share_out_noises
 from wavcube.data.mixing.noisy import NoisyDataset
@@ -23,7 +23,7 @@ from wavcube.data.mixing.pair_datasets import PairCrops, PairDataset
 from wavcube.data.mixing.pairs import NoisyPair, pair_up, prepare_own_pairs, read_pairs
 from wavcube.data.prepare import check_same_data
 from wavcube.data.scan import scan_audio_folder
-from wavcube.data.synthetic import default_cache_folder, embedded_speakers, make_embedded_noises
+from wavcube.data.synthetic import default_cache_folder, make_synthetic_noises, synthetic_speakers
 from wavcube.data.utterances import utterance_dataset
 from wavcube.lobes.layers.latent_map import LatentHead
 from wavcube.lobes.layers.mask_head import MaskHead
@@ -37,9 +37,9 @@ from wavcube.tasks.signal import SignalTask
 from wavcube.tasks.task import Splits
 
 # what chooses the speech: a run goes on with the same only
-DATA_KEYS = ("data_folder", "training_folders", "add_embedded", "noise_folder", "room_folder",
-             "embedded", "embedded_noise", "microphone", "train_set", "valid_speakers",
-             "test_speakers", "held_back_speakers")  # fmt: skip
+DATA_KEYS = ("data_folder", "training_folders", "add_synthetic", "noise_folder", "room_folder",
+             "synthetic", "synthetic_noise", "microphone", "train_set", "valid_speakers",
+             "test_speakers", "held_out_speakers")  # fmt: skip
 # VoiceBank-DEMAND's, of SUPERB-SG
 VALID_SPEAKERS, TEST_SPEAKERS = ["p226", "p287"], ["p232", "p257"]
 
@@ -60,7 +60,7 @@ class Enhancement(SignalTask):
         hparams, out = self.hparams, self.folder / "manifests"
         check_same_data(out / "data.json", {key: hparams[key] for key in DATA_KEYS})
         is_synthetic = source is None
-        source = embedded_vctk(hparams) if source is None else source
+        source = synthetic_vctk(hparams) if source is None else source
         root = source if source.is_dir() else source.parent
         limits = {"max_bad_fraction": hparams["max_bad_fraction"]}
         if _lists_pairs(source):
@@ -80,8 +80,8 @@ class Enhancement(SignalTask):
         else:
             manifests = librispeech.prepare(source, out, hparams)
         rows = {role: read_manifest(path, root) for role, path in manifests.items()}
-        rows["train"] += further_speech(
-            further_folders(hparams), rows["valid"] + rows["test"], **limits
+        rows["train"] += extra_speech(
+            extra_folders(hparams), rows["valid"] + rows["test"], **limits
         )
         return rows
 
@@ -89,8 +89,8 @@ class Enhancement(SignalTask):
         """Choose the speakers of validation and test, of VCTK or of the synthetic corpus."""
         known = {"valid": VALID_SPEAKERS, "test": TEST_SPEAKERS}
         if is_synthetic:
-            sizes = self.hparams["embedded"]
-            known = {role: embedded_speakers(role, sizes[f"{role}_voices"]) for role in known}
+            sizes = self.hparams["synthetic"]
+            known = {role: synthetic_speakers(role, sizes[f"{role}_voices"]) for role in known}
         return {
             f"{role}_speakers": self.hparams[f"{role}_speakers"] or names
             for role, names in known.items()
@@ -102,8 +102,8 @@ class Enhancement(SignalTask):
         sources = {"noises": hparams["noise_folder"], "rooms": hparams["room_folder"]}
         made: Mapping[str, Any] = {}
         if None in sources.values():
-            cache = hparams["embedded_folder"] or default_cache_folder()
-            made = make_embedded_noises(cache, **hparams["embedded_noise"])
+            cache = hparams["synthetic_folder"] or default_cache_folder()
+            made = make_synthetic_noises(cache, **hparams["synthetic_noise"])
         bad = hparams["max_bad_fraction"]
         for kind, folder in sources.items():
             if folder is not None:

@@ -21,7 +21,7 @@ from wavcube.experiment.speech import prepare_rows
 from wavcube.experiment.usage import show
 from wavcube.metrics import Summary
 from wavcube.release.build import build
-from wavcube.release.config_file import further_files
+from wavcube.release.config_file import extra_file_names
 from wavcube.release.described import release_config
 from wavcube.representations import Representation
 from wavcube.tasks.model import TaskModel
@@ -33,7 +33,7 @@ from wavcube.tasks.run import AT_THE_START
 from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.task import Splits, Task
 from wavcube.tasks.utterances import LabelledDataset, reader
-from wavcube.training.several import global_batch_size
+from wavcube.training.distributed import global_batch_size
 
 SEARCH_KEYS = ("beam_size", "language_model", "lm_weight", "word_score")
 
@@ -83,7 +83,7 @@ class Recognition(Task):
             self.hparams["data_folder"],
         )
         if pretrained is not None and text is None:
-            if not any(name.endswith(".model") for name in further_files(pretrained)):
+            if not any(name.endswith(".model") for name in extra_file_names(pretrained)):
                 raise ValueError(f"{pretrained} has no tokenizer: it is not a recogniser's release")
             self.tokens = TextTokens(pretrained)
         else:

@@ -11,12 +11,12 @@ from torch.utils.data import Dataset
 
 from wavcube.data.corpora.libri2mix import prepare_mixtures
 from wavcube.data.corpora.libri2mix_drawn import draw_mixtures
-from wavcube.data.extra_speech import further_speech
+from wavcube.data.extra_speech import extra_speech
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, read_mixtures
 from wavcube.data.mixing.remixing import RemixedDataset
 from wavcube.data.prepare import check_same_data
-from wavcube.experiment.speech import embedded_corpus
+from wavcube.experiment.speech import synthetic_corpus
 from wavcube.lobes.layers.latent_map import LatentHead
 from wavcube.lobes.layers.mask_head import MaskHead
 from wavcube.tasks.model import TaskModel
@@ -34,9 +34,9 @@ from wavcube.tasks.task import Splits
 
 # what chooses the mixtures: a run goes on with the same only
 DATA_KEYS = (
-    "data_folder", "training_folders", "add_embedded", "metadata_folder", "mode", "noisy",
-    "noise_folder", "train_splits", "mixtures", "min_seconds", "held_back_roles",
-    "held_back_speakers", "data_seed", "embedded_minutes",
+    "data_folder", "training_folders", "add_synthetic", "metadata_folder", "mode", "noisy",
+    "noise_folder", "train_splits", "mixtures", "min_seconds", "held_out_roles",
+    "held_out_speakers", "data_seed", "synthetic_minutes",
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ class Separation(SignalTask):
         hparams, rate = self.hparams, self.hparams["representation"]["sample_rate"]
         chosen = {key: hparams[key] for key in DATA_KEYS}
         check_same_data(self.folder / "manifests" / "data.json", chosen)
-        source = embedded_corpus(hparams) if source is None else source
+        source = synthetic_corpus(hparams) if source is None else source
         if not source.exists():
             raise FileNotFoundError(f"there is no folder or file {source}")
         manifests = prepare_mixtures(source, self.folder / "manifests", hparams, rate)
@@ -73,15 +73,15 @@ class Separation(SignalTask):
         """List the speech for training alone: further folders, and the synthetic corpus."""
         hparams = self.hparams
         folders = list(hparams["training_folders"])
-        if hparams["add_embedded"] and hparams["data_folder"] is not None:
-            folders.append(embedded_corpus(hparams) / "train-clean-100")
+        if hparams["add_synthetic"] and hparams["data_folder"] is not None:
+            folders.append(synthetic_corpus(hparams) / "train-clean-100")
         if folders and hparams["noisy"]:
             raise ValueError(
                 "noisy mixtures cannot be drawn from further speech: leave out training_folders "
-                "and add_embedded, or noisy"
+                "and add_synthetic, or noisy"
             )
         apart = [Utterance(row.ID, 0.0, wav) for row in kept_apart for wav in row.sources]
-        found = further_speech(folders, apart, max_bad_fraction=hparams["max_bad_fraction"])
+        found = extra_speech(folders, apart, max_bad_fraction=hparams["max_bad_fraction"])
         return [
             # "_" stands between the speakers of a mixture
             replace(row, spk_id=row.spk_id.replace("_", "-"))

@@ -1,4 +1,4 @@
-"""The processes of a run that torchrun starts: how they meet, wait for the first, and speak once.
+"""The processes of a run that torchrun starts: they meet, wait for the first, and tell each other.
 
 They meet in a key-value store, long before they form a group of collectives: whoever waits in a
 collective is given up after minutes, and preparing data may take hours. In the store one may wait
@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from speechbrain.utils.distributed import (
@@ -21,8 +22,11 @@ from speechbrain.utils.distributed import (
     is_distributed_initialized,
 )
 from speechbrain.utils.run_opts import RunOptions
-from torch.distributed import PrefixStore, Store
+from torch import Tensor, nn
+from torch.distributed import PrefixStore, ReduceOp, Store
+from torch.nn.parallel import DistributedDataParallel
 
+Value = TypeVar("Value")
 POLL, LINGER = 0.1, 5.0  # seconds
 DONE, FAILED = "done", "failed"
 
@@ -55,12 +59,12 @@ class _Meeting:
 _meeting: _Meeting | None = None
 
 
-def num_processes() -> int:
+def world_size() -> int:
     """Count the processes of this run.
 
     Examples
     --------
-    >>> num_processes()
+    >>> world_size()
     1
     """
     if is_distributed_initialized():
@@ -68,12 +72,12 @@ def num_processes() -> int:
     return 1 if _meeting is None else _meeting.size
 
 
-def process_number() -> int:
+def rank() -> int:
     """Give the number of this process, from 0.
 
     Examples
     --------
-    >>> process_number()
+    >>> rank()
     0
     """
     if is_distributed_initialized():
@@ -89,10 +93,10 @@ def is_main() -> bool:
     >>> is_main()
     True
     """
-    return process_number() == 0
+    return rank() == 0
 
 
-def meet(run_opts: RunOptions) -> RunOptions:
+def rendezvous(run_opts: RunOptions) -> RunOptions:
     """Find the other processes, if torchrun has started several; they form no group yet.
 
     Parameters
@@ -151,7 +155,7 @@ def join_group(run_opts: RunOptions) -> None:
     Parameters
     ----------
     run_opts : RunOptions
-        Of :func:`meet`.
+        Of :func:`rendezvous`.
     """
     if _meeting is not None and not is_distributed_initialized():
         ddp_init_group(run_opts)
@@ -164,7 +168,7 @@ def leave_group() -> None:
 
 
 @contextmanager
-def main_first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """Do what stands inside in the main process first, then in all others.
 
     For what the first writes and the others only find: manifests, caches, tokens. The others wait
@@ -178,7 +182,7 @@ def main_first() -> Iterator[None]:
 
     Examples
     --------
-    >>> with main_first():
+    >>> with main_process_first():
     ...     prepared = True
     """
     if _meeting is None:
@@ -197,7 +201,7 @@ def main_first() -> Iterator[None]:
     _meeting.tell(key, DONE)
 
 
-def on_main(work: Callable[[], None]) -> None:
+def run_on_main(work: Callable[[], None]) -> None:
     """Do something in the main process alone, the others waiting for as long as it takes.
 
     Parameters
@@ -208,11 +212,11 @@ def on_main(work: Callable[[], None]) -> None:
     Examples
     --------
     >>> done = []
-    >>> on_main(lambda: done.append(1))
+    >>> run_on_main(lambda: done.append(1))
     >>> done
     [1]
     """
-    with main_first():
+    with main_process_first():
         if is_main():
             work()
 
@@ -233,7 +237,7 @@ def same_as_main(make: Callable[[], str]) -> str:
     if _meeting is None:
         return make()
     key = f"made {_meeting.waits}"
-    on_main(lambda: _meeting.tell(key, make()))
+    run_on_main(lambda: _meeting.tell(key, make()))
     return _meeting.store.get(key).decode()
 
 
@@ -260,3 +264,169 @@ def _wait(store: Store, key: str) -> None:
     if store.get(key).decode() == FAILED:
         time.sleep(LINGER)  # it has something to say, and whoever ends first may end all
         raise SystemExit(1)
+
+
+def all_true(flag: bool) -> bool:
+    """Tell whether a flag is true in every process, so that all take the same decision.
+
+    Parameters
+    ----------
+    flag : bool
+        Of this process.
+
+    Examples
+    --------
+    >>> all_true(True), all_true(False)
+    (True, False)
+    """
+    if not is_distributed_initialized():
+        return flag
+    vote = torch.tensor(int(flag), device=_device())
+    torch.distributed.all_reduce(vote, op=ReduceOp.MIN)
+    return bool(vote)
+
+
+def all_gather(value: Value) -> list[Value]:
+    """Collect a plain value of every process, in their order.
+
+    Parameters
+    ----------
+    value : object
+        Of this process.
+
+    Examples
+    --------
+    >>> all_gather({"a": 1})
+    [{'a': 1}]
+    """
+    if not is_distributed_initialized():
+        return [value]
+    values: list[Value | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def all_mean(value: Tensor) -> Tensor:
+    """Take the mean of a tensor over the processes.
+
+    Parameters
+    ----------
+    value : Tensor
+        Of the same shape in each; it is left as it is.
+
+    Returns
+    -------
+    Tensor
+        Floating-point where there are several processes.
+
+    Examples
+    --------
+    >>> all_mean(torch.tensor(3))
+    tensor(3)
+    """
+    if not is_distributed_initialized():
+        return value
+    total = value.detach().to(torch.promote_types(value.dtype, torch.float32), copy=True)
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()
+
+
+def all_means(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the means of named scalars over the processes, all at once.
+
+    Parameters
+    ----------
+    values : Mapping of str to Tensor
+        Of the same names in each process.
+
+    Examples
+    --------
+    >>> all_means({"mel": torch.tensor(0.5)})
+    {'mel': tensor(0.5000)}
+    """
+    if not is_distributed_initialized() or not values:
+        return dict(values)
+    together = torch.stack([value.detach().float() for value in values.values()])
+    return dict(zip(values, all_mean(together), strict=True))
+
+
+@torch.no_grad()
+def same_everywhere(*modules: nn.Module | None) -> None:
+    """Give modules the parameters and buffers that they have in the main process.
+
+    Parameters
+    ----------
+    *modules : nn.Module, optional
+        Of the same sizes in each process; None is passed over.
+
+    Examples
+    --------
+    >>> same_everywhere(nn.Linear(2, 2), None)
+    """
+    if not is_distributed_initialized():
+        return
+    for module in filter(None, modules):
+        for value in (*module.parameters(), *module.buffers()):
+            own = value.to(_device())
+            torch.distributed.broadcast(own, src=0)
+            value.copy_(own)
+
+
+def _device() -> str:
+    """Give the device that the group can tell tensors of."""
+    return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """Give the module itself where it is wrapped for several processes.
+
+    Examples
+    --------
+    >>> unwrap(nn.Linear(3, 1))
+    Linear(in_features=3, out_features=1, bias=True)
+    """
+    return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def transparent(module: nn.Module) -> nn.Module:
+    """Let attributes of a module be found where it is wrapped for several processes.
+
+    Called, it goes through the wrapper, as gradients that are shared need it.
+
+    Examples
+    --------
+    >>> transparent(nn.Linear(3, 1)).in_features
+    3
+    """
+    return _Transparent(module) if isinstance(module, DistributedDataParallel) else module
+
+
+class _Transparent(nn.Module):
+    def __init__(self, wrapped: DistributedDataParallel) -> None:
+        super().__init__()
+        self.wrapped = wrapped
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        return self.wrapped(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(unwrap(super().__getattr__("wrapped")), name)
+
+
+def global_batch_size(batch_size: int) -> int:
+    """Count the items that all processes take for one update together.
+
+    Parameters
+    ----------
+    batch_size : int
+        Items of one process.
+
+    Examples
+    --------
+    >>> global_batch_size(8)
+    8
+    """
+    return batch_size * world_size()

@@ -1,4 +1,4 @@
-"""The corpus that the package speaks itself."""
+"""The corpus that the package synthesises itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import soundfile
 from processes import run_code
 
 from wavcube.data.synthetic import corpus as corpus_module
-from wavcube.data.synthetic import default_cache_folder, make_embedded_corpus
+from wavcube.data.synthetic import default_cache_folder, make_synthetic_corpus
 from wavcube.data.synthetic.espeak import Espeak, Voice
 from wavcube.data.synthetic.render import resample
 from wavcube.data.synthetic.text import DIGITS, VOCABULARY, draw_text, transcript
@@ -46,13 +46,13 @@ def digest(folder):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
-    make_embedded_corpus(folder, **TINY)
+    make_synthetic_corpus(folder, **TINY)
     return folder
 
 
 @pytest.fixture
 def corpus(cache):
-    return make_embedded_corpus(cache, **TINY)
+    return make_synthetic_corpus(cache, **TINY)
 
 
 def test_the_folders_are_those_of_librispeech(corpus):
@@ -110,9 +110,9 @@ def test_speakers_are_listed(corpus):
 
 
 def test_the_same_bytes_twice_and_others_for_another_seed(corpus, tmp_path):
-    again = make_embedded_corpus(tmp_path, **TINY)
+    again = make_synthetic_corpus(tmp_path, **TINY)
     assert digest(again) == digest(corpus)
-    other = make_embedded_corpus(tmp_path, **TINY, seed=5)
+    other = make_synthetic_corpus(tmp_path, **TINY, seed=5)
     assert other != again
     assert digest(other) != digest(corpus)
 
@@ -120,11 +120,11 @@ def test_the_same_bytes_twice_and_others_for_another_seed(corpus, tmp_path):
 def test_the_same_bytes_in_another_process(corpus, tmp_path):
     code = (
         "import sys\n"
-        "from wavcube.data.synthetic import make_embedded_corpus\n"
+        "from wavcube.data.synthetic import make_synthetic_corpus\n"
         "from wavcube.data.synthetic.espeak import Espeak, Voice\n"
         "with Espeak() as espeak:\n"
         "    espeak.speak('Something else first.', Voice('gmw/en', 'f4', 'F'), seed=9)\n"
-        f"print(make_embedded_corpus(sys.argv[1], **{TINY!r}))\n"
+        f"print(make_synthetic_corpus(sys.argv[1], **{TINY!r}))\n"
     )
     # the hash seed and dirty memory are what differs between two machines' processes
     environment = {**os.environ, "PYTHONHASHSEED": "123", "MALLOC_PERTURB_": "165"}
@@ -161,8 +161,8 @@ def test_what_espeak_refuses():
 def test_a_missing_loader_is_said(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(ImportError, match="pip install espeakng-loader"):
-        make_embedded_corpus(tmp_path, **TINY)
-    assert not list(tmp_path.glob("embedded*"))
+        make_synthetic_corpus(tmp_path, **TINY)
+    assert not list(tmp_path.glob("synthetic*"))
 
 
 def test_a_loader_without_library_is_said(monkeypatch, tmp_path):
@@ -218,15 +218,15 @@ def test_a_finished_corpus_is_not_made_again(cache, corpus, monkeypatch):
         raise AssertionError("made again")
 
     monkeypatch.setattr(corpus_module, "_write_corpus", forbidden)
-    assert make_embedded_corpus(cache, **TINY) == corpus
+    assert make_synthetic_corpus(cache, **TINY) == corpus
     with pytest.raises(AssertionError, match="made again"):
-        make_embedded_corpus(cache, **{**TINY, "dev_voices": 3})
+        make_synthetic_corpus(cache, **{**TINY, "dev_voices": 3})
 
 
 @pytest.mark.parametrize("damage", ["file", "bytes", "marker", "no marker", "other plan"])
 def test_an_incomplete_corpus_is_made_again(tmp_path, damage):
     settings = {**TINY, "train_minutes": 0.05, "train_voices": 1, "dev_voices": 1, "test_voices": 1}
-    folder = make_embedded_corpus(tmp_path, **settings)
+    folder = make_synthetic_corpus(tmp_path, **settings)
     whole = digest(folder)
     marker = folder.parent / "complete.json"
     victim = sorted(folder.rglob("*.flac"))[0]
@@ -242,7 +242,7 @@ def test_an_incomplete_corpus_is_made_again(tmp_path, damage):
         contents = json.loads(marker.read_text())
         contents["plan"]["seed"] += 1
         marker.write_text(json.dumps(contents))
-    assert make_embedded_corpus(tmp_path, **settings) == folder
+    assert make_synthetic_corpus(tmp_path, **settings) == folder
     assert digest(folder) == whole
     assert json.loads(marker.read_text())["plan"]["seed"] == 1234
 
@@ -259,7 +259,7 @@ def test_an_interrupted_run_leaves_nothing_that_counts(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(corpus_module, "_write_speaker", dies)
         with pytest.raises(KeyboardInterrupt):
-            make_embedded_corpus(tmp_path, **TINY)
+            make_synthetic_corpus(tmp_path, **TINY)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
@@ -268,11 +268,11 @@ def test_leftovers_of_a_killed_run_are_removed(cache, corpus, tmp_path):
         "import os, sys\n"
         "from wavcube.data.synthetic import corpus\n"
         "corpus._write_speaker = lambda *args: os._exit(9)\n"
-        f"corpus.make_embedded_corpus(sys.argv[1], **{TINY!r})\n"
+        f"corpus.make_synthetic_corpus(sys.argv[1], **{TINY!r})\n"
     )
     assert run_code(code, tmp_path, [tmp_path]).returncode == 9
     assert len(list(tmp_path.glob(".*.partial"))) == 1
-    again = make_embedded_corpus(tmp_path, **TINY)
+    again = make_synthetic_corpus(tmp_path, **TINY)
     assert not list(tmp_path.glob(".*.partial"))
     assert digest(again) == digest(corpus)
 
@@ -287,7 +287,7 @@ def test_makers_at_the_same_time_wait_for_each_other(corpus, tmp_path, monkeypat
     monkeypatch.setattr(corpus_module, "_write_corpus", counted)
 
     def make():
-        found.append(make_embedded_corpus(tmp_path, **TINY))
+        found.append(make_synthetic_corpus(tmp_path, **TINY))
 
     makers = [threading.Thread(target=make) for _ in range(3)]
     for maker in makers:
@@ -310,7 +310,7 @@ def test_makers_at_the_same_time_wait_for_each_other(corpus, tmp_path, monkeypat
 )
 def test_bad_sizes_are_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        make_embedded_corpus(tmp_path, **{**TINY, **changes})
+        make_synthetic_corpus(tmp_path, **{**TINY, **changes})
     assert not list(tmp_path.iterdir())
 
 
@@ -320,7 +320,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr("tempfile.mkdtemp", denied)
     with pytest.raises(PermissionError, match="choose a folder you may write to"):
-        make_embedded_corpus(tmp_path, **TINY)
+        make_synthetic_corpus(tmp_path, **TINY)
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):

@@ -19,70 +19,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import Dataset, IterableDataset
 
+from wavcube.training.distributed import rank, unwrap, world_size
 from wavcube.training.random_state import draw_own_numbers
-from wavcube.training.ranks import num_processes, process_number
 from wavcube.training.sharded_optimizer import ShardedOptimizer
 from wavcube.training.shares import BatchShare
 
 DEFAULT_SHUFFLE_SEED = 563375142  # SpeechBrain's
 
 
-def unwrap(module: nn.Module) -> nn.Module:
-    """Give the module itself where it is wrapped for several processes.
-
-    Examples
-    --------
-    >>> unwrap(nn.Linear(3, 1))
-    Linear(in_features=3, out_features=1, bias=True)
-    """
-    return module.module if isinstance(module, DistributedDataParallel) else module
-
-
-def transparent(module: nn.Module) -> nn.Module:
-    """Let attributes of a module be found where it is wrapped for several processes.
-
-    Called, it goes through the wrapper, as gradients that are shared need it.
-
-    Examples
-    --------
-    >>> transparent(nn.Linear(3, 1)).in_features
-    3
-    """
-    return _Transparent(module) if isinstance(module, DistributedDataParallel) else module
-
-
-class _Transparent(nn.Module):
-    def __init__(self, wrapped: DistributedDataParallel) -> None:
-        super().__init__()
-        self.wrapped = wrapped
-
-    def forward(self, *args: object, **kwargs: object) -> object:
-        return self.wrapped(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> object:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(unwrap(super().__getattr__("wrapped")), name)
-
-
-def global_batch_size(batch_size: int) -> int:
-    """Count the items that all processes take for one update together.
-
-    Parameters
-    ----------
-    batch_size : int
-        Items of one process.
-
-    Examples
-    --------
-    >>> global_batch_size(8)
-    8
-    """
-    return batch_size * num_processes()
-
-
-class SeveralProcesses:
+class DistributedBrain:
     """Replaces what SpeechBrain's Brain does for several processes, which it precedes.
 
     SpeechBrain's wrapper tells everybody the buffers in every forward pass, which would hang a
@@ -159,7 +104,7 @@ class SeveralProcesses:
             order = self.train_sampler = ReproducibleRandomSampler(dataset, seed=seed)
         order = range(len(dataset)) if order is None else order
         size = kwargs.get("batch_size", 1)
-        return {**kwargs, "sampler": BatchShare(order, size, process_number(), num_processes())}
+        return {**kwargs, "sampler": BatchShare(order, size, rank(), world_size())}
 
     def _valid_loader_specifics(
         self, dataset: Dataset, loader_kwargs: dict[str, Any]
@@ -168,5 +113,5 @@ class SeveralProcesses:
         chosen = {"sampler", "batch_sampler", "shuffle"} & loader_kwargs.keys()
         if not is_distributed_initialized() or chosen or isinstance(dataset, IterableDataset):
             return loader_kwargs
-        share = range(process_number(), len(dataset), num_processes())
+        share = range(rank(), len(dataset), world_size())
         return {**loader_kwargs, "sampler": share}

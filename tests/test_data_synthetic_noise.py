@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
-from test_data_embedded import digest
+from test_data_synthetic import digest
 
-from wavcube.data.synthetic import make_embedded_noises, noise
+from wavcube.data.synthetic import make_synthetic_noises, noise
 
 RATE = 16000
 TINY = {
@@ -26,7 +26,7 @@ def rng(seed=0):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return make_embedded_noises(tmp_path_factory.mktemp("cache"), **TINY)
+    return make_synthetic_noises(tmp_path_factory.mktemp("cache"), **TINY)
 
 
 @pytest.mark.parametrize("name", noise.NOISES)
@@ -120,9 +120,9 @@ def test_folders_hold_every_kind_and_no_file_twice(folders):
 
 
 def test_the_same_files_twice(folders, tmp_path):
-    again = make_embedded_noises(tmp_path, **TINY)
+    again = make_synthetic_noises(tmp_path, **TINY)
     assert digest(again["train"].noises.parents[1]) == digest(folders["train"].noises.parents[1])
-    assert make_embedded_noises(tmp_path, **TINY) == again
+    assert make_synthetic_noises(tmp_path, **TINY) == again
 
 
 @pytest.mark.parametrize(
@@ -130,5 +130,5 @@ def test_the_same_files_twice(folders, tmp_path):
 )
 def test_bad_sizes_are_refused(tmp_path, changes):
     with pytest.raises(ValueError, match="at least"):
-        make_embedded_noises(tmp_path, **{**TINY, **changes})
+        make_synthetic_noises(tmp_path, **{**TINY, **changes})
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The embedded corpus in VCTK's layout: read by VCTK's own preparation, parallel where it says."""
+"""The synthetic corpus in VCTK's layout: read by VCTK's own preparation, parallel where it says."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from itertools import groupby
 import numpy as np
 import pytest
 import soundfile
-from test_data_embedded import digest
+from test_data_synthetic import digest
 
 from wavcube.data.corpora.vctk import prepare_vctk
 from wavcube.data.manifest import read_manifest
-from wavcube.data.synthetic import embedded_speakers, make_embedded_vctk
+from wavcube.data.synthetic import make_synthetic_vctk, synthetic_speakers
 
 SIZES = {
     "train_voices": 3,
@@ -25,11 +25,11 @@ TINY = {**SIZES, "progress": False}
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return make_embedded_vctk(tmp_path_factory.mktemp("cache"), **TINY)
+    return make_synthetic_vctk(tmp_path_factory.mktemp("cache"), **TINY)
 
 
 def test_preparation_reads_it(corpus, tmp_path):
-    speakers = {role: embedded_speakers(role, n) for role, n in (("valid", 1), ("test", 2))}
+    speakers = {role: synthetic_speakers(role, n) for role, n in (("valid", 1), ("test", 2))}
     manifests = prepare_vctk(
         corpus,
         tmp_path,
@@ -39,7 +39,7 @@ def test_preparation_reads_it(corpus, tmp_path):
     )
     rows = {role: read_manifest(path, corpus) for role, path in manifests.items()}
     assert {role: len(found) for role, found in rows.items()} == {"train": 9, "valid": 3, "test": 6}
-    assert {row.spk_id for row in rows["train"]} == set(embedded_speakers("train", 3))
+    assert {row.spk_id for row in rows["train"]} == set(synthetic_speakers("train", 3))
     assert all(row.wrd and row.duration > 0.3 for found in rows.values() for row in found)
 
 
@@ -84,10 +84,10 @@ def test_every_recording_has_its_text_and_its_rate(corpus):
 
 def test_the_same_bytes_twice_and_others_for_another_seed(corpus, tmp_path):
     small = {**TINY, "train_voices": 1, "test_voices": 1, "common_sentences": 1}
-    first = make_embedded_vctk(tmp_path / "a", **small)
-    assert make_embedded_vctk(tmp_path / "a", **small) == first
-    assert digest(make_embedded_vctk(tmp_path / "b", **small)) == digest(first)
-    other = make_embedded_vctk(tmp_path / "a", **small, seed=5)
+    first = make_synthetic_vctk(tmp_path / "a", **small)
+    assert make_synthetic_vctk(tmp_path / "a", **small) == first
+    assert digest(make_synthetic_vctk(tmp_path / "b", **small)) == digest(first)
+    other = make_synthetic_vctk(tmp_path / "a", **small, seed=5)
     assert other != first
     assert digest(other) != digest(first)
 
@@ -104,5 +104,5 @@ def test_the_same_bytes_twice_and_others_for_another_seed(corpus, tmp_path):
 )
 def test_bad_sizes_are_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        make_embedded_vctk(tmp_path, **{**TINY, **changes})
+        make_synthetic_vctk(tmp_path, **{**TINY, **changes})
     assert not list(tmp_path.iterdir())
