@@ -11,7 +11,7 @@ from wavcube.training.ema import ExponentialMovingAverage
 from wavcube.training.guard import SkipCounter
 from wavcube.training.optimizers import OptimizerSet
 from wavcube.training.run_logger import RunLogger
-from wavcube.training.schedules import WarmupCosine
+from wavcube.training.schedules import WarmupSchedule
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -64,7 +64,7 @@ def test_rates_warm_up_and_end_at_zero_after_the_updates_done():
 
 def test_a_rate_can_stay_after_its_warm_up():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8.0)
-    schedule, rates = WarmupCosine(optimizer, 2, 5, falls=False), []
+    schedule, rates = WarmupSchedule(optimizer, 2, 5, shape="constant"), []
     for _ in range(5):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
@@ -73,7 +73,7 @@ def test_a_rate_can_stay_after_its_warm_up():
 
 
 def test_a_rate_can_fall_along_a_line():
-    brain = toy(updates=6, warmup=2, lr_straight=True)
+    brain = toy(updates=6, warmup=2, lr_schedule="linear")
     brain.on_fit_start()
     rates = []
     for _ in range(6):
@@ -86,11 +86,11 @@ def test_a_rate_can_fall_along_a_line():
 
 def test_a_schedule_of_another_length_is_not_recovered():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    state = WarmupCosine(optimizer, 1, 10).state_dict()
+    state = WarmupSchedule(optimizer, 1, 10).state_dict()
     with pytest.raises(ValueError, match="updates"):
-        WarmupCosine(optimizer, 1, 20).load_state_dict(state)
+        WarmupSchedule(optimizer, 1, 20).load_state_dict(state)
     with pytest.raises(ValueError, match="warm-up of 30"):
-        WarmupCosine(optimizer, 30, 20)
+        WarmupSchedule(optimizer, 30, 20)
 
 
 def test_the_average_is_what_is_validated_and_loaded(tmp_path):
@@ -161,13 +161,13 @@ def test_no_checkpoint_between_the_batches_of_an_update(tmp_path):
 def test_the_report_is_of_the_whole_run_not_of_its_best_checkpoint(tmp_path):
     settings = {"updates": 20, "best_is_highest": True}  # the error falls: the first is "best"
     brain = train(toy(tmp_path, **settings), Numbers(poison=(2,)), Numbers(4))
-    made = brain.facts()
+    made = brain.metadata()
     assert brain.load_best()["update"] < 20
-    assert brain.facts() == made
+    assert brain.metadata() == made
     assert (made["updates"], made["skipped"]) == (20, 3)
     again = toy(tmp_path, **settings)
     again.load_best()
-    assert again.facts() == made
+    assert again.metadata() == made
 
 
 def test_a_finished_run_does_nothing_more(tmp_path):
@@ -181,7 +181,7 @@ def test_a_finished_run_does_nothing_more(tmp_path):
 def scaled_set(scale, patience=2):
     weight = torch.nn.Parameter(torch.ones(2))
     optimizers = {"generator": torch.optim.SGD([weight], lr=0.5)}
-    schedules = {"generator": WarmupCosine(optimizers["generator"], 0, 10)}
+    schedules = {"generator": WarmupSchedule(optimizers["generator"], 0, 10)}
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     return weight, OptimizerSet(optimizers, schedules, SkipCounter(patience, 1), scaler, -1.0)
 

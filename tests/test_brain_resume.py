@@ -29,7 +29,7 @@ def run(folder, dies=None, seed=0, spoilt=(), **options):
     # at once: the random generators are those of the process
     last = copy.deepcopy(states(brain))
     best = {**brain.load_best(), "unixtime": None}
-    return {"last": last, "facts": brain.facts(), "best": best, "state": states(brain)["parts"]}
+    return {"last": last, "facts": brain.metadata(), "best": best, "state": states(brain)["parts"]}
 
 
 def killed_run(folder, dies, **options):

@@ -36,8 +36,8 @@ LATENTS = {
 
 def clip(name, index):
     key = f"{name}{index}"
-    melody = torch.arange(float(len(LATENTS[key])))[:, None].expand(-1, 2)
-    return Clip(key, name, key, (f"{key}~",), melody)
+    f0 = torch.arange(float(len(LATENTS[key])))[:, None].expand(-1, 2)
+    return Clip(key, name, key, (f"{key}~",), f0)
 
 
 CLIPS = [clip(name, index) for name in "ab" for index in range(3)]
@@ -50,12 +50,12 @@ def lessons(clips=CLIPS, seed=1, **changes):
 
 def test_a_lesson_is_a_piece_its_copy_its_melody_and_another_utterance():
     for lesson in lessons():
-        source, target, melody, reference = (
-            lesson[name] for name in ("source", "target", "melody", "reference")
+        source, target, f0, reference = (
+            lesson[name] for name in ("source", "target", "f0", "reference")
         )
-        assert len(source) == len(target) == len(melody) == 8
+        assert len(source) == len(target) == len(f0) == 8
         torch.testing.assert_close(source - target, torch.full((8, 1), 0.5), atol=1e-3, rtol=0)
-        start = int(melody[0, 0])
+        start = int(f0[0, 0])
         torch.testing.assert_close(target, LATENTS[lesson["id"]][start : start + 8])
         spoken, own = reference.floor(), float(target[0].floor())
         assert bool((spoken != own).all()), "not the utterance itself"
@@ -65,7 +65,7 @@ def test_a_lesson_is_a_piece_its_copy_its_melody_and_another_utterance():
 
 def test_lessons_are_drawn_by_seed_epoch_and_index_alone():
     def drawn(dataset):
-        return [lesson["melody"][0, 0].item() for lesson in dataset], [x["id"] for x in dataset]
+        return [lesson["f0"][0, 0].item() for lesson in dataset], [x["id"] for x in dataset]
 
     first, again, other = lessons(), lessons(), lessons(seed=2)
     assert drawn(first) == drawn(again) != drawn(other)
@@ -115,7 +115,7 @@ def test_a_library_computes_once_and_what_the_model_would(rows, tmp_path, monkey
         expected = model.representation(wav[None])[0][0]
         log_f0, voiced = model.track(wav[None])
     assert torch.equal(made.read(clips[0].key), expected)
-    torch.testing.assert_close(clips[0].melody, torch.stack([log_f0[0], voiced[0].float()], 1))
+    torch.testing.assert_close(clips[0].f0, torch.stack([log_f0[0], voiced[0].float()], 1))
     copies = [made.read(key) for key in clips[0].copies]
     assert all(copy.shape == expected.shape for copy in copies)
     assert not torch.allclose(copies[0], expected)
@@ -129,7 +129,7 @@ def test_a_library_computes_once_and_what_the_model_would(rows, tmp_path, monkey
     again = FeatureCache(model, tmp_path, SpeakerPerturbation(), copies=2)
     for one, other in zip(again.add(rows[:2], 3, progress=False), clips, strict=True):
         assert (one.key, one.copies) == (other.key, other.copies)
-        assert torch.equal(one.melody, other.melody)
+        assert torch.equal(one.f0, other.f0)
     other = FeatureCache(model, tmp_path, SpeakerPerturbation(pitch=1.2), copies=1)
     with pytest.raises(AssertionError, match="it was there"):
         other.add(rows[:1], 3, progress=False)

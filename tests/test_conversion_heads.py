@@ -7,7 +7,7 @@ from converters import DIM, HEADS, RATE, random_converter, random_head, random_v
 from wavcube.release.build import build
 from wavcube.release.described import release_config
 from wavcube.representations import LatentRepresentation, MelRepresentation
-from wavcube.tasks.conversion.model import ConversionBatch, StoredVoice, VoiceConverter, move_melody
+from wavcube.tasks.conversion.model import ConversionBatch, StoredVoice, VoiceConverter, shift_f0
 from wavcube.tasks.conversion.voice import Voice, instance_normalize, masked_moments
 from wavcube.testing import tiny_wavcube, tone
 
@@ -76,9 +76,9 @@ def test_an_untrained_conformer_gives_the_targets_nearest_frames():
         head.match.log_sharpness.fill_(8.0)  # the nearest alone
     voice = random_voice(1)
     # the reference itself as the source: the nearest frame is the frame
-    melody = torch.full((1, 9), 5.0), torch.ones(1, 9, dtype=torch.bool)
+    f0 = torch.full((1, 9), 5.0), torch.ones(1, 9, dtype=torch.bool)
     with torch.no_grad():
-        made = head(voice.latents, voice.frames, *melody, voice)
+        made = head(voice.latents, voice.frames, *f0, voice)
     torch.testing.assert_close(made, voice.latents, atol=1e-3, rtol=1e-3)
 
 
@@ -133,10 +133,10 @@ def prenet(head, before):
 @pytest.mark.parametrize("kind", ["autoregressive", "superb"])
 @torch.no_grad()
 def test_frames_given_the_ones_before_are_those_made_one_by_one(kind, monkeypatch):
-    head, (latents, frames, *melody) = random_head(kind), inputs(batch=2)
+    head, (latents, frames, *f0) = random_head(kind), inputs(batch=2)
     monkeypatch.setattr(head, "_drop", lambda x, generator: x)
-    made = head.generate(latents, frames, *melody, None)
-    errors = head.errors(latents, frames, *melody, None, made)
+    made = head.generate(latents, frames, *f0, None)
+    errors = head.errors(latents, frames, *f0, None, made)
     valid = torch.arange(11)[None] < frames[:, None]
     assert errors[valid].abs().max() < 1e-5
 
@@ -245,7 +245,7 @@ def test_moments_and_normalisation_are_of_valid_frames():
 def test_a_melody_moves_as_a_whole_or_stays():
     log_f0 = torch.tensor([[4.5, 0.0, 4.7], [5.0, 5.2, 0.0]])
     voiced = log_f0 > 0
-    moved = move_melody(log_f0, voiced, torch.tensor([5.0, 0.0]))
+    moved = shift_f0(log_f0, voiced, torch.tensor([5.0, 0.0]))
     torch.testing.assert_close(moved[0], torch.tensor([4.9, 0.0, 5.1]))
     torch.testing.assert_close(moved[1], log_f0[1])
     assert RATE == random_converter().sample_rate

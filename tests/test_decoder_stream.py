@@ -1,16 +1,16 @@
-"""Decoding in pieces: what is exact equals the whole, and what is not is bounded."""
+"""Decoding in chunks: what is exact equals the whole, and what is not is bounded."""
 
 import pytest
 import torch
 
-from wavcube.inference.decode_chunks import decode_pieces, fit_pieces
+from wavcube.inference.decode_chunks import decode_chunks, fit_chunks
 from wavcube.lobes.decoder.causal_state import CausalState
 from wavcube.lobes.decoder.rotary import rotary_table
 from wavcube.lobes.decoder.stream import DecoderStream
 from wavcube.testing import tiny_decoder
 
 
-def in_pieces(latents, size):
+def in_chunks(latents, size):
     return latents.split(size, dim=1)
 
 
@@ -23,7 +23,7 @@ def relative(made, expected):
 def test_a_convolutional_stream_equals_the_whole(sizes):
     decoder, latents = tiny_decoder().eval(), torch.randn(2, 60, 8)
     stream = DecoderStream(decoder, step=5)
-    made = [stream.push(piece) for piece in latents.split(sizes, dim=1)]
+    made = [stream.push(chunk) for chunk in latents.split(sizes, dim=1)]
     made = torch.cat([*made, stream.flush()], dim=1)
     torch.testing.assert_close(made, decoder(latents), atol=1e-5, rtol=0)
 
@@ -56,13 +56,13 @@ def test_pieces_without_frames_change_nothing(backbone):
         expected = torch.cat([*map(whole.push, latents.split([7, 13, 10], 1)), whole.flush()], 1)
         made = torch.cat([*map(stream.push, latents.split(sizes, 1)), stream.flush()], dim=1)
         assert torch.equal(made, expected)
-        chunks = torch.cat(list(decode_pieces(decoder, latents.split(sizes, dim=1), step)), dim=1)
+        chunks = torch.cat(list(decode_chunks(decoder, latents.split(sizes, dim=1), step)), dim=1)
         assert relative(chunks, decoder(latents)) < 1e-5
 
 
 def test_silence_at_the_end_is_where_the_samples_are():
-    pieces = list(fit_pieces([torch.ones(1, 2, device="meta")], 5))
-    assert [(piece.shape[1], piece.device.type) for piece in pieces] == [(2, "meta"), (3, "meta")]
+    chunks = list(fit_chunks([torch.ones(1, 2, device="meta")], 5))
+    assert [(chunk.shape[1], chunk.device.type) for chunk in chunks] == [(2, "meta"), (3, "meta")]
 
 
 @torch.no_grad()
@@ -81,10 +81,10 @@ def test_two_utterances_of_one_stream_equal_those_of_two():
 def test_remembered_keys_equal_the_whole():
     backbone, latents = tiny_decoder("transformer").eval().backbone, torch.randn(2, 50, 8)
     state = CausalState(backbone, history=100)
-    made = torch.cat([state.push(piece) for piece in in_pieces(latents, 7)], dim=1)
+    made = torch.cat([state.push(chunk) for chunk in in_chunks(latents, 7)], dim=1)
     torch.testing.assert_close(made, backbone.decode_causally(latents), atol=1e-5, rtol=0)
     short = CausalState(backbone, history=5)
-    made = torch.cat([short.push(piece) for piece in in_pieces(latents, 7)], dim=1)
+    made = torch.cat([short.push(chunk) for chunk in in_chunks(latents, 7)], dim=1)
     assert (made - backbone.decode_causally(latents)).abs().max() > 1e-3
 
 
@@ -93,7 +93,7 @@ def test_remembered_keys_equal_the_whole():
 @torch.no_grad()
 def test_chunks_equal_the_whole_for_any_decoder(backbone, step):
     decoder, latents = tiny_decoder(backbone).eval(), torch.randn(1, 190, 8)
-    made = torch.cat(list(decode_pieces(decoder, in_pieces(latents, 40), step)), dim=1)
+    made = torch.cat(list(decode_chunks(decoder, in_chunks(latents, 40), step)), dim=1)
     assert relative(made, decoder(latents)) < 1e-5
 
 

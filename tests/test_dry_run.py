@@ -35,11 +35,11 @@ def test_what_training_held_is_let_go_of():
     brain = toy()
     train(brain, Numbers())
     optimizer = next(iter(brain.optimizers_dict.values()))
-    facts = brain.facts()
+    facts = brain.metadata()
     brain.end_training()
     assert not brain.optimizers_dict
     assert all(parameter.grad is None for parameter in brain.modules.parameters())
-    assert brain.facts() == facts
+    assert brain.metadata() == facts
     assert optimizer.state  # only the Brain has forgotten it
 
 

@@ -72,8 +72,8 @@ def test_damage_is_found_wherever_it_is(recording, monkeypatch):
 def test_a_writer_leaves_a_whole_file_or_none(tmp_path, caplog):
     wav = 1.2 * tone(1.0)
     with caplog.at_level("INFO", "wavcube"), AudioWriter(tmp_path / "a.wav", 16000) as writer:
-        for piece in wav.split(5000):
-            writer.write(piece)
+        for chunk in wav.split(5000):
+            writer.write(chunk)
         assert not (tmp_path / "a.wav").exists()
     assert "samples clipped" in caplog.text or wav.abs().max() <= 1
     copy = read_audio(tmp_path / "a.wav", 16000)

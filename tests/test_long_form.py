@@ -152,7 +152,7 @@ def test_what_goes_wrong_midway_leaves_nothing(model, short_limits, tmp_path, mo
 def test_a_stream_of_the_model_equals_its_batch(model):
     latents = torch.randn(2, 40, 8)
     stream = model.decoder_stream(step_seconds=0.1)
-    made = [stream.push(piece) for piece in latents.split(3, dim=1)]
+    made = [stream.push(chunk) for chunk in latents.split(3, dim=1)]
     made = torch.cat([*made, stream.flush()], dim=1)
     torch.testing.assert_close(made, model.decode_batch(latents), atol=1e-5, rtol=0)
     assert stream.delay_seconds < 0.5

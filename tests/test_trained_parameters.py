@@ -89,7 +89,7 @@ def test_of_a_separator(kind):
 @pytest.mark.parametrize("kind", HEADS)
 def test_of_a_converter(kind):
     item = {name: torch.randn(5, 8) for name in ("source", "target", "reference")}
-    item |= {"melody": torch.ones(5, 2), "embedding": torch.randn(3)}
+    item |= {"f0": torch.ones(5, 2), "embedding": torch.randn(3)}
     brain = TaskBrain(
         Conversion(), random_converter(kind), TaskSettings(updates=3, lr=1e-3), **OPTIONS
     )

@@ -96,7 +96,7 @@ def run_toy(folder, dies=None, seed=0, shard=False, poison=()):
 
     brain.compute_forward = dying
     train(brain, Numbers(poison=poison), Numbers(5))
-    facts = {"facts": brain.facts(), "scores": brain.stage_scores}
+    facts = {"facts": brain.metadata(), "scores": brain.stage_scores}
     numbers = [torch.get_rng_state(), torch.tensor(random.random()), torch.rand(1)]
     return {"weights": weights(brain), "average": brain.ema.shadow, "numbers": numbers, **facts}
 

@@ -10,7 +10,7 @@ import torch
 from several_processes import in_processes
 from speechbrain.utils.run_opts import RunOptions
 
-from wavcube.experiment.usage import cleanup_on_error, exit_on_user_error, show
+from wavcube.experiment.usage import cleanup_on_error, exit_on_user_error, print_main
 from wavcube.training.distributed import (
     global_batch_size,
     is_main,
@@ -30,7 +30,7 @@ def write_once(folder):
             (folder / "prepared").write_text("by the first")
         found = (folder / "prepared").read_text()
     run_on_main(partial((folder / "evaluated").write_text, "by the first, too"))
-    show(f"found {found}")
+    print_main(f"found {found}")
     sys.stdout.close()
     then = (folder / "evaluated").read_text()
     return {"found": found, "then": then, "size": global_batch_size(4)}

@@ -54,7 +54,7 @@ class ToyGan(GuardedBrain):
                 self.score({"error": value})
             return error.mean()
         fake, real = self.modules.critic(torch.cat([predictions, batch])).chunk(2)
-        self.note({"critic gap": (real - fake).mean()})
+        self.log({"critic gap": (real - fake).mean()})
         return {
             "critic": (fake - real).mean() + fake.square().mean(),
             "generator": (predictions - batch).square().mean() - fake.mean(),

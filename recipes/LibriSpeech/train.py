@@ -5,9 +5,9 @@
     python recipes/LibriSpeech/train.py hparams/wavcube.yaml --pretrained RELEASE --data_folder ...
 
 The data are LibriSpeech, any folder of wav and flac files, a CSV with the column "wav", or a
-manifest of any size (JSON lines, a folder of tar shards); without a data folder the package synthesises
-a corpus itself. The same command again resumes a run that was interrupted, and evaluates one that
-was finished. Each stage but the last leaves a folder that loads too.
+manifest of any size (JSON lines, a folder of tar shards); without a data folder the package
+synthesises a corpus itself. The same command again resumes a run that was interrupted, and
+evaluates one that was finished. Each stage but the last leaves a folder that loads too.
 """
 
 from wavcube.latent.run import main

@@ -117,7 +117,7 @@ def _describe_release(folder: Path) -> dict[str, object]:
         return {
             "kind": f"release of a {type(model).__name__}, for wavcube.inference.{model.usage[0]}",
             "sample rate": f"{model.sample_rate} Hz",
-            **model.facts(),
+            **model.metadata(),
             "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
             "model hash": release_hash(model),
         }

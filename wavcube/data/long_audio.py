@@ -70,7 +70,7 @@ class LongAudio:
 
     def level(self) -> Level:
         """Measure mean and variance of the whole."""
-        return Level.of_pieces(self.blocks())
+        return Level.of_chunks(self.blocks())
 
     def blocks(self) -> Iterator[Tensor]:
         """Give the recording as blocks `[T]`, in order.
@@ -154,7 +154,7 @@ class WaveformInMemory:
 
     def level(self) -> Level:
         """Measure mean and variance of the whole."""
-        return Level.of_pieces(self.blocks())
+        return Level.of_chunks(self.blocks())
 
     def blocks(self) -> Iterator[Tensor]:
         """Give the waveform as blocks `[T]`, in order."""
@@ -191,7 +191,7 @@ def windows_of(blocks: Iterable[Tensor], bounds: Iterable[tuple[int, int]]) -> I
 
 
 class AudioWriter:
-    """Write a mono waveform piece by piece; the file appears when it is complete.
+    """Write a mono waveform chunk by chunk; the file appears when it is complete.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from speechbrain.utils.run_opts import RunOptions
 from wavcube.data.checks import device_name
 from wavcube.experiment.dry_run import dry_overrides
 from wavcube.experiment.recipe_yaml import open_yaml, read_yaml
-from wavcube.experiment.usage import checkpoints_in, show
+from wavcube.experiment.usage import checkpoints_in, print_main
 from wavcube.training.distributed import rendezvous, same_as_main
 from wavcube.utils.precision import AUTO, settle_precision
 
@@ -39,6 +39,21 @@ NOISE = {
     "speechbrain.utils.quirks": ("Excluded quirks",),
     "speechbrain.utils.train_logger": ("torchvision is not available",),
     "wavcube.data.audio": ("resampled from",),  # of every file, each time that it is read
+}
+
+
+# options that had other names: by the old one, the new
+RENAMED = {
+    "add_embedded": "add_synthetic",
+    "embedded": "synthetic",
+    "embedded_folder": "synthetic_folder",
+    "embedded_minutes": "synthetic_minutes",
+    "embedded_noise": "synthetic_noise",
+    "held_back_roles": "held_out_roles",
+    "held_back_speakers": "held_out_speakers",
+    "lr_falls": "lr_schedule: constant",
+    "lr_straight": "lr_schedule: linear",
+    "recompute_activations": "activation_checkpointing",
 }
 
 
@@ -83,6 +98,11 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
         The YAML's path, SpeechBrain's run options, and the overrides as YAML. Of an option that is
         given twice the last one counts.
 
+    Raises
+    ------
+    ValueError
+        If an option, or a key of the YAML, has a name of an earlier version; it tells the new one.
+
     Examples
     --------
     >>> path = getfixture("tmp_path") / "a.yaml"
@@ -94,10 +114,12 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
         logging.getLogger(name).addFilter(_QUIET)
     if {"-h", "--help"} & set(arguments):
         files = [a for a in arguments if Path(a).suffix in (".yaml", ".yml") and Path(a).is_file()]
-        show(help_text(usage, files[0] if files else None))
+        print_main(help_text(usage, files[0] if files else None))
     path, run_opts, overrides = _Options.from_command_line_args(list(arguments))
     run_opts = rendezvous(run_opts)
     overrides = _last_of_each(overrides)
+    for text in (overrides, read_yaml(path)):
+        _refuse_old_names(text)
     if run_opts["debug"]:
         overrides = dry_overrides(path, overrides)
     return path, *_with_precision(path, run_opts, overrides)
@@ -174,14 +196,26 @@ def _settle(wanted: str, device: str, folder: Path) -> str:
         with suppress(OSError, yaml.YAMLError):  # it may lack, or a kill have cut it short
             begun = _plain_values((folder / "hyperparams.yaml").read_text(encoding="utf-8"))
         if (wanted := begun.get("precision", AUTO)) != AUTO:
-            show(f"precision {wanted}: the run in {folder} began with it")
-    return settle_precision(wanted, device_name(device), show)
+            print_main(f"precision {wanted}: the run in {folder} began with it")
+    return settle_precision(wanted, device_name(device), print_main)
 
 
 def _plain_values(text: str) -> dict[str, str]:
     root = yaml.compose(text)
     entries = root.value if isinstance(root, yaml.MappingNode) else ()
     return {key.value: value.value for key, value in entries if isinstance(value, yaml.ScalarNode)}
+
+
+def _refuse_old_names(text: str) -> None:
+    """Name the new name of an option that has an old one, at any depth."""
+    nodes = [yaml.compose(text)] if text else []
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if (new := RENAMED.get(key.value)) is not None:
+                    raise ValueError(f"{key.value} was renamed: write {new}")
+                nodes.append(value)
 
 
 def _last_of_each(overrides: str) -> str:

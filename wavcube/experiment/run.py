@@ -24,7 +24,7 @@ from wavcube.experiment.usage import (
     exit_on_user_error,
     handle_interrupt,
     lock_folder,
-    show,
+    print_main,
 )
 from wavcube.training.brain import GuardedBrain
 from wavcube.training.distributed import join_group, main_process_first, run_on_main
@@ -167,7 +167,7 @@ class Run:
         **places
             Files and folders by what they are.
         """
-        show(table)
+        print_main(table)
         for what, place in places.items():
-            show(f"{what}: {place}")
-        show(f"time: {timedelta(seconds=round(time.monotonic() - self.started))}")
+            print_main(f"{what}: {place}")
+        print_main(f"time: {timedelta(seconds=round(time.monotonic() - self.started))}")

@@ -45,7 +45,7 @@ def split_segments(source: Path, folder: Path, hparams: Mapping[str, Any]) -> di
         with other segments or there are too few.
     """
     segments = open_segments(source, progress=True)
-    check_same_data(folder / "segments.json", segments.facts())
+    check_same_data(folder / "segments.json", segments.metadata())
     lasting = {"shortest": hparams["shortest_test"], "longest": hparams["longest_test"]}
     counts = {role: hparams[f"{role}_utterances"] for role in ("test", "valid")}
     held = hold_back(segments, counts, seed=hparams["seed"], **lasting)
@@ -96,7 +96,7 @@ def add_speech(
     apart = _as_segments([*rows["valid"], *rows["test"]])
     for number, path in enumerate(manifests, start=1):
         segments = open_segments(path, progress=True)
-        check_same_data(folder / f"segments_{number}.json", segments.facts())
+        check_same_data(folder / f"segments_{number}.json", segments.metadata())
         parts.append(leave_out_known(segments, apart, str(path)))
     return {**rows, "train": JoinedSegments(parts)}
 

@@ -13,7 +13,7 @@ from wavcube.data.prepare import check_same_data
 from wavcube.data.segments import is_segments
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_corpus
 from wavcube.experiment.segments import Speech, add_speech, split_segments
-from wavcube.experiment.usage import show
+from wavcube.experiment.usage import print_main
 
 __all__ = ["prepare_rows", "synthetic_corpus"]
 
@@ -62,7 +62,7 @@ def prepare_rows(
     given |= {key: hparams[key] for key in SPLIT_KEYS if key in hparams}
     check_same_data(out_folder / "data.json", given)
     if own is None:
-        show("no --data_folder: training on speech that the package makes itself")
+        print_main("no --data_folder: training on speech that the package makes itself")
     source = synthetic_corpus(hparams) if own is None else Path(own)
     further = list(hparams["training_folders"])
     if hparams["add_synthetic"] and own is not None:

@@ -209,7 +209,7 @@ def cleanup_on_error(folder: str | Path) -> Iterator[None]:
         raise
 
 
-def show(text: str) -> None:
+def print_main(text: str) -> None:
     """Write a result for the user to standard output; of several processes the main one does.
 
     Parameters
@@ -219,7 +219,7 @@ def show(text: str) -> None:
 
     Examples
     --------
-    >>> show("done")
+    >>> print_main("done")
     done
     """
     if is_main():

@@ -1,4 +1,4 @@
-"""Decoding a recording of any length, piece by piece."""
+"""Decoding a recording of any length, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from wavcube.lobes.decoder.stream import HISTORY, DecoderStream, vocoder_window
 
 
 @torch.no_grad()
-def decode_pieces(
-    decoder: AcousticDecoder, pieces: Iterable[Tensor], step: int, history: int = HISTORY
+def decode_chunks(
+    decoder: AcousticDecoder, chunks: Iterable[Tensor], step: int, history: int = HISTORY
 ) -> Iterator[Tensor]:
     """Decode a recording of any length in bounded memory.
 
@@ -28,7 +28,7 @@ def decode_pieces(
     ----------
     decoder : AcousticDecoder
         In eval mode.
-    pieces : iterable of Tensor
+    chunks : iterable of Tensor
         Latents `[1, n, D]`, in order; some may be empty, but not all.
     step : int
         Latent frames that are decoded at once.
@@ -44,28 +44,28 @@ def decode_pieces(
     --------
     >>> from wavcube.testing import tiny_decoder
     >>> latents = torch.randn(1, 60, 8)
-    >>> made = decode_pieces(tiny_decoder(), latents.split(20, dim=1), step=20)
+    >>> made = decode_chunks(tiny_decoder(), latents.split(20, dim=1), step=20)
     >>> torch.cat(list(made), dim=1).shape
     torch.Size([1, 19200])
     """
     if decoder.context is None:
-        yield from _decode_twice(decoder, pieces, step, history)
+        yield from _decode_twice(decoder, chunks, step, history)
         return
     stream = DecoderStream(decoder, step, history)
-    for piece in pieces:
-        yield stream.push(piece)
+    for chunk in chunks:
+        yield stream.push(chunk)
     yield stream.flush()
 
 
 def _decode_twice(
-    decoder: AcousticDecoder, pieces: Iterable[Tensor], step: int, history: int
+    decoder: AcousticDecoder, chunks: Iterable[Tensor], step: int, history: int
 ) -> Iterator[Tensor]:
     backbone: CausalTransformerBackbone = decoder.backbone
     causal, upsampler = CausalState(backbone, history), UpsamplerState(backbone.upsampler)
     window, width = vocoder_window(decoder, step), backbone.vocoder.input_dim
     with tempfile.TemporaryFile() as waiting:
-        for piece in pieces:
-            for part in piece.split(step, dim=1) if piece.shape[1] else ():
+        for chunk in chunks:
+            for part in chunk.split(step, dim=1) if chunk.shape[1] else ():
                 made = upsampler.push(causal.push(part))
                 waiting.write(made.float().cpu().numpy().tobytes())
         del causal  # with its keys and values
@@ -78,19 +78,19 @@ def _decode_twice(
     yield window.flush()
 
 
-def fit_pieces(pieces: Iterable[Tensor], length: int) -> Iterator[Tensor]:
-    """Cut or extend a waveform that comes in pieces `[1, m]` to a length, by silence.
+def fit_chunks(chunks: Iterable[Tensor], length: int) -> Iterator[Tensor]:
+    """Cut or extend a waveform that comes in chunks `[1, m]` to a length, by silence.
 
     Examples
     --------
-    >>> [piece.tolist() for piece in fit_pieces([torch.ones(1, 2), torch.ones(1, 2)], 3)]
+    >>> [chunk.tolist() for chunk in fit_chunks([torch.ones(1, 2), torch.ones(1, 2)], 3)]
     [[[1.0, 1.0]], [[1.0]]]
     """
     left, last = length, torch.zeros(1, 0)
-    for piece in pieces:
-        last = piece
-        if piece.shape[1] and left:
-            yield piece[:, :left]
-            left -= min(left, piece.shape[1])
+    for chunk in chunks:
+        last = chunk
+        if chunk.shape[1] and left:
+            yield chunk[:, :left]
+            left -= min(left, chunk.shape[1])
     if left:
         yield last.new_zeros(1, left)  # where the others are

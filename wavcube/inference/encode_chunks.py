@@ -99,7 +99,7 @@ def sample_bounds(
 
 
 @torch.no_grad()
-def encode_pieces(
+def encode_chunks(
     model: LatentCodec,
     waveforms: Iterator[Tensor],
     windows: Sequence[Window],

@@ -83,17 +83,17 @@ class FileMethods:
         """
         check_output(out, LATENT_SUFFIXES, overwrite)
         audio = LongAudio(path, self.sample_rate)
-        pieces, frames = self._latents_of(audio)
+        chunks, frames = self._latents_of(audio)
         kept = Kept(keep or out is None)
-        pieces = kept.passing(pieces)
+        chunks = kept.passing(chunks)
         if out is None:
-            return kept.all_of(pieces)
-        first = next(pieces)
+            return kept.all_of(chunks)
+        first = next(chunks)
         facts = audio.num_samples, self.sample_rate, self.frame_rate, self.latent_hash
         like = Latents(first[0, :1].cpu(), *facts)
-        rows = (piece[0] for piece in chain([first], pieces))
+        rows = (chunk[0] for chunk in chain([first], chunks))
         write_latents(out, rows, frames, like, overwrite)
-        return kept.all_of(pieces)
+        return kept.all_of(chunks)
 
     def decode_file(
         self,
@@ -142,9 +142,9 @@ class FileMethods:
         if not self._is_long(content.num_samples):
             wavs = self.decode_batch(Latents.load(path).latents[None], length=content.num_samples)
             return self._deliver_whole(wavs, out, keep)
-        pieces = (piece[None] for piece in content.pieces())
+        chunks = (chunk[None] for chunk in content.chunks())
         return self._deliver(
-            self._decoded(pieces, content.num_frames, content.num_samples), out, keep
+            self._decoded(chunks, content.num_frames, content.num_samples), out, keep
         )
 
     def resynthesize_file(
@@ -180,10 +180,10 @@ class FileMethods:
         """
         check_output(out, WRITTEN_SUFFIXES, overwrite)
         audio = LongAudio(path, self.sample_rate)
-        pieces, frames = self._latents_of(audio)
+        chunks, frames = self._latents_of(audio)
         if self._is_long(audio.num_samples):
-            return self._deliver(self._decoded(pieces, frames, audio.num_samples), out, keep)
-        wavs = self.decode_batch(next(pieces), length=audio.num_samples)
+            return self._deliver(self._decoded(chunks, frames, audio.num_samples), out, keep)
+        wavs = self.decode_batch(next(chunks), length=audio.num_samples)
         return self._deliver_whole(wavs, out, keep)
 
     def load_audio(self, path: str | Path, savedir: str | Path | None = None) -> Tensor:
@@ -214,7 +214,7 @@ class FileMethods:
         return num_samples > LONG * self.sample_rate
 
     def _latents_of(self, audio: LongAudio) -> tuple[Iterator[Tensor], int]:
-        """Encode a recording to pieces `[1, n, D]`: one where it is short."""
+        """Encode a recording to chunks `[1, n, D]`: one where it is short."""
         frames = self._lobe.num_frames(audio.num_samples)
         if self._is_long(audio.num_samples):
             return self._encoded(audio), frames
@@ -227,16 +227,16 @@ class FileMethods:
         return wavs if keep or out is None else None
 
     def _deliver(
-        self, pieces: Iterator[Tensor], out: str | Path | None, keep: bool
+        self, chunks: Iterator[Tensor], out: str | Path | None, keep: bool
     ) -> Tensor | None:
-        """Write samples `[1, m]` that come in pieces, and give them back if they are wanted."""
+        """Write samples `[1, m]` that come in chunks, and give them back if they are wanted."""
         kept = Kept(keep or out is None)
-        pieces = kept.passing(pieces)
+        chunks = kept.passing(chunks)
         if out is not None:
             with AudioWriter(out, self.sample_rate) as writer:
-                for piece in pieces:
-                    writer.write(piece[0])
-        return kept.all_of(pieces)
+                for chunk in chunks:
+                    writer.write(chunk[0])
+        return kept.all_of(chunks)
 
 
 class Kept:
@@ -256,22 +256,22 @@ class Kept:
 
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
-        self._pieces: list[Tensor] = []
+        self._chunks: list[Tensor] = []
 
-    def passing(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Hand pieces `[1, n, ...]` on."""
-        for piece in pieces:
+    def passing(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Hand chunks `[1, n, ...]` on."""
+        for chunk in chunks:
             if self.wanted:
-                self._pieces.append(piece)
-            yield piece
+                self._chunks.append(chunk)
+            yield chunk
 
-    def all_of(self, pieces: Iterable[Tensor]) -> Tensor | None:
+    def all_of(self, chunks: Iterable[Tensor]) -> Tensor | None:
         """Let the rest pass, and give everything in one tensor; None if it was not wanted."""
-        for _ in pieces:
+        for _ in chunks:
             pass
         if not self.wanted:
             return None
-        return self._pieces[0] if len(self._pieces) == 1 else torch.cat(self._pieces, dim=1)
+        return self._chunks[0] if len(self._chunks) == 1 else torch.cat(self._chunks, dim=1)
 
 
 def check_output(out: str | Path | None, suffixes: Sequence[str], overwrite: bool) -> None:

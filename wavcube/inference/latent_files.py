@@ -200,7 +200,7 @@ class LatentHeader:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
-    def pieces(self, size: int = 3000) -> Iterator[Tensor]:
+    def chunks(self, size: int = 3000) -> Iterator[Tensor]:
         """Read all frames in order, `[n, D]` with at most `size` at once.
 
         Raises
@@ -209,14 +209,14 @@ class LatentHeader:
             At a value that is not finite.
         """
         for start in range(0, self.num_frames, size):
-            piece = self.frames(start, min(start + size, self.num_frames))
-            bad = ~torch.isfinite(piece).all(dim=1)
+            chunk = self.frames(start, min(start + size, self.num_frames))
+            bad = ~torch.isfinite(chunk).all(dim=1)
             if bool(bad.any()):
                 frame = start + int(bad.nonzero()[0])
                 raise ValueError(
                     f"{self.path} holds NaN or infinite values, first in frame {frame}"
                 )
-            yield piece
+            yield chunk
 
     def frames(self, start: int, stop: int) -> Tensor:
         """Read frames `[stop - start, D]`, as stored."""

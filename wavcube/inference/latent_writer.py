@@ -15,7 +15,7 @@ from wavcube.utils.atomic import atomic_file, sync
 
 
 def write_latents(
-    path: str | Path, pieces: Iterable[Tensor], num_frames: int, like: Latents, overwrite: bool
+    path: str | Path, chunks: Iterable[Tensor], num_frames: int, like: Latents, overwrite: bool
 ) -> None:
     """Write the file of :meth:`~wavcube.inference.latent_files.Latents.save`, chunk by chunk.
 
@@ -23,10 +23,10 @@ def write_latents(
     ----------
     path : str or Path
         The file; it appears complete or not at all.
-    pieces : iterable of Tensor
+    chunks : iterable of Tensor
         Latents `[n, D]`, in order.
     num_frames : int
-        Of all pieces.
+        Of all chunks.
     like : Latents
         Facts of the recording; of its latents only the width counts.
     overwrite : bool
@@ -35,7 +35,7 @@ def write_latents(
     Raises
     ------
     ValueError
-        If the pieces have another number of frames, or values that are not finite.
+        If the chunks have another number of frames, or values that are not finite.
     OSError
         If the file cannot be written.
 
@@ -50,10 +50,10 @@ def write_latents(
     with atomic_file(path, overwrite=overwrite) as draft, draft.open("wb") as file:
         file.write(_header(num_frames, like))
         written = 0
-        for piece in pieces:
-            whole = replace(like, latents=piece.detach().cpu().to(torch.float32))
+        for chunk in chunks:
+            whole = replace(like, latents=chunk.detach().cpu().to(torch.float32))
             file.write(whole.latents.contiguous().numpy().tobytes())
-            written += len(piece)
+            written += len(chunk)
         if written != num_frames:
             raise ValueError(f"{path}: {written} frames came of {num_frames}")
         file.flush()

@@ -11,8 +11,8 @@ from torch import Tensor
 from wavcube.data.checks import check_latents
 from wavcube.data.long_audio import LongAudio, WaveformInMemory, windows_of
 from wavcube.inference.base import check_computed
-from wavcube.inference.decode_chunks import decode_pieces, fit_pieces
-from wavcube.inference.encode_chunks import encode_pieces, plan_windows, sample_bounds
+from wavcube.inference.decode_chunks import decode_chunks, fit_chunks
+from wavcube.inference.encode_chunks import encode_chunks, plan_windows, sample_bounds
 from wavcube.lobes.decoder.stream import DecoderStream
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class LongForm:
         if len(wavs) != 1:
             raise ValueError(f"encode_long takes one recording, not {len(wavs)}")
         audio = WaveformInMemory(wavs[0])
-        pieces = self._encoded(audio, chunk_seconds, context_seconds)
-        return self._joined(pieces, self._lobe.num_frames(audio.num_samples))
+        chunks = self._encoded(audio, chunk_seconds, context_seconds)
+        return self._joined(chunks, self._lobe.num_frames(audio.num_samples))
 
     def decode_long(
         self, latents: Tensor, length: int | None = None, *, chunk_seconds: float = DECODED
@@ -144,54 +144,54 @@ class LongForm:
         chunk_seconds: float = CHUNK,
         context_seconds: float = CONTEXT,
     ) -> Iterator[Tensor]:
-        """Encode a recording to pieces `[1, n, D]`."""
+        """Encode a recording to chunks `[1, n, D]`."""
         lobe, device = self._lobe, self._where
         chunk, context = self._frames_in(chunk_seconds), self._frames_in(context_seconds)
         windows = plan_windows(lobe.num_frames(audio.num_samples), chunk, context)
         bounds = sample_bounds(lobe, windows, audio.num_samples)
         level = audio.level() if lobe.normalises else None
         waveforms = (wav.to(device) for wav in windows_of(audio.blocks(), bounds))
-        for piece in self._inferring(encode_pieces(lobe, waveforms, windows, level)):
-            check_computed(piece, "encoding this recording", piece)
-            yield piece.float()
+        for chunk in self._inferring(encode_chunks(lobe, waveforms, windows, level)):
+            check_computed(chunk, "encoding this recording", chunk)
+            yield chunk.float()
 
     def _decoded(
         self,
-        pieces: Iterable[Tensor],
+        chunks: Iterable[Tensor],
         frames: int,
         length: int,
         chunk_seconds: float = DECODED,
     ) -> Iterator[Tensor]:
-        """Decode pieces `[1, n, D]` to samples `[1, m]`, `length` of them in all."""
+        """Decode chunks `[1, n, D]` to samples `[1, m]`, `length` of them in all."""
         lobe, device = self._lobe, self._where
         if lobe.num_frames(length) != frames:
             raise ValueError(
                 f"{length} samples make {lobe.num_frames(length)} frames, not {frames}"
             )
-        given = (lobe.decoder_input(piece.to(device).float()) for piece in pieces)
-        made = decode_pieces(lobe.decoder, given, self._frames_in(chunk_seconds))
-        for piece in fit_pieces(self._inferring(made), length):
-            check_computed(piece, "decoding these latents", piece)
-            yield piece
+        given = (lobe.decoder_input(chunk.to(device).float()) for chunk in chunks)
+        made = decode_chunks(lobe.decoder, given, self._frames_in(chunk_seconds))
+        for chunk in fit_chunks(self._inferring(made), length):
+            check_computed(chunk, "decoding these latents", chunk)
+            yield chunk
 
-    def _inferring(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Compute each piece as a batch is computed; nothing of that lasts between them."""
-        pieces = iter(pieces)
+    def _inferring(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Compute each chunk as a batch is computed; nothing of that lasts between them."""
+        chunks = iter(chunks)
         while True:
             with torch.no_grad(), self.inference_ctx:
-                piece = next(pieces, None)
-            if piece is None:
+                chunk = next(chunks, None)
+            if chunk is None:
                 return
-            yield piece
+            yield chunk
 
-    def _joined(self, pieces: Iterable[Tensor], size: int) -> Tensor:
-        """Put pieces along time in one tensor, without holding them twice."""
+    def _joined(self, chunks: Iterable[Tensor], size: int) -> Tensor:
+        """Put chunks along time in one tensor, without holding them twice."""
         whole, done = None, 0
-        for piece in pieces:
+        for chunk in chunks:
             if whole is None:
-                whole = piece.new_empty(1, size, *piece.shape[2:])
-            whole[:, done : done + piece.shape[1]] = piece
-            done += piece.shape[1]
+                whole = chunk.new_empty(1, size, *chunk.shape[2:])
+            whole[:, done : done + chunk.shape[1]] = chunk
+            done += chunk.shape[1]
         return whole
 
 

@@ -177,8 +177,8 @@ class LatentBrain(GuardedBrain):
             terms["adversarial"] = judged.adversarial
             terms["feature_matching"] = judged.feature_matching
             losses["discriminator"] = self.settings.discriminator_weight * judged.discriminator
-            self.note({"discriminator": judged.discriminator})
-        self.note(terms)
+            self.log({"discriminator": judged.discriminator})
+        self.log(terms)
         return {**losses, "generator": weighted_sum(terms, weights)}
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from wavcube.experiment.evaluation import check_evaluation, choose_rows, count_l
 from wavcube.experiment.run import Run, Training
 from wavcube.experiment.segments import Speech, crops_of
 from wavcube.experiment.speech import prepare_rows
-from wavcube.experiment.usage import show
+from wavcube.experiment.usage import print_main
 from wavcube.latent.brain import LatentBrain
 from wavcube.latent.coordinates import fit_latent_basis, sample_of
 from wavcube.latent.parts import LatentParts
@@ -101,7 +101,7 @@ class LatentRun(Run):
     def begin(self) -> None:
         """Say how much speech there is, and evaluate a release as it came."""
         parts = {"train": self.rows["train"], "valid": self.valid_rows, "test": self.test_rows}
-        show(describe_split(parts) + self._left_out())
+        print_main(describe_split(parts) + self._left_out())
         if self.is_fine_tuning:
             device = self.run_opts["device"] or infer_device()
             run_on_main(lambda: self._resynthesize(AS_RELEASED, device))
@@ -184,7 +184,7 @@ class LatentRun(Run):
         else:  # with its semantic decoder, without the discriminators, which are large
             self._release(self.folder / stage / "release", {})
         self._resynthesize(brain.settings.name, brain.device)
-        self.facts["stages"][stage] = brain.facts()
+        self.facts["stages"][stage] = brain.metadata()
 
     def finish(self) -> None:
         """Score all that was resynthesized, and write table, release's card and samples.

@@ -18,7 +18,7 @@ class LatentSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.training.settings.TrainingSettings`.
     max_rollbacks, log_every, shard_optimizer
         See there.
@@ -143,7 +143,7 @@ class AcousticSettings(LatentSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.training.settings.TrainingSettings`.
     max_rollbacks, log_every, shard_optimizer
         See there.
@@ -195,7 +195,7 @@ class DecoderSettings(LatentSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.training.settings.TrainingSettings`.
     max_rollbacks, log_every, shard_optimizer
         See there.

@@ -22,7 +22,7 @@ from wavcube.official.names import FEATURES, TRAINED_ENCODER, translate
 from wavcube.release.build import build
 from wavcube.release.card import ModelCard, Source
 from wavcube.release.folder import write_release
-from wavcube.release.mapped import drop_pages
+from wavcube.release.mmap import drop_pages
 from wavcube.release.ssl_folder import CONFIGURATION, fetch_encoder
 from wavcube.release.weights import load_strictly
 

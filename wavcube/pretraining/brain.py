@@ -63,7 +63,7 @@ class PretrainingSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.training.settings.TrainingSettings`.
     max_rollbacks, log_every, shard_optimizer
         See there.
@@ -220,7 +220,7 @@ class PretrainingBrain(GuardedBrain):
             for name, frames in (("hidden", predictions.hidden), ("visible", predictions.visible))
         }
         if stage == Stage.TRAIN:
-            self.note(terms)
+            self.log(terms)
         else:
             self._score(predictions)
         weights = {"hidden": 1.0, "visible": self.settings.visible_weight}

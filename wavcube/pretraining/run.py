@@ -17,7 +17,7 @@ from wavcube.data.splits import evenly_spaced
 from wavcube.data.utterances import utterance_dataset
 from wavcube.experiment.run import Run, Training
 from wavcube.experiment.speech import synthetic_corpus
-from wavcube.experiment.usage import show
+from wavcube.experiment.usage import print_main
 from wavcube.lobes.lengths import to_absolute
 from wavcube.pretraining.brain import PretrainingBrain, PretrainingSettings
 from wavcube.pretraining.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
@@ -106,7 +106,7 @@ class PretrainingRun(Run):
         target = self.folder / "encoder"
         run_on_main(lambda: write_encoder(self.hparams["encoder"], target))
         leave_group()
-        show(f"encoder: {target}")
+        print_main(f"encoder: {target}")
 
 
 def main(script: str, usage: str) -> None:

@@ -139,7 +139,7 @@ def _usage(model: Configurable) -> tuple[str, str, str, dict[str, Any]]:
     """Give the model's name among the modules, who loads it, an example, and its own facts."""
     facts = {"sample rate": f"{model.sample_rate} Hz"}
     if hasattr(model, "usage"):
-        return "model", *model.usage, {**facts, **model.facts()}
+        return "model", *model.usage, {**facts, **model.metadata()}
     facts |= {"frame rate": f"{model.frame_rate:g} Hz", "latent dimensions": model.latent_dim}
     return "wavcube", "WavCube", 'model.resynthesize_file("speech.wav", "copy.wav")', facts
 

@@ -166,7 +166,7 @@ class TaskBrain(GuardedBrain):
                         self._unscored[str(name)] = value
                     else:
                         self.score({key: value})
-        self.note(predictions)
+        self.log(predictions)
         weights = self.settings.weights
         if weights is None:
             weights = dict.fromkeys(predictions, 1.0)

@@ -39,7 +39,7 @@ class TaskModel(Configurable):
         """Of the waveforms, in Hz."""
         return self.representation.sample_rate
 
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """Return what the card says of the model beside its sizes."""
         parts = {"representation": self.representation, "head": self.head}
         return {name: type(part).__name__ for name, part in parts.items()}

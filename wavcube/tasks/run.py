@@ -12,7 +12,7 @@ from speechbrain.utils.seed import seed_everything
 from wavcube.experiment.identity import check_same_run
 from wavcube.experiment.report import write_metrics
 from wavcube.experiment.run import Run, Training
-from wavcube.experiment.usage import show
+from wavcube.experiment.usage import print_main
 from wavcube.metrics import Summary, format_table
 from wavcube.release.card import ModelCard
 from wavcube.release.folder import load_release, write_release
@@ -72,7 +72,7 @@ class TaskRun(Run):
             )
         self.task.attach(self.hparams, self.folder, not self.run_opts["noprogressbar"])
         if source is None:
-            show(SYNTHETIC)
+            print_main(SYNTHETIC)
         elif not Path(source).exists():
             raise FileNotFoundError(f"there is no folder or file {source}")
         self.rows = self.task.rows(None if source is None else Path(source))
@@ -108,7 +108,7 @@ class TaskRun(Run):
     def plan(self, stage: str) -> Training:
         """Give the Brain its data."""
         del stage
-        show(self.task.describe_rows(self.rows))
+        print_main(self.task.describe_rows(self.rows))
         with main_process_first():  # it fills the caches
             train, valid = (
                 self.task.dataset(self.model, self.rows[role], role) for role in ("train", "valid")
@@ -129,7 +129,7 @@ class TaskRun(Run):
             "seed": self.hparams["seed"],
             "command": sys.argv,
             "seconds": round(time.monotonic() - self.started, 1),
-            "training": brain.facts(),
+            "training": brain.metadata(),
         }
         write_metrics(self.folder / "metrics.json", self.table, facts)
         self._release()
@@ -161,7 +161,7 @@ class TaskRun(Run):
                 f"{wanted.sample_rate} Hz: choose the representation that it was made with"
             )
         if not isinstance(own, type(wanted)) and not isinstance(wanted, type(own)):
-            show(f"of the release, and not of the configuration: its {type(own).__name__}")
+            print_main(f"of the release, and not of the configuration: its {type(own).__name__}")
         if not wanted.is_frozen:
             released.representation = released.representation.tuned(wanted.unfreeze_at, wanted.lr)
         return self.task.load_pretrained(released)

@@ -14,7 +14,7 @@ class TaskSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_falls, lr_straight, ema_decay, best_metric, best_is_highest
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
         See :class:`~wavcube.training.settings.TrainingSettings`.
     max_rollbacks, log_every, shard_optimizer
         See there.

@@ -21,7 +21,7 @@ from wavcube.training.loop import RunLoop
 from wavcube.training.optimizers import OptimizerSet
 from wavcube.training.random_state import RandomState
 from wavcube.training.run_logger import EpochMeans, RunLogger
-from wavcube.training.schedules import UpdateEpochs, WarmupCosine
+from wavcube.training.schedules import UpdateEpochs, WarmupSchedule
 from wavcube.training.settings import TrainingSettings
 
 
@@ -31,14 +31,14 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
     - Several optimizers step together or not at all: when a loss or a gradient of any of them is
       not finite, all skip. Skips are counted; after ``nonfinite_patience`` in a row the run returns
       to its last checkpoint.
-    - Learning rates follow updates (:class:`~wavcube.training.schedules.WarmupCosine`).
+    - Learning rates follow updates (:class:`~wavcube.training.schedules.WarmupSchedule`).
     - Everything with state is a recoverable, so that an interrupted run goes on bit for bit.
     - Several processes train as one does with all their batches together
       (:class:`~wavcube.training.distributed_brain.DistributedBrain`).
 
     A subclass gives ``compute_forward`` and ``compute_objectives``, and :meth:`trainable` where
     there is more than one optimizer. In training ``compute_objectives`` returns a loss, or a dict
-    of one for each optimizer that is to step. Named values for the log go through :meth:`note`,
+    of one for each optimizer that is to step. Named values for the log go through :meth:`log`,
     validation scores through :meth:`score`.
 
     SpeechBrain's run options ``precision``, ``max_grad_norm``, ``nonfinite_patience``,
@@ -116,7 +116,7 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
         """Give the module to average when ``ema_decay`` is set; all modules by default."""
         return nn.ModuleDict({name: unwrap(part) for name, part in self.modules.items()})
 
-    def note(self, values: Mapping[str, Tensor]) -> None:
+    def log(self, values: Mapping[str, Tensor]) -> None:
         """Record named scalars of this step for the bar and the log."""
         self._noted.update({name: value.detach() for name, value in values.items()})
 
@@ -134,8 +134,8 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
         for name, optimizer in optimizers.items():
             updates = self.updates_of(name)
             warmup = min(self.settings.warmup, updates)
-            shape = {"falls": self.settings.lr_falls, "straight": self.settings.lr_straight}
-            schedules[name] = WarmupCosine(optimizer, warmup, updates, **shape)
+            shape = self.settings.lr_schedule
+            schedules[name] = WarmupSchedule(optimizer, warmup, updates, shape)
         self.optimizers_dict = optimizers
         self.steps = OptimizerSet(
             optimizers, schedules, self.guard, self.scaler, self.max_grad_norm
@@ -174,7 +174,7 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
             self.init_optimizers()
             if self.checkpointer is not None:
                 self.checkpointer.recover_if_possible()
-        self._run_facts = self.facts()
+        self._run_facts = self.metadata()
         is_dry = self.debug and self.checkpointer is None
         meta = {} if is_dry else self._recover_best()
         if self.ema is not None:
@@ -200,7 +200,7 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
         self.optimizers_dict = {}
         gc.collect()  # an optimizer and its schedule hold each other
 
-    def facts(self) -> dict[str, int | str]:
+    def metadata(self) -> dict[str, int | str]:
         """Give what a report says of the whole run, also once an earlier checkpoint is loaded."""
         if self._run_facts is not None:
             return self._run_facts

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from wavcube.training.distributed import all_true
 from wavcube.training.guard import SkipCounter
-from wavcube.training.schedules import WarmupCosine
+from wavcube.training.schedules import WarmupSchedule
 
 
 class OptimizerSet:
@@ -24,7 +24,7 @@ class OptimizerSet:
     ----------
     optimizers : Mapping of str to Optimizer
         By name.
-    schedules : Mapping of str to WarmupCosine
+    schedules : Mapping of str to WarmupSchedule
         One for each optimizer; stepped with it.
     counter : SkipCounter
         Counts the skipped steps.
@@ -37,7 +37,7 @@ class OptimizerSet:
     --------
     >>> weight = torch.nn.Parameter(torch.ones(1))
     >>> optimizers = {"generator": torch.optim.SGD([weight], lr=0.5)}
-    >>> schedules = {"generator": WarmupCosine(optimizers["generator"], 0, 10)}
+    >>> schedules = {"generator": WarmupSchedule(optimizers["generator"], 0, 10)}
     >>> scaler = torch.amp.GradScaler(enabled=False)
     >>> steps = OptimizerSet(optimizers, schedules, SkipCounter(3, 1), scaler, 5.0)
     >>> steps.backward({"generator": weight.sum() * float("nan")})
@@ -51,7 +51,7 @@ class OptimizerSet:
     def __init__(
         self,
         optimizers: Mapping[str, Optimizer],
-        schedules: Mapping[str, WarmupCosine],
+        schedules: Mapping[str, WarmupSchedule],
         counter: SkipCounter,
         scaler: torch.amp.GradScaler,
         max_grad_norm: float,

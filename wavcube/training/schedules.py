@@ -9,13 +9,15 @@ from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, registe
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from wavcube.training.settings import LearningRateShape
+
 
 class ResumeError(ValueError):
     """A run cannot go on from its checkpoint with these settings."""
 
 
-class WarmupCosine(LambdaLR):
-    """Linear warm-up, then half a cosine (or a line) down to zero, over one optimizer's updates.
+class WarmupSchedule(LambdaLR):
+    """Linear warm-up, then half a cosine or a line down to zero, over one optimizer's updates.
 
     SpeechBrain's schedules either do not end at zero, restart, or scale every group to one rate.
     This one multiplies each group's own rate. Its state is recovered with a run.
@@ -28,10 +30,8 @@ class WarmupCosine(LambdaLR):
         Updates until the peak, at most ``updates``; the first has ``1 / warmup`` of it.
     updates : int
         All updates, the warm-up included; from there on the rate is zero.
-    falls : bool
-        Otherwise the rate stays at its peak.
-    straight : bool
-        Fall along a line.
+    shape : {"cosine", "linear", "constant"}
+        How the rate falls after its peak; or that it stays there.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class WarmupCosine(LambdaLR):
     --------
     >>> import torch
     >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8.0)
-    >>> schedule, rates = WarmupCosine(optimizer, 2, 4), []
+    >>> schedule, rates = WarmupSchedule(optimizer, 2, 4), []
     >>> for _ in range(5):
     ...     rates.append(round(optimizer.param_groups[0]["lr"], 2))
     ...     optimizer.step()
@@ -56,23 +56,21 @@ class WarmupCosine(LambdaLR):
         optimizer: Optimizer,
         warmup: int,
         updates: int,
-        falls: bool = True,
-        straight: bool = False,
+        shape: LearningRateShape = "cosine",
     ) -> None:
         if not 0 <= warmup <= updates or updates < 1:
             raise ValueError(f"a warm-up of {warmup} does not fit into {updates} updates")
-        self.warmup, self.updates = warmup, updates
-        self.falls, self.straight = falls, straight
+        self.warmup, self.updates, self.shape = warmup, updates, shape
         super().__init__(optimizer, self._factor)
 
     def _factor(self, done: int) -> float:
         if done < self.warmup:
             return (done + 1) / self.warmup
-        if not self.falls:
+        if self.shape == "constant":
             return 1.0
         left = self.updates - self.warmup
         progress = min((done - self.warmup) / left, 1.0) if left else 1.0
-        if self.straight:
+        if self.shape == "linear":
             return 1.0 - progress
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
@@ -99,11 +97,7 @@ class WarmupCosine(LambdaLR):
                 f"the checkpoint's schedule has (warm-up, updates) {saved}, this run's "
                 f"{(self.warmup, self.updates)}: keep the settings, or start in another folder"
             )
-        own = {
-            "lr_lambdas": [None] * len(self.base_lrs),
-            "falls": self.falls,
-            "straight": self.straight,
-        }
+        own = {"lr_lambdas": [None] * len(self.base_lrs), "shape": self.shape}
         super().load_state_dict({**state_dict, **own})
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
+LearningRateShape = Literal["cosine", "linear", "constant"]
 Settings = TypeVar("Settings", bound="TrainingSettings")
 
 
@@ -20,10 +21,8 @@ class TrainingSettings:
         Name of the run in its bar and log.
     warmup : int
         Updates until the peak learning rate.
-    lr_falls : bool
-        From there along a cosine to zero; otherwise it stays.
-    lr_straight : bool
-        Along a line, if it falls.
+    lr_schedule : {"cosine", "linear", "constant"}
+        How it falls to zero from there, or that it stays.
     ema_decay : float, optional
         Average the weights; the average is what is validated, evaluated and exported.
     best_metric : str
@@ -40,7 +39,8 @@ class TrainingSettings:
     Raises
     ------
     ValueError
-        If updates or warm-up are no whole numbers, there is no update, or fewer than warm-up has.
+        If updates or warm-up are not whole numbers, there is no update, or fewer than warm-up has;
+        or the schedule is unknown.
 
     Examples
     --------
@@ -51,8 +51,7 @@ class TrainingSettings:
     updates: int
     name: str = "training"
     warmup: int = 0
-    lr_falls: bool = True
-    lr_straight: bool = False
+    lr_schedule: LearningRateShape = "cosine"
     ema_decay: float | None = None
     best_metric: str = "loss"
     best_is_highest: bool = False
@@ -65,6 +64,9 @@ class TrainingSettings:
             raise ValueError(
                 f"updates {self.updates!r} and warmup {self.warmup!r} must be whole numbers"
             )
+        if self.lr_schedule not in get_args(LearningRateShape):
+            known = ", ".join(get_args(LearningRateShape))
+            raise ValueError(f"lr_schedule {self.lr_schedule!r} is none of {known}")
         if not 0 <= self.warmup <= self.updates or self.updates < 1:
             raise ValueError(
                 f"a warm-up of {self.warmup} (warmup) does not fit into {self.updates} updates"

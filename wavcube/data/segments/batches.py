@@ -113,7 +113,7 @@ class DurationBatches(Sampler[list[int]]):
             self._lengths = {self.epoch: sum(1 for _ in self._all(self.epoch)) // self.world_size}
         return self._lengths[self.epoch]
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Give what the order depends on, to be compared before a run goes on."""
         return {
             "rows": len(self.durations),

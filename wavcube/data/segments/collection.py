@@ -107,7 +107,7 @@ class Segments(Sequence[Segment]):
         """Of all of them together."""
         return float(self._ends[-1]) - float(self._durations[self._left_out].sum(dtype=np.float64))
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Give plain data that tell whether two are the same, as far as numbers can tell."""
         return {
             "rows": len(self),

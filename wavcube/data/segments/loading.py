@@ -144,7 +144,7 @@ class SegmentLoader(SaveableDataLoader):
         if self._speechbrain_iterator is not None:
             given = self._speechbrain_iterator._num_yielded
         batches = self.dataset.batches
-        return {"epoch": batches.epoch, "batches": given, "order": batches.facts()}
+        return {"epoch": batches.epoch, "batches": given, "order": batches.metadata()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a place; the next iteration gives the batch that would have come.
@@ -159,7 +159,7 @@ class SegmentLoader(SaveableDataLoader):
         ValueError
             If the batches are others by now.
         """
-        facts = self.dataset.batches.facts()
+        facts = self.dataset.batches.metadata()
         if facts != state["order"]:
             changed = {
                 key: state["order"].get(key)

@@ -111,7 +111,7 @@ def write_shards(
     if rows_per_shard < 1:
         raise ValueError(f"rows_per_shard must be 1 or more, not {rows_per_shard}")
     out, total = Path(out), len(segments)
-    facts = {**segments.facts(), "rows_per_shard": rows_per_shard}
+    facts = {**segments.metadata(), "rows_per_shard": rows_per_shard}
     _check_free(out)
     with locked_folder(out):
         remove_drafts(out)  # of a killed job

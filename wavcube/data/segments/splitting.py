@@ -141,7 +141,7 @@ def copy_held_back(
     ValueError
         If none of a role can be read.
     """
-    plan = {**arguments, "chosen": held.chosen, **segments.facts()}
+    plan = {**arguments, "chosen": held.chosen, **segments.metadata()}
     manifests = prepared_manifests(folder, plan)
     if manifests is None:
         copied = {role: _copy(segments, rows, folder / role) for role, rows in held.chosen.items()}

@@ -23,7 +23,7 @@ PRENET_DROPOUT = 0.5
 class AutoregressiveConversion(ConversionHead):
     """Convolutions and a BLSTM over the source; two LSTMs that hear the last frame that they made.
 
-    The melody and the voice are those of its one speaker, which it learns by heart. The dropout in
+    The f0 and the voice are those of its one speaker, which it learns by heart. The dropout in
     front of the LSTMs is on in use too, as in Tacotron 2; there it is the same for every item and
     every time, so that a result can be repeated.
 
@@ -56,8 +56,8 @@ class AutoregressiveConversion(ConversionHead):
     --------
     >>> head = AutoregressiveConversion(6, hidden_dim=4, prenet_dim=4, decoder_dim=4)
     >>> voice = Voice(torch.randn(2, 9, 6), torch.tensor([9, 5]), torch.full((2,), 5.0))
-    >>> melody = torch.full((2, 7), 5.0), torch.ones(2, 7, dtype=torch.bool)
-    >>> head.eval()(torch.randn(2, 7, 6), torch.tensor([7, 4]), *melody, voice).shape
+    >>> f0 = torch.full((2, 7), 5.0), torch.ones(2, 7, dtype=torch.bool)
+    >>> head.eval()(torch.randn(2, 7, 6), torch.tensor([7, 4]), *f0, voice).shape
     torch.Size([2, 7, 6])
     """
 

@@ -31,8 +31,8 @@ class ConformerConversion(MatchingHead):
     >>> body = MaskedConformer(8, num_layers=1, num_heads=2, ffn_dim=16, kernel_size=3)
     >>> head = ConformerConversion(body, latent_dim=6, content_dim=4, embedding_dim=0)
     >>> voice = Voice(torch.randn(2, 9, 6), torch.tensor([9, 5]), torch.full((2,), 5.0))
-    >>> melody = torch.full((2, 7), 5.0), torch.ones(2, 7, dtype=torch.bool)
-    >>> head(torch.randn(2, 7, 6), torch.tensor([7, 4]), *melody, voice).shape
+    >>> f0 = torch.full((2, 7), 5.0), torch.ones(2, 7, dtype=torch.bool)
+    >>> head(torch.randn(2, 7, 6), torch.tensor([7, 4]), *f0, voice).shape
     torch.Size([2, 7, 6])
     """
 

@@ -34,7 +34,7 @@ class Clip:
         Of its latents `[N, D]` in the library.
     copies : tuple of str
         Keys of the latents of its perturbed copies.
-    melody : Tensor
+    f0 : Tensor
         Logarithm of F0 and voicing, `[N, 2]`.
     """
 
@@ -42,13 +42,13 @@ class Clip:
     speaker: str
     key: str
     copies: tuple[str, ...]
-    melody: Tensor
+    f0: Tensor
 
 
 class ConversionDataset(Dataset):
     """A virtual epoch of lessons.
 
-    A lesson is a piece of an utterance, the same piece of one of its perturbed copies, its melody,
+    A lesson is a piece of an utterance, the same piece of one of its perturbed copies, its f0,
     and a reference: pieces of the speaker's other utterances. Utterances are drawn by their
     lengths. Where a speaker has one utterance, it is cut: a piece is at most half of it, and the
     rest is the reference.
@@ -77,10 +77,10 @@ class ConversionDataset(Dataset):
     --------
     >>> latents = {name: torch.randn(9, 4) for name in ("a", "a~0", "b", "b~0")}
     >>> clips = [Clip(n, "sue", n, (f"{n}~0",), torch.zeros(9, 2)) for n in "ab"]
-    >>> dataset = ConversionDataset(clips, latents.get, lessons=4, crop_frames=5, reference_frames=7,
-    ...     seed=1)
+    >>> sizes = {"lessons": 4, "crop_frames": 5, "reference_frames": 7}
+    >>> dataset = ConversionDataset(clips, latents.get, seed=1, **sizes)
     >>> batch = dataset.collate([dataset[0], dataset[1]])
-    >>> batch.source.data.shape, batch.target.data.shape, batch.melody.data.shape
+    >>> batch.source.data.shape, batch.target.data.shape, batch.f0.data.shape
     (torch.Size([2, 5, 4]), torch.Size([2, 5, 4]), torch.Size([2, 5, 2]))
     """
 
@@ -108,7 +108,7 @@ class ConversionDataset(Dataset):
         self.crop_frames, self.reference_frames = crop_frames, reference_frames
         self.embeddings = embeddings
         self._others = clips_by_speaker(self.clips)
-        lengths = np.array([len(clip.melody) for clip in self.clips], dtype=float)
+        lengths = np.array([len(clip.f0) for clip in self.clips], dtype=float)
         self._ends = np.cumsum(lengths) / lengths.sum()
         # in shared memory, so that workers which outlive an epoch see it change
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
@@ -122,7 +122,7 @@ class ConversionDataset(Dataset):
         return self.lessons
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return a lesson: "id", "source", "target" and "reference" `[n, D]`, "melody" `[n, 2]`."""
+        """Return a lesson: "id", "source", "target" and "reference" `[n, D]`, "f0" `[n, 2]`."""
         if not 0 <= index < self.lessons:
             raise IndexError(f"lesson {index} is not within 0..{self.lessons - 1}")
         rng = np.random.default_rng((self.seed, int(self._epoch), index))
@@ -139,7 +139,7 @@ class ConversionDataset(Dataset):
             "id": clip.ID,
             "source": copy[piece],
             "target": own[piece],
-            "melody": clip.melody[piece],
+            "f0": clip.f0[piece],
             "reference": self._reference(rng, others, torch.cat(rest)),
         }
         if self.embeddings is not None:

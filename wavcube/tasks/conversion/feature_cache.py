@@ -1,4 +1,4 @@
-"""What a frozen model knows of a corpus of voices: latents, those of perturbed copies, melodies."""
+"""What a frozen model knows of a corpus of voices: latents, those of its perturbed copies, F0."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FeatureCache:
         self.model, self.perturbation = model, perturbation
         self.copies = copies
         self.cache = StateCache(folder, model.representation)
-        self._melody_file = self.cache.folder / "melodies.st"
+        self._melody_file = self.cache.folder / "F0 curves.st"
         self._melodies = _load(self._melody_file)
 
     @torch.no_grad()
@@ -92,7 +92,7 @@ class FeatureCache:
         )
         self.cache.fill(items)
         missing = [(r, k) for r, k in zip(rows, keys, strict=True) if k not in self._melodies]
-        for row, key in tqdm(missing, desc="melodies", unit="clip", disable=not progress):
+        for row, key in tqdm(missing, desc="F0 curves", unit="clip", disable=not progress):
             log_f0, voiced = self.model.track(self._to_model(read_audio(row.wav, rate))[None])
             self._melodies[key] = torch.stack([log_f0[0], voiced[0].to(log_f0)], -1).cpu()
         if missing:
@@ -198,7 +198,7 @@ def check_several(rows: Sequence[Utterance], source: str | Path | None) -> None:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    """Read melodies; what is broken is computed again."""
+    """Read F0 curves; what is broken is computed again."""
     if not path.is_file():
         return {}
     try:

@@ -20,7 +20,7 @@ TIME_WAVES = 16
 
 
 class FlowConversion(MatchingHead):
-    """A Conformer as the velocity of a flow, given what is said, its melody and the voice.
+    """A Conformer as the velocity of a flow, given what is said, its f0 and the voice.
 
     Where one answer would be the average of many, a flow draws one of them. The noise of an item is
     drawn by a fixed seed: the same input gives the same speech, whatever its batch.
@@ -48,8 +48,8 @@ class FlowConversion(MatchingHead):
     >>> body = MaskedConformer(8, num_layers=1, num_heads=2, ffn_dim=16, kernel_size=3)
     >>> head = FlowConversion(body, latent_dim=6, content_dim=4, embedding_dim=0, steps=2)
     >>> voice = Voice(torch.randn(2, 9, 6), torch.tensor([9, 5]), torch.full((2,), 5.0))
-    >>> melody = torch.full((2, 7), 5.0), torch.ones(2, 7, dtype=torch.bool)
-    >>> head(torch.randn(2, 7, 6), torch.tensor([7, 4]), *melody, voice).shape
+    >>> f0 = torch.full((2, 7), 5.0), torch.ones(2, 7, dtype=torch.bool)
+    >>> head(torch.randn(2, 7, 6), torch.tensor([7, 4]), *f0, voice).shape
     torch.Size([2, 7, 6])
     """
 

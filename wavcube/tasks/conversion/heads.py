@@ -1,4 +1,4 @@
-"""Conversion heads: what is said, its melody and a voice to the latent of that voice saying it."""
+"""Conversion heads: what is said, its f0 and a voice to the latent of that voice saying it."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class ConversionHead(Configurable):
         frames : Tensor
             Counts `[B]`.
         log_f0, voiced : Tensor
-            Melody wanted, `[B, N]`.
+            F0 wanted, `[B, N]`.
         voice : Voice
             Whose.
 
@@ -220,7 +220,7 @@ class ConversionHead(Configurable):
 
 
 class MatchingHead(ConversionHead):
-    """Base of the heads that match: content, melody and voice to one sequence of states.
+    """Base of the heads that match: content, f0 and voice to one sequence of states.
 
     The source's voice goes in three ways: its moments are taken from the latents, few channels are
     left for the content, and training takes the content from copies with other voices

@@ -32,7 +32,7 @@ class ConversionBatch:
     frames : Tensor
         Counts `[B]`.
     log_f0, voiced : Tensor
-        Melody of the pieces as they were, `[B, N]`.
+        F0 of the pieces as they were, `[B, N]`.
     voice : Voice
         Of the speakers.
     target : Tensor
@@ -99,7 +99,7 @@ class StoredVoice(Configurable):
 class VoiceConverter(TaskModel):
     """Latent of a source, head, and WavCube's own decoder.
 
-    What is said and its melody come from the source, the melody moved to the target's mean pitch;
+    What is said and its f0 come from the source, the f0 moved to the target's mean pitch;
     the voice comes from latents of the target.
 
     Parameters
@@ -232,7 +232,7 @@ class VoiceConverter(TaskModel):
         voice = self.stored(len(wavs)) if voice is None else voice
         latents, frames = self._encode(wavs, wav_lens)
         log_f0, voiced = self.track(wavs, wav_lens)
-        wanted = move_melody(log_f0, voiced, voice.pitch)
+        wanted = shift_f0(log_f0, voiced, voice.pitch)
         made = self.head(latents, frames, wanted, voiced, voice)
         samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device).tolist()
         # the decoder is the representation's own
@@ -241,15 +241,15 @@ class VoiceConverter(TaskModel):
         return nn.functional.pad(audio, (0, wavs.shape[1] - audio.shape[1]))
 
 
-def move_melody(log_f0: Tensor, voiced: Tensor, pitch: Tensor) -> Tensor:
-    """Move melodies to other mean pitches, interval by interval the same.
+def shift_f0(log_f0: Tensor, voiced: Tensor, pitch: Tensor) -> Tensor:
+    """Move F0 curves to other mean pitches, interval by interval the same.
 
     Parameters
     ----------
     log_f0, voiced : Tensor
         `[B, N]`.
     pitch : Tensor
-        Logarithms of F0 in Hz, `[B]`; 0 to leave a melody where it is.
+        Logarithms of F0 in Hz, `[B]`; 0 to leave a f0 where it is.
 
     Returns
     -------
@@ -258,8 +258,8 @@ def move_melody(log_f0: Tensor, voiced: Tensor, pitch: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> melody, voiced = torch.tensor([[5.0, 0.0, 5.5]]), torch.tensor([[True, False, True]])
-    >>> move_melody(melody, voiced, torch.tensor([4.25]))
+    >>> f0, voiced = torch.tensor([[5.0, 0.0, 5.5]]), torch.tensor([[True, False, True]])
+    >>> shift_f0(f0, voiced, torch.tensor([4.25]))
     tensor([[4.0000, 0.0000, 4.5000]])
     """
     shift = torch.where(pitch > 0, pitch - mean_pitch(log_f0, voiced), 0.0)

@@ -19,7 +19,7 @@ from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.prepare import check_same_data
 from wavcube.data.splits import describe_split, evenly_spaced
 from wavcube.data.synthetic import synthetic_speakers
-from wavcube.experiment.usage import show
+from wavcube.experiment.usage import print_main
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses import MelLoss
 from wavcube.metrics import Summary
@@ -134,8 +134,10 @@ class Conversion(Task):
             check_several(rows["train"], self.hparams["data_folder"])
         if DISTORTION in self.hparams["metrics"]:
             parallel = sum(trial.parallel is not None for trial in self.trials)
-            show(f"{DISTORTION}: of {parallel} of {len(self.trials)} trials, where both speakers "
-                 "say the sentence")  # fmt: skip
+            print_main(
+                f"{DISTORTION}: of {parallel} of {len(self.trials)} trials, where both speakers say "
+                "the sentence"
+            )
         self.training_rows = rows["train"]
         self.valid_rows = share_out(rows["valid"], self.hparams["valid_utterances"])
         self.last: dict[str, Tensor] = {}
@@ -267,18 +269,16 @@ class Conversion(Task):
         Parameters
         ----------
         batch : PaddedBatch
-            With `source`, `target` and `reference` `[B, N, D]`, `melody` `[B, N, 2]` and, for a
+            With `source`, `target` and `reference` `[B, N, D]`, `f0` `[B, N, 2]` and, for a
             head that needs it, `embedding` `[B, E]`.
         """
         source, frames = _counted(batch.source)
         reference, known = _counted(batch.reference)
         embedding = batch.embedding.data if hasattr(batch, "embedding") else None
-        melody = batch.melody.data
-        # the melody is that of the target: nothing has to be moved to the voice's mean pitch
+        f0 = batch.f0.data
+        # the f0 is that of the target: nothing has to be moved to the voice's mean pitch
         voice = Voice(reference, known, torch.zeros_like(known, dtype=source.dtype), embedding)
-        return ConversionBatch(
-            source, frames, melody[..., 0], melody[..., 1] > 0, voice, batch.target.data
-        )
+        return ConversionBatch(source, frames, f0[..., 0], f0[..., 1] > 0, voice, batch.target.data)
 
     def loss(self, model: VoiceConverter, batch: PaddedBatch) -> dict[str, Tensor]:
         """Compute how far the head is from the lessons' targets."""

@@ -18,7 +18,7 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.tokens import TextTokens, find_too_short, read_text, train_tokens
 from wavcube.data.transcripts import place_of, read_transcripts_beside, split_by_speaker
 from wavcube.experiment.speech import prepare_rows
-from wavcube.experiment.usage import show
+from wavcube.experiment.usage import print_main
 from wavcube.metrics import Summary
 from wavcube.release.build import build
 from wavcube.release.config_file import extra_file_names
@@ -129,7 +129,9 @@ class Recognition(Task):
         limit = self.hparams["max_short_fraction"]
         short = set(find_too_short(self.labels["train"], frames, limit))
         if short:
-            show(f"left out: {len(short)} utterances with fewer frames than their labels need")
+            print_main(
+                f"left out: {len(short)} utterances with fewer frames than their labels need"
+            )
         rows["train"] = [row for row in rows["train"] if row.ID not in short]
 
     def prepare_training(self, model: RecognitionModel, settings: TaskSettings) -> None:
