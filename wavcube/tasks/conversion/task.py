@@ -135,8 +135,8 @@ class Conversion(Task):
         if DISTORTION in self.hparams["metrics"]:
             parallel = sum(trial.parallel is not None for trial in self.trials)
             print_main(
-                f"{DISTORTION}: of {parallel} of {len(self.trials)} trials, where both speakers say "
-                "the sentence"
+                f"{DISTORTION}: of {parallel} of {len(self.trials)} trials, where both speakers "
+                "say the sentence"
             )
         self.training_rows = rows["train"]
         self.valid_rows = share_out(rows["valid"], self.hparams["valid_utterances"])
