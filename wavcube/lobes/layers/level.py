@@ -26,7 +26,7 @@ class Level:
     Examples
     --------
     >>> import torch
-    >>> Level.of_pieces([torch.tensor([1.0]), torch.tensor([3.0])])
+    >>> Level.of_chunks([torch.tensor([1.0]), torch.tensor([3.0])])
     Level(mean=2.0, variance=1.0)
     """
 
@@ -34,7 +34,7 @@ class Level:
     variance: float
 
     @classmethod
-    def of_pieces(cls, pieces: Iterable[Tensor]) -> Level:
+    def of_chunks(cls, pieces: Iterable[Tensor]) -> Level:
         """Measure a recording that comes in pieces `[T]`."""
         count, total, squares = 0, 0.0, 0.0
         for piece in pieces:
