@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[1]
 # run as a user does, in an interpreter that has imported nothing
 BARE = {"hparams/wavcube.yaml as it is"}
 # what others include: front ends, which test_front_ends.py runs, what a model's card says, stages
-PARTS = ("hparams/representation/", "hparams/card/", "hparams/stages/")
+PARTS = ("hparams/base/", "hparams/representation/", "hparams/card/", "hparams/stages/")
 
 
 def rows():

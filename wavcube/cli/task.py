@@ -60,8 +60,10 @@ def _add_command(commands: argparse._SubParsersAction, name: str, verb: Verb) ->
         add_model_options(parser)
         run = _print_all
     for option in verb.options:
-        settings = {"type": option.kind, "default": option.default, "help": option.text}
-        parser.add_argument(option.flag, dest=option.name, **settings)
+        settings: dict[str, Any] = {"type": option.kind, "default": option.default}
+        title = option.flag.lstrip("-").replace("-", "_").upper()
+        settings |= {"dest": option.name, "metavar": title, "help": option.text}
+        parser.add_argument(option.flag, **settings)
     parser.set_defaults(run=partial(run, name, verb))
 
 

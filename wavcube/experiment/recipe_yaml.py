@@ -8,6 +8,7 @@ lr: 0.001
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import yaml
@@ -80,6 +81,8 @@ def read_yaml(path: str | Path) -> str:
     if not base.is_file():
         raise FileNotFoundError(f"{path} names the base {base.name}, and there is no file {base}")
     below = read_yaml(base)
+    if base.parent.resolve() != path.parent.resolve():  # what it includes lies beside it
+        below = re.sub(r"!include:(?!/)", f"!include:{base.parent.resolve()}/", below)
     merged = below.splitlines()
     for name, span in sorted(_spans(below).items(), key=lambda item: -item[1].start):
         own = range(0) if name in left_out else spans.pop(name, None)
