@@ -75,7 +75,7 @@ def test_the_enhancer_takes_noise_away(speech, tmp_path):
     assert len(read_audio(tmp_path / "out.wav", 16000)) == len(noisy)
 
 
-def test_the_recogniser_reads_most_letters_of_embedded_speech(voices):
+def test_the_recogniser_reads_most_letters_of_synthetic_speech(voices):
     recognizer = WavCubeASR.from_hparams(run_opts=CPU)
     errors = new_counts()
     for number, utterances in enumerate(voices):

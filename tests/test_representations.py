@@ -147,7 +147,7 @@ def test_sets_are_chosen_evenly_and_bring_their_transcripts(tmp_path):
         read_sets([str(vctk)], RATE, 2, shortest=0.5)
 
 
-def test_the_embedded_set_is_the_test_split_of_any_size_of_corpus(spoken, tmp_path):
+def test_the_synthetic_set_is_the_test_split_of_any_size_of_corpus(spoken, tmp_path):
     corpus = make_synthetic_corpus(
         tmp_path, train_minutes=0.1, dev_minutes=0.05, train_voices=2, dev_voices=1
     )
