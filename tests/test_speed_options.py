@@ -7,7 +7,6 @@ import torch
 from processes import run_code
 from safetensors.torch import load_file, save_file
 from torch import nn
-from wavcube.release.init_empty import init_empty, is_empty, settle_types
 
 from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
@@ -20,6 +19,7 @@ from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.ssl.relative_attention import GlobalAttention
 from wavcube.lobes.ssl.transformer import RelativeTransformer
 from wavcube.release.folder import build, load_release, read_config
+from wavcube.release.init_empty import init_empty, is_empty, settle_types
 from wavcube.release.source import packaged_model
 from wavcube.release.weights import load_release_weights
 from wavcube.testing import tiny_ssl_config, tiny_wavcube, tone

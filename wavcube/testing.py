@@ -113,8 +113,9 @@ def tiny_wavcube(
     """
     ssl = tiny_ssl_encoder(encoder)
     bottleneck_class = VariationalBottleneck if variational else SemanticBottleneck
-    sizes = {"latent_dim": 8, "num_layers": 1, "num_heads": 2, "ffn_dim": 32}
-    bottleneck = bottleneck_class(ssl.dim, **sizes, with_linear=with_linear)
+    bottleneck = bottleneck_class(
+        ssl.dim, latent_dim=8, num_layers=1, num_heads=2, ffn_dim=32, with_linear=with_linear
+    )
     mix = LayerMix(ssl.num_layers + 1) if with_layer_mix else None
     skip = AcousticSkip(ssl.front_dim, 8) if with_skip else None
     if skip is not None:
@@ -145,8 +146,8 @@ def tiny_decoder(backbone: Literal["convnext", "transformer"] = "convnext") -> A
     """
     if backbone == "transformer":
         vocoder = LocalVocoder(8, dim=16, num_layers=2, num_heads=2, ffn_dim=32)
-        body = CausalTransformerBackbone(8, vocoder, 16, num_layers=2, num_heads=2, ffn_dim=32)
-        return AcousticDecoder(body, ISTFTHead(16))
+        large = CausalTransformerBackbone(8, vocoder, 16, num_layers=2, num_heads=2, ffn_dim=32)
+        return AcousticDecoder(large, ISTFTHead(16))
     body = ConvNeXtBackbone(8, dim=16, intermediate_dim=32, num_layers=2)
     return AcousticDecoder(body, ISTFTHead(16))
 

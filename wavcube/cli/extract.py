@@ -120,12 +120,13 @@ def _choose(kind: str, source: str | None) -> Callable[[], Representation]:
 
     if kind == "mel" and source is not None:
         raise ValueError(f"log-mel energies need no model: leave --source {source} out")
-    if kind == "codec" and source is None:
-        raise ValueError("no codec comes with the package: name its folder by --source")
+    if kind == "codec":
+        if source is None:
+            raise ValueError("no codec comes with the package: name its folder by --source")
+        return partial(known.CodecRepresentation.from_pretrained, source)
     loaders: dict[str, Callable[[], Representation]] = {
         "wavcube": partial(known.LatentRepresentation.from_release, source),
         "ssl": partial(known.SSLRepresentation.from_pretrained, source),
-        "codec": partial(known.CodecRepresentation.from_pretrained, source),
         "mel": known.MelRepresentation,
     }
     return loaders[kind]

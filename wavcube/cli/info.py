@@ -109,7 +109,7 @@ def _configured(config_file: Path) -> str:
 
 
 def _describe_release(folder: Path) -> dict[str, object]:
-    from wavcube.inference import WavCube
+    from wavcube.inference.latent import WavCube
     from wavcube.release.folder import TRAINING_FILE, load_release, read_config, release_hash
 
     if "representation" in read_config(folder):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wavcube.cli.files import check_output
 from wavcube.cli.model import add_model_options, load_model
 from wavcube.cli.output import say
+
+if TYPE_CHECKING:
+    from wavcube.inference import WavCube
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -54,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"there is no audio file {options.file}")
     check_output(out, options.overwrite)
     require_matplotlib()
-    model = load_model(options)
+    model: WavCube = load_model(options)
     inspection = inspect_file(model, options.file)
     inspection.write_png(out, overwrite=options.overwrite)
     say(f"{options.file} at {inspection.sample_rate} Hz\n{inspection.format()}\nwrote {out}")

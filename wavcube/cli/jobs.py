@@ -87,8 +87,8 @@ def run_all(items: Mapping[Path, T], work: Callable[[T], object]) -> int:
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{done} of {len(items)} files done") from stop
     finally:
-        for path, error in failures:
+        for path, reason in failures:
             # an error of the operating system names its file, which may be the output
-            named = isinstance(error, OSError) and error.filename is not None
-            complain(error if named or str(path) in str(error) else f"{path}: {one_line(error)}")
+            named = isinstance(reason, OSError) and reason.filename is not None
+            complain(reason if named or str(path) in str(reason) else f"{path}: {one_line(reason)}")
     return len(failures)

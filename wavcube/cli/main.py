@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from wavcube import __version__
 from wavcube.cli import evaluate as cli_evaluate
@@ -28,6 +28,9 @@ from wavcube.cli.jobs import add_file_command, plan, run_all, run_jobs
 from wavcube.cli.model import load_model
 from wavcube.cli.output import complain, say, say_interrupted
 from wavcube.utils.errors import INTERRUPTED, USER_ERROR
+
+if TYPE_CHECKING:
+    from wavcube.inference import WavCube
 from wavcube.utils.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES, WRITTEN_SUFFIXES
 
 
@@ -112,7 +115,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _encode(options: argparse.Namespace) -> int:
     jobs = plan(options, AUDIO_SUFFIXES, LATENT_SUFFIXES)
-    model = load_model(options)
+    model: WavCube = load_model(options)
     return run_jobs(
         jobs, lambda j: model.encode_file(j.source, j.target, overwrite=True, keep=False)
     )
@@ -123,7 +126,7 @@ def _decode(options: argparse.Namespace) -> int:
         if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
             raise ValueError(f"{path} is audio: encode it first")
     jobs = plan(options, LATENT_SUFFIXES, WRITTEN_SUFFIXES)
-    model = load_model(options)
+    model: WavCube = load_model(options)
     return run_jobs(
         jobs, lambda j: model.decode_file(j.source, j.target, overwrite=True, keep=False)
     )
@@ -131,7 +134,7 @@ def _decode(options: argparse.Namespace) -> int:
 
 def _resynth(options: argparse.Namespace) -> int:
     jobs = plan(options, AUDIO_SUFFIXES, WRITTEN_SUFFIXES)
-    model = load_model(options)
+    model: WavCube = load_model(options)
     return run_jobs(
         jobs, lambda j: model.resynthesize_file(j.source, j.target, overwrite=True, keep=False)
     )

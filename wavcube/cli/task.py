@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -50,10 +51,11 @@ def _add_command(commands: argparse._SubParsersAction, name: str, verb: Verb) ->
         add_model_options(parser)
         parser.add_argument("--out", required=True, help="output file, wav or flac")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
-        run = _run_one
+        run: Callable[[str, Verb, argparse.Namespace], int] = _run_one
     elif isinstance(verb.output, Audio):
-        parser = add_file_command(commands, verb.name, _write_all, verb.text, out_required=True)
         run = _write_all
+        work = partial(run, name, verb)
+        parser = add_file_command(commands, verb.name, work, verb.text, out_required=True)
     else:
         parser = commands.add_parser(verb.name, help=verb.text, description=verb.text)
         parser.add_argument("inputs", nargs="+", metavar="INPUT", help=verb.inputs[0].text)
@@ -97,11 +99,11 @@ def _run_one(name: str, verb: Verb, options: argparse.Namespace) -> int:
     out = Path(options.out)
     check_suffix(out, WRITTEN_SUFFIXES)
     check_output(out, options.overwrite)
-    inputs = [getattr(options, f"input_{given.name}") for given in verb.inputs]
+    inputs: list[Any] = [getattr(options, f"input_{given.name}") for given in verb.inputs]
     files = [file for one in inputs for file in (one if isinstance(one, list) else [one])]
     if out.resolve() in [Path(file).resolve() for file in files]:
         raise ValueError(f"{out} is an input: name another output")
-    model = _load(name, verb, options)
+    model: Any = _load(name, verb, options)
     model.predict_file(*[one or None for one in inputs], out, overwrite=True)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import soundfile
 import torch
@@ -188,7 +189,8 @@ def _check_complete(path: Path, info: AudioInfo) -> None:
     """Raise when the header promises more than there is."""
     with path.open("rb") as file:
         header = file.read(8)
-    order = {b"RIFF": "little", b"FORM": "big"}.get(header[:4])
+    orders: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"FORM": "big"}
+    order = orders.get(header[:4])
     if order is not None:
         # libsndfile silently cuts the promise down to what it finds in these two formats
         promised = int.from_bytes(header[4:], order) + len(header)

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 
 import soundfile
 import torch
@@ -224,7 +225,12 @@ class AudioWriter:
             raise
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             self._file.close()
         except soundfile.LibsndfileError as failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wavcube.data.manifest import Utterance
 
@@ -18,11 +18,12 @@ __all__ = [
 
 _LISTED = 5
 Item = TypeVar("Item")
+Row = TypeVar("Row", bound=Utterance)
 
 
 def hold_out_speakers(
-    utterances: Sequence[Utterance], count: int, seed: int
-) -> tuple[list[Utterance], list[Utterance]]:
+    utterances: Sequence[Row], count: int, seed: int
+) -> tuple[list[Row], list[Row]]:
     """Hold out all utterances of some speakers.
 
     Parameters
@@ -66,8 +67,8 @@ def hold_out_speakers(
 
 
 def hold_out_utterances(
-    utterances: Sequence[Utterance], fraction: float, seed: int
-) -> tuple[list[Utterance], list[Utterance]]:
+    utterances: Sequence[Row], fraction: float, seed: int
+) -> tuple[list[Row], list[Row]]:
     """Hold out a share of the utterances, whoever speaks them, and at least one.
 
     Parameters
@@ -101,7 +102,7 @@ def hold_out_utterances(
     return kept, [row for index, row in enumerate(utterances) if index in chosen]
 
 
-def require_disjoint_speakers(manifests: dict[str, Sequence[Utterance]]) -> None:
+def require_disjoint_speakers(manifests: Mapping[str, Sequence[Utterance]]) -> None:
     """Make sure that nobody speaks in two manifests.
 
     Raises
@@ -121,14 +122,14 @@ def require_disjoint_speakers(manifests: dict[str, Sequence[Utterance]]) -> None
                 )
 
 
-def describe_split(parts: Mapping[str, Sequence[Utterance]]) -> str:
+def describe_split(parts: Mapping[str, Sequence[Any]]) -> str:
     """Say how much speech each part holds.
 
     Parameters
     ----------
-    parts : Mapping[str, Sequence[Utterance]]
-        By name, with known durations; what has its `seconds`, as large manifests do, is not gone
-        through.
+    parts : Mapping[str, Sequence]
+        Rows of known durations by name; what has its `seconds`, as large manifests do, is not
+        gone through.
 
     Returns
     -------
@@ -147,7 +148,7 @@ def describe_split(parts: Mapping[str, Sequence[Utterance]]) -> str:
     return f"utterances: {', '.join(sizes)}"
 
 
-def _seconds(rows: Sequence[Utterance]) -> float:
+def _seconds(rows: Sequence[Any]) -> float:
     known = getattr(rows, "seconds", None)
     return sum(row.duration for row in rows) if known is None else known
 

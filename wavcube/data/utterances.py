@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, Protocol
 
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
 
-__all__ = ["utterance_dataset"]
+__all__ = ["SpeechDataset", "utterance_dataset"]
+
+
+class SpeechDataset(Protocol):
+    """Items with "id" and "wav" `[T]`: crops, or whole utterances."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return an item."""
 
 
 def utterance_dataset(

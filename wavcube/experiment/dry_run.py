@@ -49,7 +49,8 @@ def dry_overrides(path: str | Path, overrides: str) -> str:
     """
     # composed, not constructed: tags stay what they are
     keys = _keys(read_yaml(path))
-    amounts = dict(AMOUNTS) | {key: 1 for key in keys if key.endswith("_batch_size")}
+    ones = {key: 1 for key in keys if key.endswith("_batch_size")}
+    amounts: dict[str, float | str] = {**AMOUNTS, **ones}
     amounts["output_folder"] = f"results/{Path(path).stem}/debug"
     given = _keys(overrides) if overrides else []
     added = [f"{key}: {amounts[key]}" for key in amounts if key in keys and key not in given]

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from wavcube.data.audio import write_audio
 from wavcube.data.splits import evenly_spaced
+from wavcube.data.utterances import SpeechDataset
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.losses import LogMelSpectrogram
@@ -89,7 +89,7 @@ def compare_features(feature_hat: Tensor, own: Tensor, target: Tensor) -> dict[s
 def resynthesize(
     model: LatentCodec,
     teacher: SSLEncoder | None,
-    utterances: Dataset,
+    utterances: SpeechDataset,
     device: str | torch.device = "cpu",
     progress: bool = True,
 ) -> Resynthesis:
@@ -101,7 +101,7 @@ def resynthesize(
         A WavCube with its semantic decoder, or an AcousticCodec.
     teacher : SSLEncoder, optional
         The encoder before it was trained on; None for an AcousticCodec.
-    utterances : Dataset
+    utterances : SpeechDataset
         Items with "id" and "wav" `[T]`.
     device : str or torch.device
         Where to compute; both are moved there.

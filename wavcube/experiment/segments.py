@@ -17,7 +17,7 @@ from wavcube.data.segments.splitting import copy_held_back, hold_back, leave_out
 
 __all__ = ["Speech", "add_speech", "crops_of", "split_segments"]
 
-Speech = Sequence[Utterance] | Segments | JoinedSegments
+Speech = Sequence[Any]  # of Utterance; of large manifests Segments, or JoinedSegments
 
 
 def split_segments(source: Path, folder: Path, hparams: Mapping[str, Any]) -> dict[str, Speech]:
@@ -88,7 +88,7 @@ def add_speech(
     train = rows["train"]
     if isinstance(train, list):
         train = [*train, *more]
-        parts = [listed_segments(_as_segments(train))] if manifests else []
+        parts: list[Any] = [listed_segments(_as_segments(train))] if manifests else []
     else:
         parts = [train, listed_segments(_as_segments(more))] if more else [train]
     if not manifests and len(parts) < 2:

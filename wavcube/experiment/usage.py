@@ -93,7 +93,7 @@ def handle_interrupt(program: str, folder: str | Path | None = None) -> Iterator
 
 def _what_is_next(folder: str | Path | None) -> str:
     saved = [] if folder is None else checkpoints_in(folder)
-    if not saved:
+    if not saved or folder is None:
         return "starts from the beginning"
     newest = max(saved, key=lambda path: path.stat().st_mtime_ns)
     update = yaml.safe_load(newest.read_text(encoding="utf-8"))["optimizer_step"]

@@ -161,8 +161,8 @@ def _claimed(folder: Path, description: Description) -> Iterator[None]:
 
 
 def _check_free(folder: Path, description: Description) -> None:
-    content = sorted(folder.iterdir()) if folder.is_dir() else []
-    content = [path.name for path in content if not path.name.startswith(".")]
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    content = [path.name for path in found if not path.name.startswith(".")]
     if not content:
         return
     if JOB not in content:

@@ -7,6 +7,10 @@ the name of its class in its folder (:class:`wavcube.tasks.verbs.Verb`).
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wavcube.inference.latent import WavCube as WavCube
 
 _OWN = {"WavCube": "wavcube.inference.latent", "Released": "wavcube.tasks.inference"}
 
@@ -17,7 +21,7 @@ def _modules() -> dict[str, str]:
     return {**_OWN, **{name: module for name, module in of_tasks.items() if name}}
 
 
-def __getattr__(name: str) -> type:
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of the classes
     module = _OWN.get(name) or (None if name.startswith("_") else _modules().get(name))
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

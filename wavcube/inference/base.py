@@ -166,7 +166,7 @@ class ReleasedModel(Pretrained):
             model = build(described, str(path))
         cls.check_fits(model, str(path.parent))
         if task := read_task(path.parent):
-            model.task = task
+            setattr(model, "task", task)  # noqa: B010 - of any class
         weights_file = fetch_file(WEIGHTS_FILE, source, savedir, config)
         load_release_weights(model, weights_file)
         run_opts = dict(run_opts or {})
@@ -198,7 +198,7 @@ class ReleasedModel(Pretrained):
             If this class cannot use the model.
         """
         if not isinstance(model, cls.MODEL):
-            loader = model.usage[0] if hasattr(model, "usage") else "WavCube"
+            loader, _ = getattr(model, "usage", ("WavCube", ""))
             raise ValueError(f"{where} is not of a {cls.__name__}: load it with {loader}")
 
     @property

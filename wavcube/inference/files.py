@@ -13,23 +13,34 @@ from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.long_audio import AudioWriter, LongAudio
 from wavcube.inference.latent_files import LatentHeader, Latents
 from wavcube.inference.latent_writer import write_latents
+from wavcube.inference.long_form import LongForm
 from wavcube.utils.suffixes import LATENT_SUFFIXES, WRITTEN_SUFFIXES, check_suffix
 
 # seconds beyond which a recording goes window by window
 LONG = 60.0
 
 
-class FileMethods:
+class FileMethods(LongForm):
     """Methods on files for a class that works on batches: mixed into the inference class.
 
     Files are read and written on the CPU, and outputs appear complete or not at all. Recordings of
     more than a minute go window by window, as `encode_long` and `decode_long` do.
     """
 
-    sample_rate: int
-    frame_rate: float
-    latent_dim: int
-    latent_hash: str
+    @property
+    def frame_rate(self) -> float:
+        """Latent frames per second."""
+        raise NotImplementedError
+
+    @property
+    def latent_dim(self) -> int:
+        """Width D of the latent."""
+        raise NotImplementedError
+
+    @property
+    def latent_hash(self) -> str:
+        """SHA-256 of what makes the latents."""
+        raise NotImplementedError
 
     def encode_batch(
         self, wavs: Tensor, wav_lens: Tensor | None = None, sample_rate: int | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from wavcube.inference import WavCube
+    from wavcube.inference.latent import WavCube
 
 COMPONENTS = 3
 

@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from wavcube.data.checks import check_latents, relative_lengths, whole_lengths
-from wavcube.inference.base import ReleasedModel, check_computed
+from wavcube.inference.base import check_computed
 from wavcube.inference.files import FileMethods
-from wavcube.inference.long_form import LongForm
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.layers.offload import offload_linears
 from wavcube.release.described import inference_state, latent_hash, release_hash
 from wavcube.release.weights_file import StoredWeights
 
 
-class WavCube(FileMethods, LongForm, ReleasedModel):
+class WavCube(FileMethods):
     """A trained WavCube: speech to latents and back.
 
     An offline model: its latents depend on what comes later, too. Each attention layer of the

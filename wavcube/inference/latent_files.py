@@ -194,7 +194,8 @@ class LatentHeader:
         if len(shape) != 2:
             raise ValueError(f"{path}: latents of a recording must be [frames, width], got {shape}")
         try:
-            return cls(path, *shape, *_facts(metadata))
+            num_frames, width = shape
+            return cls(path, num_frames, width, *_facts(metadata))
         except KeyError as error:
             raise ValueError(f"{path}: metadata lacks {error}") from error
         except ValueError as error:

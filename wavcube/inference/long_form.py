@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from wavcube.data.checks import check_latents
 from wavcube.data.long_audio import LongAudio, WaveformInMemory, windows_of
-from wavcube.inference.base import check_computed
+from wavcube.inference.base import ReleasedModel, check_computed
 from wavcube.inference.decode_chunks import decode_chunks, fit_chunks
 from wavcube.inference.encode_chunks import encode_chunks, plan_windows, sample_bounds
 from wavcube.lobes.decoder.stream import DecoderStream
@@ -24,7 +25,7 @@ CHUNK, CONTEXT = 40.0, 10.0
 DECODED = 10.0
 
 
-class LongForm:
+class LongForm(ReleasedModel):
     """Methods for long recordings, mixed into the inference class.
 
     Memory does not grow with the recording, beyond what is given and taken.
@@ -146,8 +147,8 @@ class LongForm:
     ) -> Iterator[Tensor]:
         """Encode a recording to chunks `[1, n, D]`."""
         lobe, device = self._lobe, self._where
-        chunk, context = self._frames_in(chunk_seconds), self._frames_in(context_seconds)
-        windows = plan_windows(lobe.num_frames(audio.num_samples), chunk, context)
+        kept, context = self._frames_in(chunk_seconds), self._frames_in(context_seconds)
+        windows = plan_windows(lobe.num_frames(audio.num_samples), kept, context)
         bounds = sample_bounds(lobe, windows, audio.num_samples)
         level = audio.level() if lobe.normalises else None
         waveforms = (wav.to(device) for wav in windows_of(audio.blocks(), bounds))
@@ -186,10 +187,10 @@ class LongForm:
 
     def _joined(self, chunks: Iterable[Tensor], size: int) -> Tensor:
         """Put chunks along time in one tensor, without holding them twice."""
-        whole, done = None, 0
-        for chunk in chunks:
-            if whole is None:
-                whole = chunk.new_empty(1, size, *chunk.shape[2:])
+        rest = iter(chunks)
+        first = next(rest)
+        whole, done = first.new_empty(1, size, *first.shape[2:]), 0
+        for chunk in chain([first], rest):
             whole[:, done : done + chunk.shape[1]] = chunk
             done += chunk.shape[1]
         return whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -68,22 +69,15 @@ class Discriminators(nn.ModuleDict):
         AdversarialLosses
             The losses of both sides.
         """
-        by_family = []
+        by_family: list[tuple[Tensor, Tensor, Tensor]] = []
         # the normed weights are made once for both
         with parametrize.cached():
             for discriminator in self.values():
                 # not as one batch: the generator's gradient would go back through real speech, too
                 real_scores, real_maps = discriminator(real)
                 fake_scores, fake_maps = discriminator(generated)
-                by_family.append(
-                    AdversarialLosses(
-                        discriminator_hinge(real_scores, fake_scores),
-                        generator_hinge(fake_scores),
-                        feature_matching(real_maps, fake_maps),
-                    )
-                )
-        return AdversarialLosses(
-            sum(one.discriminator for one in by_family),
-            sum(one.adversarial for one in by_family),
-            sum(one.feature_matching for one in by_family),
-        )
+                judged = discriminator_hinge(real_scores, fake_scores)
+                matching = feature_matching(real_maps, fake_maps)
+                by_family.append((judged, generator_hinge(fake_scores), matching))
+        terms = zip(*by_family, strict=True)
+        return AdversarialLosses(*(torch.stack(families).sum() for families in terms))

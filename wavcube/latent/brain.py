@@ -27,7 +27,7 @@ from wavcube.lobes.layers.activation_checkpointing import activation_checkpointi
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.ssl.models import unused_parameters
-from wavcube.lobes.wavcube import WavCube
+from wavcube.lobes.wavcube import WavCube, WavCubeOutput
 from wavcube.losses import MelLoss, MultiScaleMelLoss, kl_divergence, semantic_loss, weighted_sum
 from wavcube.training.brain import GuardedBrain, unwrap
 from wavcube.training.distributed import same_everywhere
@@ -77,6 +77,8 @@ class LatentBrain(GuardedBrain):
     (True, 1)
     """
 
+    settings: LatentSettings
+
     def __init__(
         self,
         model: LatentCodec,
@@ -94,7 +96,7 @@ class LatentBrain(GuardedBrain):
         _choose_trained(model, settings)
         activation_checkpointing(model, settings.activation_checkpointing)
         modules: dict[str, nn.Module] = {"wavcube": model}
-        if settings.is_adversarial:
+        if settings.is_adversarial and discriminators is not None:
             modules["discriminators"] = discriminators
         super().__init__(
             modules, opt_class, hparams, run_opts, checkpointer, settings=settings, journal=journal
@@ -194,7 +196,7 @@ class LatentBrain(GuardedBrain):
         samples : Tensor
             Their lengths `[B]`.
         """
-        if "semantic" not in self.settings.weights:
+        if "semantic" not in self.settings.weights or not isinstance(predictions, WavCubeOutput):
             return None
         if self.teacher is None:
             return predictions.feature.detach()
@@ -204,15 +206,19 @@ class LatentBrain(GuardedBrain):
         self, predictions: CodecOutput, wavs: Tensor, samples: Tensor, target: Tensor | None
     ) -> dict[str, Tensor]:
         """Every loss term that needs no discriminator and is on."""
-        mask = predictions.mask
         terms = {"mel": self.mel_loss(predictions.audio, wavs, samples)}
-        if "semantic" in self.settings.weights:
-            terms["semantic"] = semantic_loss(predictions.feature_hat, target, mask)
-        if "linear" in self.settings.weights:
-            terms["linear"] = semantic_loss(predictions.feature_linear, target, mask)
-        if "anchoring" in self.settings.weights:
-            terms["anchoring"] = semantic_loss(predictions.feature, target, mask)
-        if "kl" in self.settings.weights:
+        if not isinstance(predictions, WavCubeOutput) or target is None:
+            return terms
+        mask = predictions.mask
+        compared = {
+            "semantic": predictions.feature_hat,
+            "linear": predictions.feature_linear,
+            "anchoring": predictions.feature,
+        }
+        for name, feature in compared.items():
+            if name in self.settings.weights and feature is not None:
+                terms[name] = semantic_loss(feature, target, mask)
+        if predictions.posterior is not None:
             terms["kl"] = kl_divergence(*predictions.posterior, mask)
         return terms
 
@@ -224,7 +230,7 @@ class LatentBrain(GuardedBrain):
         for index, (size, mask) in enumerate(zip(samples.tolist(), predictions.mask, strict=True)):
             pair = predictions.audio[index : index + 1, :size], wavs[index : index + 1, :size]
             distances.append(self.mel_distance(*pair))
-            if target is not None:
+            if target is not None and isinstance(predictions, WavCubeOutput):
                 features = predictions.feature_hat, predictions.feature, target
                 closeness = compare_features(*(feature[index][mask] for feature in features))
             self.score({"mel": float(distances[-1]), **closeness})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from wavcube.data.segments import Segments
 from wavcube.data.segments.crops import SegmentCrops
 from wavcube.data.segments.joined import JoinedSegments
 from wavcube.data.splits import evenly_spaced
-from wavcube.data.utterances import utterance_dataset
+from wavcube.data.utterances import SpeechDataset, utterance_dataset
 from wavcube.experiment.segments import Speech
 from wavcube.lobes.wavcube import WavCube
 
@@ -20,7 +19,7 @@ LONGEST = 10.0  # seconds of an utterance that are read, from its middle
 @torch.no_grad()
 def fit_latent_basis(
     model: WavCube,
-    utterances: Dataset,
+    utterances: SpeechDataset,
     device: str | torch.device = "cpu",
     progress: bool = True,
 ) -> None:
@@ -32,7 +31,7 @@ def fit_latent_basis(
     ----------
     model : WavCube
         Trained, with a latent basis.
-    utterances : Dataset
+    utterances : SpeechDataset
         Items with "wav" `[T]`: some minutes of the speech that it was trained on. Too little makes
         poor coordinates, but loses nothing.
     device : str or torch.device
@@ -45,7 +44,8 @@ def fit_latent_basis(
     ValueError
         If the model has no basis, or its latents are not finite or all the same.
     """
-    if model.latent_basis is None:
+    basis = model.latent_basis
+    if basis is None:
         raise ValueError("this model has no latent_basis to fit")
     model = model.to(device).eval()
     size, dim, longest = model.latent_dim, model.encoder.dim, round(LONGEST * model.sample_rate)
@@ -62,10 +62,10 @@ def fit_latent_basis(
         products += latents.T @ both
     mean = sums / frames
     covariance = products / frames - torch.outer(mean[:size], mean)
-    model.latent_basis.fit(mean[:size], covariance[:, :size], covariance[:, size:])
+    basis.fit(mean[:size], covariance[:, :size], covariance[:, size:])
 
 
-def sample_of(rows: Speech, count: int, sample_rate: int, seed: int) -> Dataset:
+def sample_of(rows: Speech, count: int, sample_rate: int, seed: int) -> SpeechDataset:
     """Take some of the speech: utterances at even distances, of large manifests random crops.
 
     Parameters
@@ -81,7 +81,7 @@ def sample_of(rows: Speech, count: int, sample_rate: int, seed: int) -> Dataset:
 
     Returns
     -------
-    Dataset
+    SpeechDataset
         Items with "wav" `[T]`.
     """
     if not isinstance(rows, (Segments, JoinedSegments)):

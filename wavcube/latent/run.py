@@ -26,6 +26,7 @@ from wavcube.latent.brain import LatentBrain
 from wavcube.latent.coordinates import fit_latent_basis, sample_of
 from wavcube.latent.parts import LatentParts
 from wavcube.latent.settings import DecoderSettings
+from wavcube.lobes.wavcube import WavCube
 from wavcube.metrics import Summary, format_table
 from wavcube.release.folder import write_release
 from wavcube.training.checkpoints import AtomicCheckpointer
@@ -210,12 +211,14 @@ class LatentRun(Run):
 
     def _choose_coordinates(self, device: str) -> None:
         """Fit the latent's basis, once: who trains on, or fine-tunes, keeps its coordinates."""
-        basis = getattr(self.parts.model, "latent_basis", None)
-        if basis is not None and not basis.is_fitted:
-            rate, seed = self.parts.model.sample_rate, self.hparams["seed"]
-            speech = sample_of(self.rows["train"], BASIS_UTTERANCES, rate, seed)
+        model = self.parts.model
+        if not isinstance(model, WavCube) or model.latent_basis is None:
+            return
+        if not model.latent_basis.is_fitted:
+            seed = self.hparams["seed"]
+            speech = sample_of(self.rows["train"], BASIS_UTTERANCES, model.sample_rate, seed)
             try:
-                fit_latent_basis(self.parts.model, speech, device, self._bars)
+                fit_latent_basis(model, speech, device, self._bars)
             except ValueError as error:  # of training speech that is all silence, say
                 logger.warning("the latent keeps its own coordinates: %s", error)
 

@@ -144,24 +144,10 @@ class SemanticBottleneck(Configurable):
         with_linear: bool = False,
     ) -> None:
         super().__init__()
-        self._sizes = {
-            "dim": dim,
-            "latent_dim": latent_dim,
-            "num_layers": num_layers,
-            "num_heads": num_heads,
-            "ffn_dim": ffn_dim,
-            "window": window,
-        }
-        self.semantic_encoder = SemanticEncoder(**self._sizes)
-        self.with_linear = with_linear
-        self.semantic_decoder = (
-            SemanticDecoder(**self._sizes, with_linear=with_linear) if with_decoder else None
-        )
-
-    @property
-    def latent_dim(self) -> int:
-        """Width D of the latent."""
-        return self._sizes["latent_dim"]
+        sizes = dim, latent_dim, num_layers, num_heads, ffn_dim, window
+        self.latent_dim, self.with_linear = latent_dim, with_linear
+        self.semantic_encoder = SemanticEncoder(*sizes)
+        self.semantic_decoder = SemanticDecoder(*sizes, with_linear) if with_decoder else None
 
     def copy_layers_from(self, stack: RelativeTransformer) -> None:
         """Start both transformers as copies of the first layers of an SSL encoder's.

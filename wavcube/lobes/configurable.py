@@ -34,7 +34,7 @@ class Configurable(nn.Module):
         super().__init_subclass__(**kwargs)
         _IMPORTED[cls.__name__] = cls
         if "__init__" in cls.__dict__:
-            cls.__init__ = _recording(cls.__init__)
+            setattr(cls, "__init__", _recording(cls.__init__))  # noqa: B010 - mypy forbids the other
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as plain data.
@@ -44,7 +44,7 @@ class Configurable(nn.Module):
         TypeError
             If a module among them is not Configurable.
         """
-        found = {}
+        found: dict[str, Any] = {}
         for name, value in self.__dict__["_arguments"].items():
             part = getattr(self, name, None)  # what stands there now: it may have been replaced
             if isinstance(part, Configurable):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from wavcube.lobes.configurable import Configurable
@@ -45,8 +45,9 @@ class LatentCodec(Configurable):
     :class:`~wavcube.lobes.acoustic_codec.AcousticCodec` for one with nothing else.
     """
 
-    encoder: nn.Module
-    decoder: nn.Module
+    # what they have is checked where they are put together
+    encoder: Any
+    decoder: Any
 
     def check_hops(self) -> None:
         """Refuse an encoder and a decoder of different hops with a ValueError."""
@@ -202,9 +203,9 @@ class LatentCodec(Configurable):
         wavs = self.decoder(self.decoder_input(latents), frames)
         if length is None:
             return wavs
-        if isinstance(length, Integral):
-            return self._checked(wavs, [latents.shape[1]] * len(latents), [length] * len(latents))
-        return self._checked(wavs, frames.tolist(), list(length))
+        if isinstance(length, Sequence | Tensor):
+            return self._checked(wavs, frames.tolist(), list(length))
+        return self._checked(wavs, [latents.shape[1]] * len(latents), [length] * len(latents))
 
     def _checked(self, wavs: Tensor, frames: list[int], wanted: list[int]) -> Tensor:
         """Cut or extend decoded waveforms to the samples that were encoded in so many frames."""

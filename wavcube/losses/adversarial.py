@@ -9,6 +9,7 @@ else of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -112,7 +113,8 @@ def feature_matching(
     for real, fake in zip(real_maps, fake_maps, strict=True):
         _check_same_number(real, fake)
         pairs = zip(real, fake, strict=True)
-        terms.append(sum((a.detach().float() - b.float()).abs().mean() for a, b in pairs))
+        differences = ((a.detach().float() - b.float()).abs().mean() for a, b in pairs)
+        terms.append(reduce(Tensor.add, differences))
     return torch.stack(terms).mean()
 
 

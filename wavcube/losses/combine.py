@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 
 from torch import Tensor
 
@@ -45,4 +46,4 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
         )
     if not terms:
         raise ValueError("weighted_sum needs at least one loss term, got none")
-    return sum(weights[name] * term for name, term in terms.items())
+    return reduce(Tensor.add, (weights[name] * term for name, term in terms.items()))

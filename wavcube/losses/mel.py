@@ -6,6 +6,8 @@ magnitude (not power) spectrogram, centred frames, natural logarithm floored at 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
@@ -13,6 +15,9 @@ from torchaudio.functional import melscale_fbanks
 from wavcube.losses.masking import masked_mean
 
 LOG_FLOOR = 1e-7
+
+
+Count = TypeVar("Count", int, Tensor)
 
 
 class LogMelSpectrogram(nn.Module):
@@ -40,6 +45,9 @@ class LogMelSpectrogram(nn.Module):
     torch.Size([2, 100, 63])
     """
 
+    window: Tensor
+    bands: Tensor
+
     def __init__(
         self, sample_rate: int, n_mels: int = 100, n_fft: int = 1024, hop_length: int = 256
     ) -> None:
@@ -55,7 +63,7 @@ class LogMelSpectrogram(nn.Module):
         self.register_buffer("bands", bands, persistent=False)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
-    def num_frames(self, num_samples: int | Tensor) -> int | Tensor:
+    def num_frames(self, num_samples: Count) -> Count:
         """Count the frames of a signal: one at every multiple of the hop, both ends included.
 
         Parameters

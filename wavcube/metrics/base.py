@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any, Literal
 
-from wavcube.metrics.signals import SignalPair, TechnicalError
+from wavcube.metrics.signals import LoadedPair, TechnicalError
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Metric:
     """
 
     info: MetricInfo
-    measure: Callable[[SignalPair], Measurement]
+    measure: Callable[[LoadedPair], Measurement]
 
 
 def require(module: str, package: str, extra: str = "eval") -> ModuleType:

@@ -16,7 +16,7 @@ import numpy as np
 
 from wavcube.metrics.base import Measurement, Metric, MetricInfo, require
 from wavcube.metrics.model_file import ModelFile
-from wavcube.metrics.signals import MetricError, SignalPair, resample
+from wavcube.metrics.signals import LoadedPair, MetricError, resample
 
 Seconds = float
 
@@ -167,7 +167,7 @@ def calibrate(raw: np.ndarray) -> np.ndarray:
     return (square * raw + linear) * raw + constant
 
 
-def _measure(pair: SignalPair, model: ModelFile, index: int) -> Measurement:
+def _measure(pair: LoadedPair, model: ModelFile, index: int) -> Measurement:
     return Measurement(float(dnsmos(pair.generated, pair.sample_rate, model)[index]))
 
 

@@ -95,7 +95,7 @@ class Evaluation:
             Markdown table of full name, mean, interval and counts, and below it a note on what
             word error rates were measured against.
         """
-        rows = {
+        rows: dict[str, dict[str, Summary | float | str]] = {
             heading(key): {"mean [95 % interval]": summary, "files": str(summary.count)}
             for key, summary in self.summary.items()
         }

@@ -75,14 +75,14 @@ def evaluate_folders(
         # without any transcript the original's error rate is not a failure, it does not apply
         skipped = () if references.keys() & transcripts.keys() else ("wer_original",)
         metrics = [key for key in METRICS if key not in skipped]
-    metrics = add_model_metrics(metrics, models)
-    infos = {metric.info.key: metric.info for metric in select_metrics(metrics)}
+    chosen = add_model_metrics(metrics, models)
+    infos = {metric.info.key: metric.info for metric in select_metrics(chosen)}
     pairs = []
     for name, path in references.items():
         # a missing file is named and becomes the reason when the pair is read
         copy = generated.get(name, Path(generated_dir, name + path.suffix))
         pairs.append(SignalPair(name, path, copy, transcript=transcripts.get(name)))
-    scores = score_many(pairs, metrics, num_processes, progress)
+    scores = score_many(pairs, chosen, num_processes, progress)
     without_reference = sorted(generated.keys() - references.keys())
     words = _sources_of_words(scores, transcripts) if "wer" in infos else {}
     return Evaluation(scores, aggregate(scores, seed=seed), without_reference, infos, words)

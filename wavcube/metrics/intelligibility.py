@@ -9,6 +9,7 @@ import numpy as np
 from wavcube.metrics.base import MetricInfo, require
 from wavcube.metrics.signals import MetricError
 
+_RATE = 10000  # in Hz
 STOI = MetricInfo(
     key="stoi",
     name="STOI",
@@ -16,7 +17,7 @@ STOI = MetricInfo(
     unit="",
     better="higher",
     package="pystoi",
-    sample_rate=10000,
+    sample_rate=_RATE,
 )
 ESTOI = MetricInfo(
     key="estoi",
@@ -25,7 +26,7 @@ ESTOI = MetricInfo(
     unit="",
     better="higher",
     package="pystoi",
-    sample_rate=10000,
+    sample_rate=_RATE,
 )
 # 30 frames of 256 samples, every 128 samples, at 10 kHz
 _SHORTEST = 29 * 128 + 256
@@ -64,7 +65,7 @@ def stoi(
     """
     pystoi = require("pystoi", "pystoi")
     too_short = "the reference has less than 30 frames (0.4 s) of speech, which STOI needs"
-    if len(reference) * STOI.sample_rate < _SHORTEST * sample_rate:
+    if len(reference) * _RATE < _SHORTEST * sample_rate:
         raise MetricError(too_short)
     # ESTOI adds noise of 1e-16 from numpy's global generator: pinned, so that the same signals
     # always give the same number, and given back untouched.

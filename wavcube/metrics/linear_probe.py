@@ -38,12 +38,12 @@ def hold_out(groups: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarra
     a [1] [0 2]
     b [0 2] [1]
     """
-    groups = np.asarray(groups)
-    names = sorted(set(groups.tolist()))
+    of_item = np.asarray(groups)
+    names = sorted(set(groups))
     if len(names) < 2:
         raise ValueError(f"nothing to hold out: the only group is {names}")
     for name in names:
-        yield name, np.flatnonzero(groups != name), np.flatnonzero(groups == name)
+        yield name, np.flatnonzero(of_item != name), np.flatnonzero(of_item == name)
 
 
 def leave_one_group_out(
@@ -80,12 +80,12 @@ def leave_one_group_out(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    labels = np.asarray(labels)
-    if not len(features) == len(labels) == len(groups):
-        raise ValueError(f"{len(features)} features, {len(labels)} labels, {len(groups)} groups")
+    classes = np.asarray(labels)
+    if not len(features) == len(classes) == len(groups):
+        raise ValueError(f"{len(features)} features, {len(classes)} labels, {len(groups)} groups")
     accuracy = {}
     for name, train, test in hold_out(groups):
         classifier = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
-        probe = make_pipeline(StandardScaler(), classifier).fit(features[train], labels[train])
-        accuracy[name] = float(probe.score(features[test], labels[test]))
+        probe = make_pipeline(StandardScaler(), classifier).fit(features[train], classes[train])
+        accuracy[name] = float(probe.score(features[test], classes[test]))
     return accuracy

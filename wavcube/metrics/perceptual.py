@@ -7,6 +7,8 @@ import numpy as np
 from wavcube.metrics.base import MetricInfo, require
 from wavcube.metrics.signals import MetricError, resample
 
+# in Hz, of the two bands
+_WIDE, _NARROW = 16000, 8000
 PESQ_WB = MetricInfo(
     key="pesq_wb",
     name="PESQ-WB",
@@ -14,7 +16,7 @@ PESQ_WB = MetricInfo(
     unit="MOS",
     better="higher",
     package="pesq",
-    sample_rate=16000,
+    sample_rate=_WIDE,
 )
 PESQ_NB = MetricInfo(
     key="pesq_nb",
@@ -23,7 +25,7 @@ PESQ_NB = MetricInfo(
     unit="MOS",
     better="higher",
     package="pesq",
-    sample_rate=8000,
+    sample_rate=_NARROW,
 )
 
 
@@ -47,7 +49,7 @@ def pesq_wb(reference: np.ndarray, generated: np.ndarray, sample_rate: int) -> f
     MetricError
         If the rate is below 16 kHz, or PESQ finds no utterance or less than 0.25 s.
     """
-    return _pesq(reference, generated, sample_rate, PESQ_WB, "wb")
+    return _pesq(reference, generated, sample_rate, PESQ_WB, _WIDE)
 
 
 def pesq_nb(reference: np.ndarray, generated: np.ndarray, sample_rate: int) -> float:
@@ -70,20 +72,18 @@ def pesq_nb(reference: np.ndarray, generated: np.ndarray, sample_rate: int) -> f
     MetricError
         If the rate is below 8 kHz, or PESQ finds no utterance or less than 0.25 s.
     """
-    return _pesq(reference, generated, sample_rate, PESQ_NB, "nb")
+    return _pesq(reference, generated, sample_rate, PESQ_NB, _NARROW)
 
 
 def _pesq(
-    reference: np.ndarray, generated: np.ndarray, sample_rate: int, info: MetricInfo, mode: str
+    reference: np.ndarray, generated: np.ndarray, sample_rate: int, info: MetricInfo, rate: int
 ) -> float:
-    if sample_rate < info.sample_rate:
-        raise MetricError(
-            f"{info.name} needs {info.sample_rate} Hz, the reference has {sample_rate}"
-        )
+    if sample_rate < rate:
+        raise MetricError(f"{info.name} needs {rate} Hz, the reference has {sample_rate}")
     pesq = require("pesq", "pesq")
-    signals = (resample(x, sample_rate, info.sample_rate) for x in (reference, generated))
+    signals = (resample(x, sample_rate, rate) for x in (reference, generated))
     try:
-        return float(pesq.pesq(info.sample_rate, *signals, mode))
+        return float(pesq.pesq(rate, *signals, "wb" if rate == _WIDE else "nb"))
     except pesq.PesqError as error:
         reason = error.args[0] if error.args else ""
         reason = reason.decode() if isinstance(reason, bytes) else reason

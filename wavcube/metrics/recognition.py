@@ -12,9 +12,10 @@ from functools import lru_cache
 import numpy as np
 
 from wavcube.metrics.base import Measurement, MetricInfo, require
-from wavcube.metrics.signals import MetricError, SignalPair, resample
+from wavcube.metrics.signals import LoadedPair, MetricError, resample
 
 _RECOGNISER = "by pocketsphinx with its packaged en-us model; lower case, punctuation removed"
+_RATE = 16000  # in Hz
 WER = MetricInfo(
     key="wer",
     name="Word error rate (pocketsphinx)",
@@ -25,7 +26,7 @@ WER = MetricInfo(
     unit="",
     better="lower",
     package="pocketsphinx",
-    sample_rate=16000,
+    sample_rate=_RATE,
     aligned=False,
 )
 WER_ORIGINAL = MetricInfo(
@@ -35,7 +36,7 @@ WER_ORIGINAL = MetricInfo(
     unit="",
     better="lower",
     package="pocketsphinx",
-    sample_rate=16000,
+    sample_rate=_RATE,
     aligned=False,
 )
 
@@ -111,17 +112,17 @@ def recognize(samples: np.ndarray, sample_rate: int) -> str:
     str
         The words heard; empty if none.
     """
-    wav = resample(samples, sample_rate, WER.sample_rate)
+    wav = resample(samples, sample_rate, _RATE)
     return _decode((wav.clip(-1, 1) * 32767).astype("<i2").tobytes())
 
 
-def measure_wer(pair: SignalPair) -> Measurement:
+def measure_wer(pair: LoadedPair) -> Measurement:
     """Word error rate of the generated signal.
 
     Parameters
     ----------
-    pair : SignalPair
-        Loaded signals; without a transcript, the recogniser reads the reference.
+    pair : LoadedPair
+        Signals; without a transcript, the recogniser reads the reference.
 
     Returns
     -------
@@ -139,13 +140,13 @@ def measure_wer(pair: SignalPair) -> Measurement:
     return word_error_rate(transcript, recognize(pair.generated, pair.sample_rate))
 
 
-def measure_wer_of_original(pair: SignalPair) -> Measurement:
+def measure_wer_of_original(pair: LoadedPair) -> Measurement:
     """Word error rate of the reference signal.
 
     Parameters
     ----------
-    pair : SignalPair
-        Loaded signals and a transcript.
+    pair : LoadedPair
+        Signals and a transcript.
 
     Returns
     -------
@@ -167,7 +168,7 @@ def measure_wer_of_original(pair: SignalPair) -> Measurement:
 def _decode(pcm: bytes) -> str:
     # A new decoder each time: it adapts to what it has heard, and the order must change nothing.
     decoder = require("pocketsphinx", "pocketsphinx").Decoder(
-        samprate=float(WER.sample_rate), loglevel="FATAL"
+        samprate=float(_RATE), loglevel="FATAL"
     )
     decoder.start_utt()
     decoder.process_raw(pcm, no_search=False, full_utt=True)

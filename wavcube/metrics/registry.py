@@ -19,13 +19,13 @@ from wavcube.metrics import (
     utmos,
 )
 from wavcube.metrics.base import Measurement, Metric, MetricInfo
-from wavcube.metrics.signals import SignalPair
+from wavcube.metrics.signals import LoadedPair
 
 
 def _on_waveforms(
     info: MetricInfo, function: Callable[[np.ndarray, np.ndarray, int], float]
 ) -> Metric:
-    def measure(pair: SignalPair) -> Measurement:
+    def measure(pair: LoadedPair) -> Measurement:
         return Measurement(function(pair.reference, pair.generated, pair.sample_rate))
 
     return Metric(info, measure)

@@ -128,7 +128,8 @@ def bootstrap(
         known = {n: row[~np.isnan(row)] for n, row in zip(names, values, strict=True)}
         return summarize({name: row for name, row in known.items() if len(row)})
 
-    whole, drawn = figures(table), {}
+    whole = figures(table)
+    drawn: dict[str, list[float]] = {}
     draws = np.random.default_rng(seed).integers(len(items), size=(resamples, len(items)))
     for draw in draws if len(items) > 1 else ():
         for name, value in figures(table[:, draw]).items():

@@ -145,17 +145,17 @@ def score_many(
 def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:
     selected = select_metrics(metrics)
     try:
-        pair = pair.load()
+        loaded = pair.load()
     except MetricError as error:
         keys = [metric.info.key for metric in selected]
         technical = tuple(keys) if isinstance(error, TechnicalError) else ()
         return PairScores(
             pair.name, pair.sample_rate, {}, dict.fromkeys(keys, str(error)), technical
         )
-    measurements, failures, technical = {}, {}, []
+    measurements, failures, technical_keys = {}, {}, []
     for metric in selected:
         try:
-            signals = pair.trimmed() if metric.info.aligned else pair
+            signals = loaded.trimmed() if metric.info.aligned else loaded
             measurement = metric.measure(signals)
             if not np.isfinite(measurement.value):
                 raise MetricError(f"{metric.info.name} gave {measurement.value}")
@@ -163,5 +163,5 @@ def _score(pair: SignalPair, metrics: tuple[str | Metric, ...]) -> PairScores:
         except MetricError as error:
             failures[metric.info.key] = str(error)
             if isinstance(error, TechnicalError):
-                technical.append(metric.info.key)
-    return PairScores(pair.name, pair.sample_rate, measurements, failures, tuple(technical))
+                technical_keys.append(metric.info.key)
+    return PairScores(pair.name, loaded.sample_rate, measurements, failures, tuple(technical_keys))

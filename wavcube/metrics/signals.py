@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -72,12 +73,12 @@ class SignalPair:
             if isinstance(source, np.ndarray) and self.sample_rate is None:
                 raise ValueError(f"the {label} signal is an array: its sample_rate is needed")
 
-    def load(self) -> SignalPair:
+    def load(self) -> LoadedPair:
         """Read files, resample the generated signal to the reference's rate, check both.
 
         Returns
         -------
-        SignalPair
+        LoadedPair
             The same pair with float64 waveforms ``[T]`` and ``[T']`` at one rate.
 
         Raises
@@ -88,9 +89,10 @@ class SignalPair:
             If a signal is empty, silent or not finite.
         """
         try:
-            rate = self.sample_rate
             if isinstance(self.reference, Path):
                 rate = inspect_audio(self.reference).sample_rate
+            else:
+                rate = cast(int, self.sample_rate)  # every array comes with one
             reference, generated = (
                 read_audio(source, rate).double().numpy() if isinstance(source, Path) else source
                 for source in (self.reference, self.generated)
@@ -99,19 +101,23 @@ class SignalPair:
             raise TechnicalError(str(error)) from error
         for label, samples in (("reference", reference), ("generated", generated)):
             _check(samples, label)
-        return replace(
-            self,
-            reference=reference.astype(np.float64),
-            generated=generated.astype(np.float64),
-            sample_rate=rate,
-        )
+        reference, generated = reference.astype(np.float64), generated.astype(np.float64)
+        return LoadedPair(self.name, reference, generated, rate, self.transcript)
 
-    def trimmed(self) -> SignalPair:
-        """Cut both loaded signals to the shorter one's length.
+
+class LoadedPair(SignalPair):
+    """A pair whose waveforms have been read and checked, both at one rate."""
+
+    reference: np.ndarray
+    generated: np.ndarray
+    sample_rate: int
+
+    def trimmed(self) -> LoadedPair:
+        """Cut both signals to the shorter one's length.
 
         Returns
         -------
-        SignalPair
+        LoadedPair
             The pair with equal lengths.
 
         Raises

@@ -11,14 +11,16 @@ import io
 import warnings
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from wavcube.metrics.base import Measurement, Metric, MetricInfo
 from wavcube.metrics.model_file import ModelFile
-from wavcube.metrics.signals import MetricError, SignalPair, resample
+from wavcube.metrics.signals import LoadedPair, MetricError, resample
 
+_RATE = 16000  # in Hz
 INFO = MetricInfo(
     key="utmos",
     name="UTMOS",
@@ -29,7 +31,7 @@ INFO = MetricInfo(
     unit="MOS",
     better="higher",
     package="torch",
-    sample_rate=16000,
+    sample_rate=_RATE,
     aligned=False,
 )
 _FULL_SCALE = 32768
@@ -87,10 +89,10 @@ def utmos(samples: np.ndarray, sample_rate: int, model: ModelFile) -> float:
         If the network cannot rate it: it is too short, as a rule.
     """
     module, dtype = _load(model)
-    return _rate(module, resample(samples, sample_rate, INFO.sample_rate), dtype)
+    return _rate(module, resample(samples, sample_rate, _RATE), dtype)
 
 
-def _measure(pair: SignalPair, model: ModelFile) -> Measurement:
+def _measure(pair: LoadedPair, model: ModelFile) -> Measurement:
     return Measurement(utmos(pair.generated, pair.sample_rate, model))
 
 
@@ -106,7 +108,7 @@ def _load(model: ModelFile) -> tuple[torch.jit.ScriptModule, torch.dtype]:
     except RuntimeError as error:
         raise MetricError(f"the file is no TorchScript: {_last_line(error)}") from error
     _move_constants(module)
-    second = 0.01 * np.random.default_rng(0).standard_normal(INFO.sample_rate)
+    second = 0.01 * np.random.default_rng(0).standard_normal(_RATE)
     reasons = {}
     for dtype in (torch.int16, torch.float32):
         try:
@@ -139,6 +141,7 @@ def _move_constants(module: torch.jit.ScriptModule) -> None:
 
     ``map_location`` moves parameters only, and the network of balacoon/utmos was traced on a GPU.
     """
+    part: Any
     for part in module.modules():
         for name in part._c._method_names():
             graph = part._c._get_method(name).graph

@@ -193,16 +193,16 @@ def decoder_config(backbone: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
         "num_layers": _count(state, upper),
         "ffn_dim": _size(state, upper + "0.fc1.weight", 0),
     }
-    keys = ("latent_dim", "d_model", "decoder_layers", "decoder_ffn_dim")
-    _agree(backbone, sizes, dict(zip(keys, sizes, strict=True)))
+    upper_keys = ("latent_dim", "d_model", "decoder_layers", "decoder_ffn_dim")
+    _agree(backbone, sizes, dict(zip(upper_keys, sizes, strict=True)))
     vocoder = {
         "input_dim": _size(state, "backbone.decoder.vocoder.embeddings.weight", 1),
         "dim": _size(state, "backbone.decoder.vocoder.embeddings.weight", 0),
         "num_layers": _count(state, lower),
         "ffn_dim": _size(state, lower + "0.fc1.weight", 0),
     }
-    keys = ("vocoder_dim", "vocoder_num_layers", "vocoder_intermediate_dim")
-    _agree(backbone, vocoder, dict(zip(keys, ("dim", "num_layers", "ffn_dim"), strict=True)))
+    lower_keys = ("vocoder_dim", "vocoder_num_layers", "vocoder_intermediate_dim")
+    _agree(backbone, vocoder, dict(zip(lower_keys, ("dim", "num_layers", "ffn_dim"), strict=True)))
     return {
         "class": "AcousticDecoder",
         "backbone": {

@@ -113,14 +113,14 @@ def convert_official(
     parts["bottleneck"] = bottleneck_config(features, parts["encoder"], state)
     parts["decoder"] = decoder_config(backbone, state)
     with torch.device("meta"):
-        model = build({"class": "WavCube", **parts, "official_framing": True})
+        model: Any = build({"class": "WavCube", **parts, "official_framing": True})
     _check_rate(backbone, model.sample_rate)
     found = translate(state, features["stage"], model.encoder.layer, model.encoder.num_layers)
     load_strictly(model, found.weights, str(checkpoint), assign=True)
     for family, count in found.skipped.items():
         logger.info("left out %s (%d keys)", family, count)
     card = _card(Path(checkpoint), Path(config), features)
-    training_state = {} if parts["bottleneck"]["with_decoder"] else None
+    training_state: dict[str, Tensor] | None = {} if parts["bottleneck"]["with_decoder"] else None
     written = write_release(
         model,
         out_folder,

@@ -8,6 +8,7 @@ the sines and cosines of its transform.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,8 @@ class LogMelGraph(nn.Module):
     True
     """
 
+    waves: Tensor
+
     def __init__(self, front: LogMelFrontEnd) -> None:
         super().__init__()
         self.front = front
@@ -72,9 +75,11 @@ class ConvolutionsGraph(nn.Module):
         transformers' feature extractor.
     """
 
+    layers: nn.ModuleList
+
     def __init__(self, extractor: nn.Module) -> None:
         super().__init__()
-        self.layers = extractor.conv_layers
+        self.add_module("layers", extractor.get_submodule("conv_layers"))
 
     def forward(self, wavs: Tensor) -> Tensor:
         """Map `[B, T]` to `[B, N, F]`."""
@@ -93,9 +98,11 @@ class RelativeAttentionGraph(nn.Module):
         With at least one layer.
     """
 
+    biases: Tensor
+
     def __init__(self, stack: RelativeTransformer) -> None:
         super().__init__()
-        attention = stack[0].attention
+        attention: Any = stack[0].attention
         # further away every distance has the bias of the furthest
         self.reach, self.window = attention.max_distance, stack.window
         biases = attention._biases(self.reach + 1).detach()
@@ -135,16 +142,18 @@ class TransformerGraph(nn.Module):
     def __init__(self, layers: nn.ModuleList) -> None:
         super().__init__()
         self.layers = layers
-        relative = isinstance(layers, RelativeTransformer) and len(layers)
-        self.attention = RelativeAttentionGraph(layers) if relative else None
+        self.attention: RelativeAttentionGraph | None = None
+        if isinstance(layers, RelativeTransformer) and len(layers):
+            self.attention = RelativeAttentionGraph(layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Give the input and every layer's output, `[B, N, C]` each."""
-        if self.attention is None:
+        attention = self.attention
+        if attention is None:
             return run_layers(self.layers, x, None)
-        states, plan = [x], self.attention.plan(x)
+        states, plan = [x], attention.plan(x)
         for layer in self.layers:
-            states.append(layer(states[-1], lambda *heads: self.attention.attend(plan, *heads)))
+            states.append(layer(states[-1], lambda *heads: attention.attend(plan, *heads)))
         return states
 
 
@@ -210,7 +219,7 @@ class EncoderGraph(nn.Module):
         x = x + body.pos_conv_embed(x)
         pre_norm = getattr(encoder.model.config, "do_stable_layer_norm", False)
         states = self.ssl_layers(x if pre_norm else body.layer_norm(x))
-        if encoder.layer != -1:
+        if encoder.post_norm is not None:
             return [*states[:-1], encoder.post_norm(states[-1])]
         return [*states[:-1], body.layer_norm(states[-1])] if pre_norm else states
 

@@ -147,6 +147,8 @@ class PretrainingBrain(GuardedBrain):
     1
     """
 
+    settings: PretrainingSettings
+
     def __init__(
         self,
         encoder: SSLEncoder,
@@ -223,8 +225,7 @@ class PretrainingBrain(GuardedBrain):
             self.log(terms)
         else:
             self._score(predictions)
-        weights = {"hidden": 1.0, "visible": self.settings.visible_weight}
-        return sum(weights[name] * term for name, term in terms.items())
+        return terms["hidden"] + self.settings.visible_weight * terms["visible"]
 
     def _score(self, predictions: MaskedPrediction) -> None:
         right = predictions.logits.argmax(-1) == predictions.classes

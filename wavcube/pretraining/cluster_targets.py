@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import compute_deltas
@@ -104,7 +106,8 @@ class ClusterTargets(nn.Module):
 
     def __init__(self, features: nn.Module, num_clusters: int) -> None:
         super().__init__()
-        self.features, self.num_clusters = features, num_clusters
+        self.features: Any = features  # any module with a hop
+        self.num_clusters = num_clusters
         self.register_buffer("centroids", torch.empty(0))
 
     @torch.no_grad()

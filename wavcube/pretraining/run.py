@@ -84,6 +84,7 @@ class PretrainingRun(Run):
 
     def _find_clusters(self, settings: PretrainingSettings, crops: CropDataset) -> ClusterTargets:
         encoder = self.hparams["encoder"]
+        features: CepstralFeatures | EncoderFeatures
         if settings.layer == 0:
             features = CepstralFeatures(encoder.sample_rate, encoder.hop)
         else:

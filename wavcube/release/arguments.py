@@ -47,7 +47,7 @@ def check_arguments(lobe: type[nn.Module], named: Mapping[str, Any]) -> None:
             )
 
 
-def _fits(value: object, hint: object) -> bool:
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - an annotation
     """Whether a value is of an annotated type, as far as the lobes' signatures need it."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
+from wavcube.lobes.configurable import Configurable
 from wavcube.release.arguments import check_arguments
 from wavcube.release.registry import registered_class
 
 
-def build(config: Mapping[str, Any], where: str = "the configuration") -> nn.Module:
+def build(config: Mapping[str, Any], where: str = "the configuration") -> Configurable:
     """Build a model with random weights from plain data.
 
     Parameters
@@ -24,7 +23,7 @@ def build(config: Mapping[str, Any], where: str = "the configuration") -> nn.Mod
 
     Returns
     -------
-    nn.Module
+    Configurable
         The model.
 
     Raises

@@ -73,7 +73,8 @@ class ModelCard:
     results: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for item in [self, *self.upstream, *self.data]:
+        items: list[ModelCard | Source] = [self, *self.upstream, *self.data]
+        for item in items:
             for entry in fields(item):
                 value = getattr(item, entry.name)
                 if isinstance(value, str) and not value.strip():

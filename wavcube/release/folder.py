@@ -135,7 +135,7 @@ def write_release(
     return Path(folder)
 
 
-def _usage(model: Configurable) -> tuple[str, str, str, dict[str, Any]]:
+def _usage(model: Any) -> tuple[str, str, str, dict[str, Any]]:  # noqa: ANN401 - see load_release
     """Give the model's name among the modules, who loads it, an example, and its own facts."""
     facts = {"sample rate": f"{model.sample_rate} Hz"}
     if hasattr(model, "usage"):
@@ -144,7 +144,7 @@ def _usage(model: Configurable) -> tuple[str, str, str, dict[str, Any]]:
     return "wavcube", "WavCube", 'model.resynthesize_file("speech.wav", "copy.wav")', facts
 
 
-def load_release(folder: str | Path) -> Configurable:
+def load_release(folder: str | Path) -> Any:  # noqa: ANN401 - a LatentCodec or a TaskModel
     """Load a release's model, in eval mode and float32.
 
     Parameters
@@ -202,7 +202,7 @@ def load_for_training(folder: str | Path) -> tuple[LatentCodec, dict[str, Tensor
             "on: take a release that was written with its training state"
         )
     set_semantic_decoder(config, True)
-    model = build(config, str(folder / CONFIG_FILE))
+    model: Any = build(config, str(folder / CONFIG_FILE))
     training = read_weights(path)
     _check_training_keys(training)
     decoder = {k: v for k, v in training.items() if k.startswith(SEMANTIC_DECODER)}
@@ -256,7 +256,7 @@ def export_run(
     check_apart(source, out)
     if dtype == torch.float16:
         if (source / TRAINING_FILE).is_file():
-            model, training = load_for_training(source)[0], {}
+            model, training = load_for_training(source)[0], dict[str, Tensor]()
         else:
             model, training = load_release(source), None
         card = read_card(source)

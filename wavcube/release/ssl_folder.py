@@ -184,7 +184,8 @@ def fill_encoder(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
     ValueError
         If a weight is missing, unexpected or of another size.
     """
-    depth = len(model.encoder.layers)
+    parts: Any = model
+    depth = len(parts.encoder.layers)
     load_strictly(model, {k: v for k, v in weights.items() if not _above(k, depth)}, where)
 
 

@@ -10,8 +10,8 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors import safe_open
@@ -77,7 +77,7 @@ class StoredWeights(Mapping[str, Tensor]):
             file.readinto(_as_bytes(tensor))
         return tensor
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> BufferedReader:
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path} is gone, and weights of it are still needed")
         if _identity(self.path) != self._file:

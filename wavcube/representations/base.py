@@ -47,6 +47,9 @@ class Representation(Configurable):
 
     training_arguments = frozenset({"unfreeze_at", "lr"})
 
+    model: Any  # of any kind
+    mix: LayerMix | None
+
     def __init__(
         self,
         model: nn.Module,
@@ -59,7 +62,7 @@ class Representation(Configurable):
             raise ValueError(
                 f"unfreeze_at {unfreeze_at} with lr {lr}: give both to fine-tune, none to freeze"
             )
-        if unfreeze_at is not None and (unfreeze_at < 0 or lr <= 0):
+        if unfreeze_at is not None and lr is not None and (unfreeze_at < 0 or lr <= 0):
             raise ValueError(
                 f"unfreeze_at {unfreeze_at} must be at least 0, and lr {lr} greater than 0"
             )

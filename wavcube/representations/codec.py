@@ -14,7 +14,10 @@ from transformers import EncodecConfig, EncodecModel, MimiConfig, MimiModel
 from wavcube.release.weights import load_strictly
 from wavcube.representations.base import Representation
 
-_CODECS = {"encodec": (EncodecConfig, EncodecModel), "mimi": (MimiConfig, MimiModel)}
+_CODECS: dict[str, tuple[Any, Any]] = {
+    "encodec": (EncodecConfig, EncodecModel),
+    "mimi": (MimiConfig, MimiModel),
+}
 # what a configuration file tells of its writing, not of the model
 _WRITING = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
 

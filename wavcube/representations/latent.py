@@ -82,7 +82,7 @@ class LatentRepresentation(Representation):
         """
         if source is None and unfreeze_at is None:
             return PackagedLatent()
-        from wavcube.inference import WavCube
+        from wavcube.inference.latent import WavCube
 
         loaded = WavCube.from_hparams(source, run_opts={"device": "cpu"})
         return cls(loaded.mods.wavcube, unfreeze_at, lr)

@@ -110,7 +110,8 @@ class SSLRepresentation(Representation):
     def tuned(self, unfreeze_at: int, lr: float) -> SSLRepresentation:
         """Give the layers of the same encoder in the same mix; see the base class."""
         tuned = SSLRepresentation(self.model, unfreeze_at, lr)
-        tuned.mix.load_state_dict(self.mix.state_dict())
+        if tuned.mix is not None and self.mix is not None:
+            tuned.mix.load_state_dict(self.mix.state_dict())
         return tuned
 
     def fine_tuned(self) -> list[nn.Parameter]:

@@ -68,6 +68,8 @@ class TaskBrain(GuardedBrain):
     (True, 1)
     """
 
+    settings: TaskSettings
+
     def __init__(
         self,
         task: Task,
@@ -98,7 +100,8 @@ class TaskBrain(GuardedBrain):
         self.task = task
         self._unscored: dict[str, str] = {}
         self._heard: set[str] = set()
-        task.device, task.listen = self.device, self._listen
+        task.device = self.device
+        setattr(task, "listen", self._listen)  # noqa: B010 - which hears of every clip
         task.prepare_training(model, settings)
 
     @property

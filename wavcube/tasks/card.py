@@ -114,6 +114,8 @@ def front_end_sources(representation: Representation) -> tuple[list[Source], str
         return [PACKAGED], FREE
     if isinstance(representation, PackagedLatent):
         made = read_card(packaged_model())
+        if made is None:
+            raise RuntimeError("the packaged latent has lost its card: install the package again")
         own = Source(made.title, made.weights_license, "wavcube/pretrained/wavcube_tiny")
         return [own, *made.upstream], made.weights_license
     kind = type(representation.model).__name__

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from wavcube.data.manifest import Utterance
 from wavcube.metrics import Summary
 from wavcube.representations import Representation
-from wavcube.tasks.model import ClassificationModel, TaskModel
-from wavcube.tasks.task import Splits, Task
+from wavcube.tasks.model import ClassificationModel
+from wavcube.tasks.task import ItemScores, Splits, Task
 from wavcube.tasks.utterances import LabelledDataset, reader
 
 
-class ClassificationTask(Task):
+class ClassificationTask(Task[ClassificationModel]):
     """A task whose results are labels: those that training has are all that there are.
 
     A subclass gives :meth:`~wavcube.tasks.task.Task.rows`, and :meth:`label` where it is not the
@@ -84,7 +84,9 @@ class ClassificationTask(Task):
         same = released.labels == self.labels
         return released if same else self.build(released.representation)
 
-    def dataset(self, model: TaskModel, rows: Sequence[Utterance], role: str) -> LabelledDataset:
+    def dataset(
+        self, model: ClassificationModel, rows: Sequence[Utterance], role: str
+    ) -> LabelledDataset:
         """Give whole utterances, of which the cache keeps the states of a frozen representation."""
         rows = list(rows) if role == "train" else self.choose(rows, role)
         cache = None if role == "test" else self.hparams["cache_folder"]
@@ -95,12 +97,12 @@ class ClassificationTask(Task):
         # batches of like length would tell much of the label
         return LabelledDataset(rows, places, read, self.items_per_epoch, seed=self.hparams["seed"])
 
-    def loss(self, model: TaskModel, batch: PaddedBatch) -> dict[str, Tensor]:
+    def loss(self, model: ClassificationModel, batch: PaddedBatch) -> dict[str, Tensor]:
         """Compute the cross entropy."""
         labels = batch.labels.data[:, 0].long()
         return {"cross_entropy": F.cross_entropy(self.predict(model, batch).float(), labels)}
 
-    def scores(self, model: TaskModel, batch: PaddedBatch) -> Iterator[dict[str, float]]:
+    def scores(self, model: ClassificationModel, batch: PaddedBatch) -> Iterator[ItemScores]:
         """Compare the likeliest label with the true one."""
         found = self.predict(model, batch).argmax(-1).tolist()
         for name, place, true in zip(
@@ -109,17 +111,17 @@ class ClassificationTask(Task):
             self.heard[str(name)] = self.labels[int(true)], self.labels[place]
             yield {"accuracy": 100.0 * (place == int(true))}
 
-    def prepare_training(self, model: TaskModel, settings: object) -> None:
+    def prepare_training(self, model: ClassificationModel, settings: object) -> None:
         """Begin to note what is heard."""
         del model, settings
         self.heard: dict[str, tuple[str, str]] = {}
 
-    def evaluate(self, model: TaskModel, rows: Splits, label: str) -> dict[str, Summary]:
+    def evaluate(self, model: ClassificationModel, rows: Splits, label: str) -> dict[str, Summary]:
         """Classify the test utterances; see the base class."""
         self.heard.clear()
         return super().evaluate(model, rows, label)
 
-    def samples(self, model: TaskModel, folder: Path) -> None:
+    def samples(self, model: ClassificationModel, folder: Path) -> None:
         """Write the true and the found label of every test utterance, as a table."""
         del model
         with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
@@ -127,7 +129,7 @@ class ClassificationTask(Task):
             writer.writerow(["ID", "label", "found"])
             writer.writerows([name, *pair] for name, pair in sorted(self.heard.items()))
 
-    def card(self, model: TaskModel) -> dict[str, Any]:
+    def card(self, model: ClassificationModel) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
         said = super().card(model)
         known = ", ".join(self.labels[:12]) + (", ..." if len(self.labels) > 12 else "")

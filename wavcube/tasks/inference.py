@@ -32,9 +32,9 @@ class Released(ReleasedModel):
     """
 
     MODULES_NEEDED = ["model"]  # noqa: RUF012 - SpeechBrain's convention
-    MODEL = TaskModel
+    MODEL: ClassVar[type[TaskModel]] = TaskModel
     PACKAGED: ClassVar[str] = ""
-    verb: ClassVar[Verb]
+    verb: Verb
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Released(ReleasedModel):
             self.output.write(made[0], out, self.sample_rate)
         return made if is_audio else made[0]
 
-    def configure(self, **options: object) -> None:
+    def configure(self, **options: Any) -> None:  # noqa: ANN401 - the verb's own
         """Set the options of the verb's command line; by default there are none."""
         if options:
             raise ValueError(f"{self.verb.name} has no options {sorted(options)}")

@@ -30,6 +30,9 @@ class TaskModel(Configurable):
     # the class that loads a release of this model, and a line that uses it, for the model's card
     usage: ClassVar[tuple[str, str]] = ("Released", 'model.predict_file("speech.wav")')
 
+    representation: Representation
+    head: Any  # of any kind
+
     def __init__(self, representation: Representation, head: nn.Module) -> None:
         super().__init__()
         self.representation, self.head = representation, head
@@ -77,6 +80,8 @@ class TaskModel(Configurable):
         """
         if states is None:
             return self.representation(wavs, lens)
+        if lens is None:
+            raise ValueError("states of a cache need their lengths")
         return self.representation.combine(states), lens
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from speechbrain.utils.seed import seed_everything
@@ -162,11 +161,11 @@ class TaskRun(Run):
             )
         if not isinstance(own, type(wanted)) and not isinstance(wanted, type(own)):
             print_main(f"of the release, and not of the configuration: its {type(own).__name__}")
-        if not wanted.is_frozen:
+        if wanted.unfreeze_at is not None and wanted.lr is not None:
             released.representation = released.representation.tuned(wanted.unfreeze_at, wanted.lr)
         return self.task.load_pretrained(released)
 
-    def _evaluate(self, label: str) -> Mapping[str, Summary]:
+    def _evaluate(self, label: str) -> dict[str, Summary]:
         model = self.model.to(self.brain.device).eval()
         return self.task.evaluate(model, self.rows, label)
 

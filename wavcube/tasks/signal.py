@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from wavcube.experiment.evaluation import check_best_metric
 from wavcube.experiment.report import Resynthesis, write_samples
 from wavcube.inference.inspection import require_matplotlib
+from wavcube.lobes.layers.spectrogram import Spectrogram
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses.mel import LogMelSpectrogram
 from wavcube.losses.permutation import assigned, best_assignment
@@ -39,15 +41,14 @@ from wavcube.metrics import (
 from wavcube.metrics.base import Measurement
 from wavcube.metrics.registry import INFOS
 from wavcube.representations.base import Representation
-from wavcube.tasks.model import TaskModel
 from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.signal_models import LATENT, MEL, PHASE_SENSITIVE, SI_SDR, SignalModel
-from wavcube.tasks.task import Splits, Task
+from wavcube.tasks.task import ItemScores, Splits, Task
 
 IMPROVEMENT = "si_sdr_improvement"
 
 
-class SignalTask(Task):
+class SignalTask(Task[SignalModel]):
     """A task whose results are waveforms, scored beside their originals and what was heard.
 
     Datasets have `wav`, what is heard, and `sources`, `[T, S]` each. Where the representation is
@@ -80,7 +81,7 @@ class SignalTask(Task):
             raise ValueError(f"head is a {type(head).__name__}: {self.name} takes {known}")
         return kinds[0](representation, head)
 
-    def check(self, model: TaskModel, rows: Splits) -> None:
+    def check(self, model: SignalModel, rows: Splits) -> None:
         """Refuse a best_metric that fails, and to draw without matplotlib."""
         del rows
         check_best_metric(self.hparams["best_metric"], self.metrics, model.sample_rate)
@@ -132,7 +133,8 @@ class SignalTask(Task):
         """Compute the terms that have weights, of the assignment that is best for their sum."""
         wavs, lens = batch.wav
         sources, samples = self.sources(batch), _samples(batch)
-        estimates, pairwise = self.predict(model, batch), {}
+        estimates = self.predict(model, batch)
+        pairwise: dict[str, Tensor] = {}
         if PHASE_SENSITIVE in self.weights:
             settings = model.head.spectrogram, estimates, wavs, sources, samples
             pairwise[PHASE_SENSITIVE] = _phase_sensitive(*settings)
@@ -144,7 +146,8 @@ class SignalTask(Task):
         if MEL in self.weights:
             made = self.rendered(model, batch, samples)
             pairwise[MEL] = pairwise_mel(self.log_mel, made, sources, samples)
-        best = best_assignment(sum(self.weights[name] * term for name, term in pairwise.items()))
+        weighted = [self.weights[name] * term for name, term in pairwise.items()]
+        best = best_assignment(reduce(torch.add, weighted))
         return {name: assigned(term, best) for name, term in pairwise.items()}
 
     def _latent(self, latents: Tensor, sources: Tensor, lens: Tensor) -> Tensor:
@@ -155,7 +158,7 @@ class SignalTask(Task):
         mask = length_mask(frames, target.shape[1])
         return pairwise_latent(latents, target.unflatten(0, (-1, count)), mask)
 
-    def scores(self, model: SignalModel, batch: PaddedBatch) -> Iterator[dict[str, float | str]]:
+    def scores(self, model: SignalModel, batch: PaddedBatch) -> Iterator[ItemScores]:
         """Score each item under the permutation of the highest SI-SDR."""
         sources, samples = self.sources(batch), _samples(batch)
         made = self.rendered(model, batch, samples)
@@ -192,9 +195,9 @@ class SignalTask(Task):
         """Give what the table has; by default the metrics that the YAML names."""
         return self.hparams["metrics"]
 
-    def baselines(self, model: TaskModel, rows: Splits) -> dict[str, dict[str, Summary]]:
+    def baselines(self, model: SignalModel, rows: Splits) -> dict[str, dict[str, Summary]]:
         """Score what is heard, as if it were the result."""
-        test = self.dataset(model, rows["test"], "test")
+        test: Any = self.dataset(model, rows["test"], "test")
         self._waveforms: dict[str, np.ndarray] = {}
         heard = Resynthesis(model.sample_rate)
         for item in (test[index] for index in range(len(test))):
@@ -237,7 +240,7 @@ class SignalTask(Task):
         scores = self._score_pairs(result)
         return {**aggregate(scores), **gains(self._before, scores)}
 
-    def samples(self, model: TaskModel, folder: Path) -> None:
+    def samples(self, model: SignalModel, folder: Path) -> None:
         """Write some items: as they should be ("original"), came in and came out; and a picture."""
         write_samples(folder, self.results, self.hparams["sample_clips"])
 
@@ -264,7 +267,7 @@ def _names(name: str, count: int) -> list[str]:
 
 
 def _phase_sensitive(
-    spectrogram: nn.Module, masks: Tensor, wavs: Tensor, sources: Tensor, samples: Tensor
+    spectrogram: Spectrogram, masks: Tensor, wavs: Tensor, sources: Tensor, samples: Tensor
 ) -> Tensor:
     """Compare masked spectra with the sources' own, pair by pair (SUPERB-SG's loss)."""
     count = sources.shape[1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -30,13 +30,17 @@ from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.verbs import Verb
 from wavcube.training.distributed import global_batch_size
 
+# what is measured of an item by name, or the reason why it could not be
+ItemScores = Mapping[str, float | str]
+# of the task's own kind
+Model = TypeVar("Model", bound=TaskModel)
 # what a batch carries of its own forward pass
 KEPT = "_kept"
 # rows of "train", "valid" and "test"
 Splits = dict[str, list[Any]]
 
 
-class Task:
+class Task(Generic[Model]):
     """What one does with speech: the data, the model, the loss and the scores.
 
     :meth:`rows`, :meth:`loss` and :meth:`scores` are a task's own; the other methods have defaults.
@@ -105,7 +109,7 @@ class Task:
             The release that the run goes on from.
         """
 
-    def build(self, representation: Representation) -> TaskModel:
+    def build(self, representation: Representation) -> Model:
         """Build the model with a fresh head.
 
         Parameters
@@ -115,7 +119,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def load_pretrained(self, released: TaskModel) -> TaskModel:
+    def load_pretrained(self, released: Model) -> Model:
         """Check a release's model, or change it, before it is trained on; by default taken as is.
 
         Parameters
@@ -125,7 +129,7 @@ class Task:
         """
         return released
 
-    def check(self, model: TaskModel, rows: Splits) -> None:
+    def check(self, model: Model, rows: Splits) -> None:
         """Refuse what would end the run later, before anything is written; by default nothing.
 
         Parameters
@@ -136,7 +140,7 @@ class Task:
             Of :meth:`rows`.
         """
 
-    def prepare_training(self, model: TaskModel, settings: TaskSettings) -> None:
+    def prepare_training(self, model: Model, settings: TaskSettings) -> None:
         """Keep what the loss needs of the model as it is before it trains; by default nothing.
 
         Parameters
@@ -160,7 +164,7 @@ class Task:
             In Hz.
         """
 
-    def dataset(self, model: TaskModel, rows: Sequence[Any], role: str) -> Dataset:
+    def dataset(self, model: Model, rows: Sequence[Any], role: str) -> Dataset:
         """Give the items of a role: by default crops to train on, otherwise whole utterances.
 
         Parameters
@@ -216,7 +220,7 @@ class Task:
         options = {key: self.hparams[key] for key in ("batch_size", "num_workers")}
         return {**options, "collate_fn": getattr(dataset, "collate", PaddedBatch)}
 
-    def loss(self, model: TaskModel, batch: PaddedBatch) -> dict[str, Tensor]:
+    def loss(self, model: Model, batch: PaddedBatch) -> dict[str, Tensor]:
         """Compute the named loss terms of a batch, each a mean over its items.
 
         Parameters
@@ -228,7 +232,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def scores(self, model: TaskModel, batch: PaddedBatch) -> Iterable[dict[str, float | str]]:
+    def scores(self, model: Model, batch: PaddedBatch) -> Iterable[ItemScores]:
         """Measure each item of a batch by itself, for validation and for the table.
 
         Parameters
@@ -253,7 +257,7 @@ class Task:
         """
         return {name: float(values.mean()) for name, values in scores.items()}
 
-    def predict(self, model: TaskModel, batch: PaddedBatch) -> Any:  # noqa: ANN401 - the model's own
+    def predict(self, model: Model, batch: PaddedBatch) -> Any:  # noqa: ANN401 - the model's own
         """Run the model on a batch, once for loss and scores together.
 
         Parameters
@@ -280,7 +284,7 @@ class Task:
             kept[name] = compute()
         return kept[name]
 
-    def forward(self, model: TaskModel, batch: PaddedBatch) -> Any:  # noqa: ANN401 - see above
+    def forward(self, model: Model, batch: PaddedBatch) -> Any:  # noqa: ANN401 - see above
         """Run the model on a batch: its waveforms, or what a cache keeps of them.
 
         Parameters
@@ -294,7 +298,7 @@ class Task:
             return model(None, batch.states.lengths, batch.states.data.transpose(1, 2))
         return model(*batch.wav)
 
-    def baselines(self, model: TaskModel, rows: Splits) -> dict[str, dict[str, Summary]]:
+    def baselines(self, model: Model, rows: Splits) -> dict[str, dict[str, Summary]]:
         """Give the rows of the table that need no training; by default none.
 
         Parameters
@@ -308,7 +312,7 @@ class Task:
         return {}
 
     @torch.no_grad()
-    def evaluate(self, model: TaskModel, rows: Splits, label: str) -> dict[str, Summary]:
+    def evaluate(self, model: Model, rows: Splits, label: str) -> dict[str, Summary]:
         """Score a model on the test rows: by default every item by :meth:`scores`.
 
         Parameters
@@ -328,14 +332,14 @@ class Task:
         del label
         dataset = self.dataset(model, rows["test"], "test")
         loader = DataLoader(dataset, **self.loader_options(dataset, "test"))
-        items: list[tuple[str, dict[str, float | str]]] = []
+        items: list[tuple[str, ItemScores]] = []
         for batch in tqdm(loader, desc=self.name, disable=not self.progress):
             items += zip(map(str, batch.id), self.scores(model, batch.to(self.device)), strict=True)
         items.sort(key=lambda item: item[0])  # their order must not change the intervals
         found = bootstrap([scores for _, scores in items], self.summarize)
         return {self.columns.get(name, name): value for name, value in found.items()}
 
-    def samples(self, model: TaskModel, folder: Path) -> None:
+    def samples(self, model: Model, folder: Path) -> None:
         """Write what one can listen to or read of the last evaluation; by default nothing.
 
         Parameters
@@ -350,7 +354,7 @@ class Task:
         """Give what a release needs beside the model, by file name; by default nothing."""
         return {}
 
-    def card(self, model: TaskModel) -> dict[str, Any]:
+    def card(self, model: Model) -> dict[str, Any]:
         """Give what the release's card says: at least `title` and `summary`.
 
         Parameters

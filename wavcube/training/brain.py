@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from speechbrain import Brain, Stage
+from speechbrain import Stage
 from speechbrain.utils.checkpoints import Checkpointer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from wavcube.training.distributed import all_means, same_everywhere, unwrap
-from wavcube.training.distributed_brain import DistributedBrain
 from wavcube.training.ema import ExponentialMovingAverage
 from wavcube.training.guard import SkipCounter
 from wavcube.training.loop import RunLoop
@@ -25,7 +24,7 @@ from wavcube.training.schedules import UpdateEpochs, WarmupSchedule
 from wavcube.training.settings import TrainingSettings
 
 
-class GuardedBrain(RunLoop, DistributedBrain, Brain):
+class GuardedBrain(RunLoop):
     """A Brain whose run neither a NaN nor a crash can spoil.
 
     - Several optimizers step together or not at all: when a loss or a gradient of any of them is
@@ -87,16 +86,25 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
         if self.debug:
             settings = settings.shortened(self.debug_batches)
         self.settings, self.journal = settings, journal
-        limit = self.optimizer_step_limit
-        self.optimizer_step_limit = min(settings.updates, limit or settings.updates)
+        # SpeechBrain's run option, or None
+        self.optimizer_step_limit = min(
+            settings.updates, self.optimizer_step_limit or settings.updates
+        )
         same_everywhere(*self.modules.values())
         self.guard = SkipCounter(self.nonfinite_patience, settings.max_rollbacks)
         self.epochs, self.means = UpdateEpochs(self), EpochMeans()
-        self.steps: OptimizerSet | None = None
-        self.ema: ExponentialMovingAverage | None = None
+        self._steps: OptimizerSet | None = None
+        self.ema = None
         self._run_facts: dict[str, int | str] | None = None
-        self._scores: dict[str, list[float]] = {}
+        self._scores = {}
         self._noted: dict[str, Tensor] = {}
+
+    @property
+    def steps(self) -> OptimizerSet:
+        """The optimizers, which are there once training has begun."""
+        if self._steps is None:
+            raise RuntimeError("there is no optimizer yet: nothing has begun to train")
+        return self._steps
 
     def trainable(self) -> dict[str, list[dict[str, Any]]]:
         """Give the parameter groups of each optimizer, by its name.
@@ -137,7 +145,7 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
             shape = self.settings.lr_schedule
             schedules[name] = WarmupSchedule(optimizer, warmup, updates, shape)
         self.optimizers_dict = optimizers
-        self.steps = OptimizerSet(
+        self._steps = OptimizerSet(
             optimizers, schedules, self.guard, self.scaler, self.max_grad_norm
         )
         if self.settings.ema_decay is not None:
@@ -170,7 +178,7 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
         FileNotFoundError
             If there is no checkpoint with a score.
         """
-        if self.steps is None:  # nothing was trained now: the newest knows what the run has done
+        if self._steps is None:  # nothing was trained now: the newest knows what the run has done
             self.init_optimizers()
             if self.checkpointer is not None:
                 self.checkpointer.recover_if_possible()
@@ -196,7 +204,7 @@ class GuardedBrain(RunLoop, DistributedBrain, Brain):
     def end_training(self) -> None:
         """Let go of optimizers, average and gradients: what comes next may need their memory."""
         self.modules.zero_grad(set_to_none=True)
-        self.steps, self.ema, self.checkpointer = None, None, None
+        self._steps, self.ema, self.checkpointer = None, None, None
         self.optimizers_dict = {}
         gc.collect()  # an optimizer and its schedule hold each other
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from speechbrain.utils.distributed import (
@@ -301,7 +301,7 @@ def all_gather(value: Value) -> list[Value]:
     """
     if not is_distributed_initialized():
         return [value]
-    values: list[Value | None] = [None] * torch.distributed.get_world_size()
+    values: list[Value] = [value] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(values, value)
     return values
 
@@ -377,7 +377,7 @@ def _device() -> str:
     return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
 
 
-def unwrap(module: nn.Module) -> nn.Module:
+def unwrap(module: nn.Module) -> Any:  # noqa: ANN401 - a module of any class
     """Give the module itself where it is wrapped for several processes.
 
     Examples
@@ -409,11 +409,12 @@ class _Transparent(nn.Module):
     def forward(self, *args: object, **kwargs: object) -> object:
         return self.wrapped(*args, **kwargs)
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(unwrap(super().__getattr__("wrapped")), name)
+            wrapped: Any = self._modules["wrapped"]
+            return getattr(wrapped.module, name)
 
 
 def global_batch_size(batch_size: int) -> int:

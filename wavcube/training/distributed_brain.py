@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any
+from collections.abc import Sized
+from typing import Any, cast
 
 import torch
+from speechbrain import Brain
 from speechbrain.dataio.sampler import ReproducibleRandomSampler
 from speechbrain.utils.distributed import is_distributed_initialized
 from torch import nn
@@ -27,8 +29,8 @@ from wavcube.training.shares import BatchShare
 DEFAULT_SHUFFLE_SEED = 563375142  # SpeechBrain's
 
 
-class DistributedBrain:
-    """Replaces what SpeechBrain's Brain does for several processes, which it precedes.
+class DistributedBrain(Brain):
+    """SpeechBrain's Brain where it is one of several processes.
 
     SpeechBrain's wrapper tells everybody the buffers in every forward pass, which would hang a
     validation of unequal shares; its samplers deal items out one by one, whatever batches they were
@@ -102,7 +104,7 @@ class DistributedBrain:
         if kwargs.pop("shuffle", False):
             seed = int(os.environ.get("SB_GLOBAL_SEED", DEFAULT_SHUFFLE_SEED))
             order = self.train_sampler = ReproducibleRandomSampler(dataset, seed=seed)
-        order = range(len(dataset)) if order is None else order
+        order = range(len(_sized(dataset))) if order is None else order
         size = kwargs.get("batch_size", 1)
         return {**kwargs, "sampler": BatchShare(order, size, rank(), world_size())}
 
@@ -113,5 +115,10 @@ class DistributedBrain:
         chosen = {"sampler", "batch_sampler", "shuffle"} & loader_kwargs.keys()
         if not is_distributed_initialized() or chosen or isinstance(dataset, IterableDataset):
             return loader_kwargs
-        share = range(rank(), len(dataset), world_size())
+        share = range(rank(), len(_sized(dataset)), world_size())
         return {**loader_kwargs, "sampler": share}
+
+
+def _sized(dataset: Dataset) -> Sized:
+    """Take a dataset for one of known length, as those of single items are."""
+    return cast(Sized, dataset)

@@ -100,7 +100,7 @@ class ExponentialMovingAverage:
                     parameters[name].copy_(weights)
 
     def _parameters(self, module: nn.Module) -> dict[str, Tensor]:
-        parameters = dict(module.named_parameters())
+        parameters: dict[str, Tensor] = dict(module.named_parameters())
         missing = sorted(self.shadow.keys() - parameters.keys())
         if missing:
             raise KeyError(f"the module lacks parameters that were averaged: {missing[:3]}")

@@ -18,16 +18,32 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from wavcube.training.distributed import all_gather, all_true
+from wavcube.training.distributed_brain import DistributedBrain
+from wavcube.training.ema import ExponentialMovingAverage
+from wavcube.training.guard import SkipCounter
+from wavcube.training.run_logger import EpochMeans, RunLogger
+from wavcube.training.settings import TrainingSettings
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
-class RunLoop:
-    """Replaces the loops of SpeechBrain's Brain, which it precedes among the base classes.
+class RunLoop(DistributedBrain):
+    """The loops of a guarded Brain, in place of SpeechBrain's.
 
     One bar lasts for the whole run and shows the time left and every smoothed loss term; epochs end
     with validation, one line in the log and a checkpoint.
     """
+
+    settings: TrainingSettings
+    journal: RunLogger | None
+    guard: SkipCounter
+    means: EpochMeans
+    ema: ExponentialMovingAverage | None
+    step: int
+    optimizer_step_limit: int
+    avg_train_loss: float
+    _bar: tqdm | None = None
+    _scores: dict[str, list[float]]
 
     def fit(
         self,
@@ -203,6 +219,8 @@ class RunLoop:
         )
 
     def _advance_bar(self) -> None:
+        if self._bar is None:
+            return
         # a return to a checkpoint moves it back
         self._bar.update(self.optimizer_step - self._bar.n)
         if not self._bar.disable and self.optimizer_step % 5 == 0:

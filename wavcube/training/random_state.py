@@ -70,12 +70,13 @@ def draw_own_numbers() -> None:
 
 
 def _state() -> dict[str, Any]:
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (libraries draw from the global one)
+    # libraries draw from the global one
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": _cuda_states(),
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "python": [version, list(words), gauss],
     }
 

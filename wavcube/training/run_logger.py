@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import yaml
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from speechbrain.utils.distributed import MainProcessContext, if_main_process
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ class RunLogger:
 
     def __init__(self, text: str | Path, tensorboard: str | Path | None = None) -> None:
         self.text, self.tensorboard = Path(text), tensorboard
-        self._writer = None
+        self._writer: SummaryWriter | None = None
 
     def open(self, update: int) -> None:
         """Start or go on.

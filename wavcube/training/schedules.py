@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Protocol
 
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 from torch.optim import Optimizer
@@ -101,6 +102,13 @@ class WarmupSchedule(LambdaLR):
         super().load_state_dict({**state_dict, **own})
 
 
+class Countable(Protocol):
+    """What counts its updates, as a Brain does."""
+
+    optimizer_step: int
+    optimizer_step_limit: int
+
+
 @register_checkpoint_hooks
 class UpdateEpochs:
     """Count epochs until a Brain has done all its updates.
@@ -124,7 +132,7 @@ class UpdateEpochs:
     2
     """
 
-    def __init__(self, brain: object) -> None:
+    def __init__(self, brain: Countable) -> None:
         self.brain, self.current = brain, 0
         self._interrupted = False
 

@@ -8,7 +8,7 @@ averages and checkpoints would have to deal with pieces.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.optim import Optimizer
@@ -30,7 +30,8 @@ class ShardedOptimizer(ZeroRedundancyOptimizer):
     """
 
     def __init__(self, groups: list[dict[str, Any]], opt_class: Callable[..., Optimizer]) -> None:
-        super().__init__(groups, optimizer_class=opt_class)
+        # it calls it, and never asks for a class
+        super().__init__(groups, optimizer_class=cast(type[Optimizer], opt_class))
 
     def gather_state(self) -> None:
         """Bring the whole state to the main process, which may then save it; all call this."""
@@ -46,15 +47,17 @@ class ShardedOptimizer(ZeroRedundancyOptimizer):
         state_dict : dict
             Of this optimizer or of the same one unsharded.
         """
-        state, groups = {}, []
-        own_groups = self._partition_parameters()[self.rank]
+        state: dict[int, Any] = {}
+        groups: list[dict[str, Any]] = []
+        torch_own: Any = self  # what follows is in none of torch's stubs
+        own_groups = torch_own._partition_parameters()[self.rank]
         for saved, own in zip(state_dict["param_groups"], own_groups, strict=True):
             first = sum(len(group["params"]) for group in groups)
             places = list(range(first, first + len(own["params"])))
             groups.append({**saved, "params": places})
             for place, parameter in zip(places, own["params"], strict=True):
-                index = self._param_to_index[parameter]
+                index = torch_own._param_to_index[parameter]
                 if index in state_dict["state"]:
                     state[place] = state_dict["state"][index]
         self.optim.load_state_dict({"state": state, "param_groups": groups})
-        self._sync_param_groups(self.optim.param_groups, self.param_groups)
+        torch_own._sync_param_groups(self.optim.param_groups, self.param_groups)

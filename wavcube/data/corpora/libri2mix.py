@@ -83,8 +83,8 @@ def prepare_mixtures(
         raise ValueError("noisy mixtures need noise: give a noise_folder, or leave noisy out")
     if hparams["metadata_folder"] is not None:
         chosen = {"train_splits": hparams["train_splits"], "noise_folder": noises}
-        folders = source, hparams["metadata_folder"], out_folder
-        return prepare_published(*folders, limit=limit, **chosen, **shared)
+        metadata = hparams["metadata_folder"]
+        return prepare_published(source, metadata, out_folder, limit=limit, **chosen, **shared)
     chosen = {
         name: hparams[name] for name in ("min_seconds", "held_out_roles", "held_out_speakers")
     }
@@ -376,8 +376,9 @@ def _find_noises(
     """List the noises of each role; no file serves two of them."""
     if folder is None:
         return {role: [] for role in PREFIXES}
-    own = folder
-    if not isinstance(folder, Mapping):
+    if isinstance(folder, Mapping):
+        own = dict(folder)
+    else:
         own = {role: Path(folder, name) for role, name in WHAM.items()}
         if not all(path.is_dir() for path in own.values()):
             return share_out_noises(folder, max_bad_fraction=max_bad_fraction)
@@ -459,7 +460,7 @@ def thinned(
     """Take mixtures at even distances of the roles that have a limit: sorted ones differ slowly."""
     limits = {role: (limit or {}).get(role) for role in rows}
     return {
-        role: found if limits[role] is None else evenly_spaced(found, limits[role])
+        role: found if (count := limits[role]) is None else evenly_spaced(found, count)
         for role, found in rows.items()
     }
 
@@ -570,13 +571,12 @@ def parse_row(
     speakers = [Path(source).stem.partition("-")[0] for source in sources]
     if len(set(speakers)) < 2:
         raise ValueError(f"{place}: both sources are of speaker {speakers[0]}")
-    noisy = noise_folder is not None
     return MixtureRow(
         fields["mixture_ID"].strip(),
         sources,
         (gain("source_1_gain"), gain("source_2_gain")),
-        locate("noise_path", noise_folder) if noisy else "",
-        gain("noise_gain") if noisy else 0.0,
+        "" if noise_folder is None else locate("noise_path", noise_folder),
+        0.0 if noise_folder is None else gain("noise_gain"),
         spk_id="_".join(speakers),
     )
 

@@ -129,7 +129,7 @@ def draw_gains(
         for target, signal in zip(targets, signals, strict=True)
     ]
     scaled = [signal.wav * gain for signal, gain in zip(signals, gains, strict=True)]
-    peak = float(sum(fit_lengths(scaled, "max")).abs().max())
+    peak = float(torch.stack(fit_lengths(scaled, "max")).sum(0).abs().max())
     gains = [gain * min(1.0, MAX_PEAK / peak) for gain in gains]
     return MixtureRow(
         f"{pair[0].ID}_{pair[1].ID}",

@@ -51,10 +51,12 @@ def prepare(source: Path, out_folder: Path, hparams: Mapping[str, Any]) -> dict[
     dict[str, Path]
         Manifest of "train", "valid" and "test".
     """
-    limits = {"max_bad_fraction": hparams["max_bad_fraction"]}
+    limits: dict[str, Any] = {"max_bad_fraction": hparams["max_bad_fraction"]}
     if not is_librispeech(source):
         return prepare_own_audio(source, out_folder, **limits)
-    splits = {key: hparams.get(key) for key in ("train_splits", "valid_splits", "test_splits")}
+    splits: dict[str, Any] = {
+        key: hparams.get(key) for key in ("train_splits", "valid_splits", "test_splits")
+    }
     held_out = hparams["held_out_speakers"]
     return prepare_librispeech(source, out_folder, held_out_speakers=held_out, **splits, **limits)
 

@@ -226,7 +226,7 @@ def list_bad(
     reasons = {file.wav: file.reason for file in listed}
     both = [pair for part in pairs.values() for pair in part]
     partners = {a.wav: b.wav for pair in both for a, b in (pair, pair[::-1])}
-    alone = [wav for wav in map(partners.get, reasons) if wav not in reasons]
+    alone = [partners[wav] for wav in reasons if partners[wav] not in reasons]
     return listed + [BadFile(wav, f"{wav} goes with {partners[wav]}") for wav in alone]
 
 

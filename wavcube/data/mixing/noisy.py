@@ -6,7 +6,7 @@ A pair depends on the seed, the epoch and its index alone, as a crop does (`wavc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -19,22 +19,13 @@ from wavcube.data.audio import read_audio
 from wavcube.data.crops import CropDataset
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixing.signals import loop_with_fades, mix_at_snr, reverberate
+from wavcube.data.utterances import SpeechDataset
 
-__all__ = ["NoisyDataset", "SpeechDataset", "read_noise", "read_piece"]
+__all__ = ["NoisyDataset", "read_noise", "read_piece"]
 
 # apart from CropDataset's draws, which have three numbers
 _STREAM = 1
 _FADE_SECONDS = 0.1
-
-
-class SpeechDataset(Protocol):
-    """Items with "id" and "wav" `[T]`: crops, or whole utterances."""
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return an item."""
 
 
 class NoisyDataset(Dataset):

@@ -71,7 +71,7 @@ def pair_up(noisy: Sequence[Utterance], clean: Sequence[Utterance]) -> list[Nois
     if [row.ID for row in noisy] != [row.ID for row in clean]:
         raise ValueError("the manifests of noisy and clean speech list different utterances")
     return [
-        NoisyPair(**row.as_dict(), clean=partner.wav)
+        NoisyPair(row.ID, row.duration, row.wav, row.spk_id, row.wrd, partner.wav)
         for row, partner in zip(noisy, clean, strict=True)
     ]
 

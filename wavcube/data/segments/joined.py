@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import overload
 
 import numpy as np
 
@@ -40,8 +41,16 @@ class JoinedSegments(Sequence[Segment]):
         """Return how many there are."""
         return self._ends[-1]
 
-    def __getitem__(self, number: int) -> Segment:
-        """Read a row."""
+    @overload
+    def __getitem__(self, number: int) -> Segment: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Segment]: ...
+
+    def __getitem__(self, number: int | slice) -> Segment | list[Segment]:
+        """Read a row, or several."""
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
         if not -len(self) <= number < len(self):
             raise IndexError(f"row {number} is not within 0..{len(self) - 1}")
         number %= len(self)

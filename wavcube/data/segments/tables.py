@@ -40,7 +40,7 @@ class TableWriter:
 
     def __init__(self, folder: Path, columns: Mapping[str, str]) -> None:
         self.columns, self.rows = dict(columns), 0
-        self._buffers = {name: array(code) for name, code in columns.items()}
+        self._buffers: dict[str, array[Any]] = {name: array(code) for name, code in columns.items()}
         self._files = {name: (folder / f"{name}.bin").open("wb") for name in columns}
 
     def append(self, **values: float) -> None:

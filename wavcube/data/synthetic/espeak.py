@@ -14,6 +14,7 @@ import ctypes
 import importlib
 import logging
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,5 +193,5 @@ def _import_loader() -> ModuleType:
 
 def _unload(library: ctypes.CDLL) -> None:
     # ctypes has no public way to unload, and Windows has its own name for it.
-    close = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary
-    close(library._handle)
+    close = "FreeLibrary" if sys.platform == "win32" else "dlclose"
+    getattr(_ctypes, close)(library._handle)

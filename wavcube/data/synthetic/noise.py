@@ -93,7 +93,7 @@ def clicks(rng: Generator, size: int, sample_rate: int) -> np.ndarray:
     """Knocks at random times: decaying resonances over quiet coloured noise; see `coloured`."""
     noise = 10 ** (-rng.uniform(15.0, 30.0) / 20) * coloured(rng, size, sample_rate)
     per_second = rng.uniform(1.0, 12.0)
-    for start in np.flatnonzero(rng.random(size) < per_second / sample_rate):
+    for start in np.flatnonzero(rng.random(size) < per_second / sample_rate).tolist():
         length = min(size - start, int(0.15 * sample_rate))
         time = np.arange(length) / sample_rate
         decay = np.exp(-time / rng.uniform(0.002, 0.03))

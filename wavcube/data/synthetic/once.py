@@ -78,16 +78,16 @@ def make_once(
     >>> made.relative_to(cache).as_posix()
     'letters-d5f048502f35/all'
     """
-    plan = json.loads(json.dumps(plan))
-    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    wanted: dict[str, Any] = json.loads(json.dumps(plan))
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     target = Path(folder) / f"{kind}-{digest[:12]}"
-    if not _is_complete(target, inner, plan):
+    if not _is_complete(target, inner, wanted):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(target.parent / f".{target.name}.lock"):
                 # Another process may have finished it while this one waited.
-                if not _is_complete(target, inner, plan):
-                    _make(target, inner, plan, write)
+                if not _is_complete(target, inner, wanted):
+                    _make(target, inner, wanted, write)
         except PermissionError as error:
             raise PermissionError(
                 f"cannot write the {kind} corpus to {folder}: choose a folder you may write to"

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import soundfile
 from tqdm import tqdm
@@ -139,8 +139,8 @@ def _check(plan: _Plan) -> None:
 
 
 def _speakers(plan: _Plan) -> Iterator[tuple[str, Voice]]:
-    found = []
-    for role, count in zip(_SPLITS, plan.voices, strict=True):
+    found: list[tuple[str, Voice]] = []
+    for role, count in zip(get_args(Role), plan.voices, strict=True):
         voices = make_voices(_SPLITS[role], count, plan.seed)
         found.extend(zip(synthetic_speakers(role, count), voices, strict=True))
     return iter(found)

@@ -39,7 +39,7 @@ class CachedAttention:
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend from `[B, H, n, D]` to themselves and to what came before."""
         past, new = self.past, query.shape[2]
-        if past:
+        if self._keys is not None and self._values is not None:
             key = torch.cat([self._keys, key], dim=2)
             value = torch.cat([self._values, value], dim=2)
         self._keys, self._values = (x[:, :, -self.history :] for x in (key, value))
@@ -106,8 +106,7 @@ class UpsamplerState:
         self.upsampler = upsampler
         self._last: Tensor | None = None
         self._count = 0
-        self._sum: Tensor | float = 0.0
-        self._squares: Tensor | float = 0.0
+        self._sum = self._squares = torch.zeros((), dtype=torch.double)
 
     def push(self, x: Tensor) -> Tensor:
         """Map `[B, n, C]` to frames `[B, 2 n, output_dim]` before the norm, and count them."""
@@ -119,6 +118,8 @@ class UpsamplerState:
     def finish(self) -> None:
         """Count the one frame more that the convolution makes of the last input."""
         stride = self.upsampler.stride
+        if self._last is None:
+            raise ValueError("nothing was pushed: there is nothing to finish")
         self._add(self._convolve(self._last[:, :0])[:, : self.upsampler.kernel_size - stride])
 
     def normalise(self, made: Tensor) -> Tensor:
@@ -133,7 +134,7 @@ class UpsamplerState:
     def _convolve(self, x: Tensor) -> Tensor:
         """Convolve new frames; those that the remembered one made alone are left out."""
         remembered = 0 if self._last is None else 1
-        if remembered:
+        if self._last is not None:
             x = torch.cat([self._last, x], dim=1)
         made = self.upsampler.conv(x.transpose(1, 2)).transpose(1, 2)
         return made[:, remembered * self.upsampler.stride :]
@@ -141,5 +142,5 @@ class UpsamplerState:
     def _add(self, made: Tensor) -> None:
         self._count += made.shape[1] * made.shape[2]
         wide = made.double()
-        self._sum = self._sum + wide.sum(dim=(1, 2), keepdim=True)
-        self._squares = self._squares + wide.square().sum(dim=(1, 2), keepdim=True)
+        self._sum = self._sum.to(wide.device) + wide.sum(dim=(1, 2), keepdim=True)
+        self._squares = self._squares.to(wide.device) + wide.square().sum(dim=(1, 2), keepdim=True)

@@ -5,6 +5,8 @@ WavCube (arXiv 2605.06407); sizes of the released models are the defaults.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -107,6 +109,8 @@ class CausalTransformerBackbone(Configurable):
     (torch.Size([2, 10, 8]), tensor([ 6, 10]))
     """
 
+    vocoder: Any  # with `input_dim`, `dim` and `window`
+
     def __init__(
         self,
         latent_dim: int,
@@ -118,14 +122,14 @@ class CausalTransformerBackbone(Configurable):
     ) -> None:
         super().__init__()
         self.latent_dim, self.width = latent_dim, width
+        self.vocoder = vocoder
         self.num_heads, self.ffn_dim = num_heads, ffn_dim
         self.embed = nn.Linear(latent_dim, width)
         self.layers = nn.ModuleList(
             RotaryTransformerLayer(width, num_heads, ffn_dim) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.upsampler = TransposedUpsampler(width, vocoder.input_dim)
-        self.vocoder = vocoder
+        self.upsampler = TransposedUpsampler(width, self.vocoder.input_dim)
 
     @property
     def dim(self) -> int:

@@ -138,7 +138,8 @@ class ConvNeXtBackbone(Configurable):
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv1d)) and module is not self.upsample:
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     @property
     def context(self) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable
@@ -34,6 +36,10 @@ class AcousticDecoder(Configurable):
     >>> decoder(torch.randn(2, 5, 4), torch.tensor([3, 5])).shape
     torch.Size([2, 80])
     """
+
+    # of several kinds, which share no more than their names
+    backbone: Any
+    head: Any
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ paper's size; smaller numbers give a model that trains on a CPU:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -197,6 +197,8 @@ class _PeriodDiscriminator(nn.Module):
 class _BandDiscriminator(nn.Module):
     """One stack of convolutions per band of a complex spectrogram, and a joint last layer."""
 
+    window: Tensor
+
     def __init__(self, fft_size: int, channels: int, bands: Sequence[float]) -> None:
         super().__init__()
         self.fft_size = fft_size
@@ -226,7 +228,7 @@ class _BandDiscriminator(nn.Module):
         bands = self._spectrogram(wavs).split(self.widths, dim=-1)
         hidden, maps = [], []
         for stack, band in zip(self.band_convs, bands, strict=True):
-            band, band_maps = _run_stack(stack, band)
+            band, band_maps = _run_stack(stack.children(), band)
             hidden.append(band)
             maps += band_maps
         score = self.conv_post(torch.cat(hidden, dim=-1))
@@ -251,7 +253,7 @@ def _convolution(
     return weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
 
 
-def _run_stack(convolutions: nn.ModuleList, hidden: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _run_stack(convolutions: Iterable[nn.Module], hidden: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Apply convolutions; return the last output and all but the first."""
     outputs = []
     for convolution in convolutions:

@@ -7,6 +7,7 @@ Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vo
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,8 @@ class ISTFTHead(Configurable):
     >>> head(torch.randn(2, 5, 8)).shape
     torch.Size([2, 40])
     """
+
+    window: Tensor
 
     def __init__(self, dim: int, n_fft: int = 640, hop: int = 160) -> None:
         super().__init__()
@@ -111,6 +114,6 @@ class ISTFTHead(Configurable):
         # frame m covers the hops m .. m + ratio - 1: a sum of `ratio` shifted arrays
         hops = frames.reshape(batch, count, ratio, self.hop).unbind(2)
         shifted = [F.pad(x, (0, 0, shift, ratio - 1 - shift)) for shift, x in enumerate(hops)]
-        total = sum(shifted)
+        total = reduce(Tensor.add, shifted)
         trim = (self.n_fft - self.hop) // 2
         return total.flatten(1)[:, trim : trim + count * self.hop]

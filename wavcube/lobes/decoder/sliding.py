@@ -69,21 +69,21 @@ class SlidingWindow:
     def _run_until(self, last_start: int) -> Tensor:
         if self._frames is None:
             raise ValueError("nothing was pushed: there is nothing to flush")
-        made = []
+        made: list[Tensor] = []
         while self._done <= last_start:
-            made.append(self._run(min(self._done + self.step, self._end)))
+            made.append(self._run(self._frames, min(self._done + self.step, self._end)))
         if not made:
             return self._frames.new_zeros(len(self._frames), 0)
         return torch.cat(made, dim=1)
 
-    def _run(self, stop: int) -> Tensor:
+    def _run(self, frames: Tensor, stop: int) -> Tensor:
         """Give the results of the frames that are not done, before `stop`."""
         start = max(self._first, self._done - self.before)
-        window = self._frames[:, start - self._first : stop + self.after - self._first]
+        window = frames[:, start - self._first : stop + self.after - self._first]
         made = self.function(window)
         made = made[:, (self._done - start) * self.scale : (stop - start) * self.scale]
         self._done = stop
         first = max(self._first, self._done - self.before)
         # a copy: a view would keep all that was ever pushed
-        self._frames, self._first = self._frames[:, first - self._first :].clone(), first
+        self._frames, self._first = frames[:, first - self._first :].clone(), first
         return made

@@ -42,7 +42,7 @@ class Linear(nn.Linear):
         )
 
     def _suits_onednn(self, x: Tensor) -> bool:
-        return (
+        return bool(
             is_plain_inference()
             and x.device.type == "cpu"
             and x.dtype == self.weight.dtype == torch.float32

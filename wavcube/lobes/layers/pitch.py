@@ -152,5 +152,5 @@ def _cheapest_path(strength: Tensor, lags: Tensor, frames: Tensor) -> Tensor:
     for pointer in reversed(pointers):
         state = pointer.gather(1, state)
         states.append(state)
-    states = torch.cat(states[::-1], 1)
-    return lags.gather(2, states[..., None])[..., 0]
+    path = torch.cat(states[::-1], 1)
+    return lags.gather(2, path[..., None])[..., 0]

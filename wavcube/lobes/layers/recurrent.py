@@ -86,10 +86,12 @@ def run_projected_lstm(
         state = (x.new_zeros(len(x), lstm.hidden_size),) * 2
     hidden, memory = state
     # what does not depend on the frame before, of all frames at once
-    given = F.linear(x, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
+    weights = dict(lstm.named_parameters())
+    bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+    given = F.linear(x, weights["weight_ih_l0"], bias)
     made = []
     for frame in given.unbind(1):
-        gates = frame + F.linear(hidden, lstm.weight_hh_l0)
+        gates = frame + F.linear(hidden, weights["weight_hh_l0"])
         write, keep, new, read = gates.chunk(4, dim=1)
         memory = keep.sigmoid() * memory + write.sigmoid() * new.tanh()
         hidden = project(read.sigmoid() * memory.tanh())

@@ -44,6 +44,8 @@ class Spectrogram(nn.Module):
     True
     """
 
+    window: Tensor
+
     def __init__(self, n_fft: int = 512, hop: int = 320) -> None:
         super().__init__()
         if not 1 <= hop <= 3 * n_fft // 4:

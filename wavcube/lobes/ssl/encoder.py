@@ -74,6 +74,8 @@ class SSLEncoder(Configurable):
     torch.Size([2, 5, 16])
     """
 
+    model: Any  # transformers' own
+
     def __init__(
         self, config: Mapping[str, Any], layer: int = -1, do_normalize: bool | None = None
     ) -> None:
@@ -211,7 +213,7 @@ class SSLEncoder(Configurable):
         self, wavs: Tensor, num_samples: Tensor, num_frames: Tensor, span_mask: Tensor | None
     ) -> SSLFeatures:
         """Run items of equal length together: GroupNorm over time forbids padding."""
-        size, everything = int(num_frames.max()), None
+        size, everything = int(num_frames.max()), list[Tensor]()
         for samples in num_samples.unique().tolist():
             rows = (num_samples == samples).nonzero().squeeze(1)
             frames = int(num_frames[rows[0]])
@@ -221,7 +223,7 @@ class SSLEncoder(Configurable):
                 None if span_mask is None else span_mask[rows, :frames],
             )
             made = [part.front, *part.states]
-            if everything is None:
+            if not everything:
                 everything = [x.new_zeros(len(wavs), size, x.shape[2]) for x in made]
             padded = [F.pad(x, (0, 0, 0, size - frames)) for x in made]
             everything = [x.index_copy(0, rows, p) for x, p in zip(everything, padded, strict=True)]
@@ -252,7 +254,7 @@ class SSLEncoder(Configurable):
         if self.layer == -1:
             last = encoder.layer_norm(states[-1]) if pre_norm else states[-1]
         else:
-            last = self.post_norm(states[-1])
+            last = states[-1] if self.post_norm is None else self.post_norm(states[-1])
         states = [state.masked_fill(padding, 0.0) for state in [*states[:-1], last]]
         return SSLFeatures(states[-1], states, num_frames, front.masked_fill(padding, 0.0))
 

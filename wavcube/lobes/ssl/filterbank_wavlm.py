@@ -6,6 +6,8 @@ holds the reconstruction back. Everything behind the front end is transformers' 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,7 +42,7 @@ class FilterBankWavLMConfig(WavLMConfig):
         num_mel_bins: int = 100,
         stacked_frames: int = 2,
         attention_window: int | None = None,
-        **kwargs: object,
+        **kwargs: Any,  # noqa: ANN401 - as transformers has them
     ) -> None:
         # the front end stands where WavLM has convolutions: one "layer" of this width and stride
         kwargs.update(
@@ -77,6 +79,9 @@ class LogMelFrontEnd(nn.Module):
 
     # mean and spread of the log energy of speech at a peak of -3 dB: keeps the input near unit size
     CENTRE, SPREAD, FLOOR = -3.0, 3.0, 1e-5
+
+    window: Tensor
+    bank: Tensor
 
     def __init__(
         self,
@@ -157,6 +162,8 @@ class FilterBankWavLM(WavLMModel):
     """
 
     config_class = FilterBankWavLMConfig
+    feature_extractor: Any
+    feature_projection: Any
 
     def __init__(self, config: FilterBankWavLMConfig) -> None:
         super().__init__(config)

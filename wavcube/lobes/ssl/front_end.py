@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from wavcube.lobes.layers.modes import is_plain_inference
@@ -34,14 +36,14 @@ def run_front_end(extractor: nn.Module, wavs: Tensor, hop: int, field: int) -> T
     whole = frames <= FRAMES_AT_ONCE or _sees_everything(extractor) or not is_plain_inference()
     if whole:
         return _convolve(extractor, wavs)
-    made = None
+    made: list[Tensor] = []  # one tensor, once its width is known
     for first in range(0, frames, FRAMES_AT_ONCE):
         last = min(first + FRAMES_AT_ONCE, frames)
         piece = _convolve(extractor, wavs[:, first * hop : (last - 1) * hop + field])
-        if made is None:
-            made = piece.new_empty(len(wavs), frames, piece.shape[2])
-        made[:, first:last] = piece
-    return made
+        if not made:
+            made.append(piece.new_empty(len(wavs), frames, piece.shape[2]))
+        made[0][:, first:last] = piece
+    return made[0]
 
 
 def _sees_everything(extractor: nn.Module) -> bool:
@@ -50,7 +52,8 @@ def _sees_everything(extractor: nn.Module) -> bool:
 
 def _convolve(extractor: nn.Module, wavs: Tensor) -> Tensor:
     x = wavs[:, None]
+    layers: Any = extractor.conv_layers
     # not extractor(wavs): in train mode that makes the waveform require gradients
-    for layer in extractor.conv_layers:
+    for layer in layers:
         x = layer(x)
     return x.transpose(1, 2)

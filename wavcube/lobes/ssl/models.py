@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from transformers import (
     HubertConfig,
@@ -51,7 +53,7 @@ def build_model(
     wavlm = issubclass(model_class, WavLMModel)
     # WavLM's own attention has no fused path; its layers are replaced below
     config._attn_implementation = "eager" if wavlm else "sdpa"
-    model = model_class(config)
+    model: Any = model_class(config)
     if wavlm:
         model.encoder.layers = RelativeTransformer(
             config.hidden_size,
@@ -87,9 +89,10 @@ def unused_parameters(model: PreTrainedModel, layer: int) -> list[nn.Parameter]:
     >>> len(unused_parameters(model, -1)), len(unused_parameters(model, 0))
     (1, 3)
     """
-    unused = [model.masked_spec_embed]
+    parts: Any = model
+    unused = [parts.masked_spec_embed]
     if layer >= 0 and model.config.do_stable_layer_norm:
-        unused += model.encoder.layer_norm.parameters()
+        unused += parts.encoder.layer_norm.parameters()
     return unused
 
 

@@ -257,8 +257,9 @@ class RelativeTransformer(nn.ModuleList):
         """Give the input and every layer's output, `[B, N, C]` each, or only the last."""
         states = [x]
         if len(self):
-            attend = self[0].attention.plan(x.shape[1], mask, self.window)
-            for layer in self:
+            layers = [layer for layer in self if isinstance(layer, RelativeTransformerLayer)]
+            attend = layers[0].attention.plan(x.shape[1], mask, self.window)
+            for layer in layers:
                 states.append(layer(states[-1], attend))
                 if not keep_all:
                     del states[0]

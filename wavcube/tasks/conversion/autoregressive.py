@@ -7,6 +7,7 @@ representations", arXiv 2110.06280; sizes of SUPERB-SG (arXiv 2203.06849).
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,6 +144,8 @@ class AutoregressiveConversion(ConversionHead):
             x = self._drop(F.relu(layer(x)), generator)
         x = torch.cat([heard, x], -1)
         after = []
+        lstm: Any
+        projection: Any
         for lstm, projection, state in zip(self.decoders, self.projections, states, strict=True):
             project = partial(self._project, projection)
             if self.recurrent_projection:

@@ -34,6 +34,8 @@ class MelodyScale(nn.Module):
     torch.Size([1, 2, 33])
     """
 
+    places: Tensor
+
     def __init__(self, steps: int = 32) -> None:
         super().__init__()
         ends = math.log(LOWEST_HZ), math.log(HIGHEST_HZ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from wavcube.tasks.conversion import VERB
 from wavcube.tasks.conversion.model import VoiceConverter
 from wavcube.tasks.conversion.voice import Voice
 from wavcube.tasks.inference import Released
+from wavcube.tasks.model import TaskModel
 from wavcube.utils.suffixes import WRITTEN_SUFFIXES
 
 # voiced speech that a reference must have, in seconds; some seconds are better
@@ -45,7 +47,7 @@ class WavCubeVoiceConverter(Released):
     torch.Size([2, 1000])
     """
 
-    MODEL = VoiceConverter
+    MODEL: ClassVar[type[TaskModel]] = VoiceConverter
     PACKAGED = VERB.packaged
     verb = VERB
 
@@ -137,7 +139,9 @@ class WavCubeVoiceConverter(Released):
             write_audio(out, converted[0].cpu(), self.sample_rate)
         return converted
 
-    predict_batch, predict_file = convert_batch, convert_file
+    # with the voice that is wanted between what every task has
+    predict_batch = convert_batch  # type: ignore[assignment]
+    predict_file = convert_file  # type: ignore[assignment]
 
     def forward(self, wavs: Tensor, references: Tensor | None = None) -> Tensor:
         """Convert `[B, T]`."""

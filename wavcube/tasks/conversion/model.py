@@ -70,6 +70,11 @@ class StoredVoice(Configurable):
     torch.Size([2, 1, 4])
     """
 
+    latents: Tensor
+    frames: Tensor
+    pitch: Tensor
+    embedding: Tensor
+
     def __init__(
         self, latent_dim: int = 128, num_frames: int = 3000, embedding_dim: int = 0
     ) -> None:
@@ -223,13 +228,15 @@ class VoiceConverter(TaskModel):
         """
         if lesson is not None:
             return self.head.loss(*lesson.given(), lesson.target)
-        if (voice is None) == (self.stored is None):
-            raise ValueError(
-                "this converter needs a voice: give recordings of one"
-                if voice is None
-                else "this converter has one voice of its own: give it no other"
-            )
-        voice = self.stored(len(wavs)) if voice is None else voice
+        if wavs is None:
+            raise ValueError("nothing to convert: give waveforms")
+        if self.stored is None:
+            if voice is None:
+                raise ValueError("this converter needs a voice: give recordings of one")
+        elif voice is not None:
+            raise ValueError("this converter has one voice of its own: give it no other")
+        else:
+            voice = self.stored(len(wavs))
         latents, frames = self._encode(wavs, wav_lens)
         log_f0, voiced = self.track(wavs, wav_lens)
         wanted = shift_f0(log_f0, voiced, voice.pitch)

@@ -19,6 +19,7 @@ from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.prepare import check_same_data
 from wavcube.data.splits import describe_split, evenly_spaced
 from wavcube.data.synthetic import synthetic_speakers
+from wavcube.data.synthetic.vctk import Role
 from wavcube.experiment.usage import print_main
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses import MelLoss
@@ -41,7 +42,7 @@ from wavcube.tasks.conversion.trials import (
 from wavcube.tasks.conversion.voice import Voice, masked_moments
 from wavcube.tasks.registry import register_task
 from wavcube.tasks.settings import TaskSettings
-from wavcube.tasks.task import Splits, Task
+from wavcube.tasks.task import ItemScores, Splits, Task
 
 RESYNTHESIS = "source, resynthesised"
 LOGGED_CLIPS = 3
@@ -53,7 +54,7 @@ ONE_VOICE_KEYS = ("valid_sentences", "sentences_per_pair")
 
 
 @register_task("conversion")
-class Conversion(Task):
+class Conversion(Task[VoiceConverter]):
     """From any voice to any other, or to the one that `target_speaker` names.
 
     Validation generates: "latent" is the mean absolute error of the latents in units of the
@@ -88,7 +89,8 @@ class Conversion(Task):
 
     def _held_out(self, is_synthetic: bool) -> dict[str, list[str]]:
         """Give VCTK's speakers of validation and test, or the synthetic corpus's."""
-        named = {role: self.hparams[f"{role}_speakers"] for role in ("valid", "test")}
+        roles: tuple[Role, ...] = ("valid", "test")
+        named = {role: self.hparams[f"{role}_speakers"] for role in roles}
         if is_synthetic:
             sizes = self.hparams["synthetic"]
             named = {
@@ -178,7 +180,7 @@ class Conversion(Task):
         frames = round(self.hparams["reference_seconds"] * representation.frame_rate)
         stored = StoredVoice(representation.dim, frames, head.embedding_dim)
         model = VoiceConverter(representation, head, stored)
-        self._store(model)
+        self._store(model, stored)
         return model
 
     def load_pretrained(self, released: VoiceConverter) -> VoiceConverter:
@@ -201,10 +203,10 @@ class Conversion(Task):
                 else "the release converts to one voice: name the new one by target_speaker"
             )
         if released.stored is not None:
-            self._store(released)
+            self._store(released, released.stored)
         return released
 
-    def _store(self, model: VoiceConverter) -> None:
+    def _store(self, model: VoiceConverter, stored: StoredVoice) -> None:
         seconds, rate = self.hparams["reference_seconds"], model.sample_rate
         rows, wavs = self.training_rows, []
         for row in rows:
@@ -216,7 +218,7 @@ class Conversion(Task):
             made = speaker_embeddings(rows, rate, progress=False)[rows[0].spk_id][None]
         with torch.no_grad():
             wav = torch.cat(wavs)[None, : round(seconds * rate)]
-            model.stored.keep(model.voice_of(wav, embedding=made))
+            stored.keep(model.voice_of(wav, embedding=made))
 
     def prepare_training(self, model: VoiceConverter, settings: TaskSettings) -> None:
         """Build what validation measures with."""
@@ -284,7 +286,7 @@ class Conversion(Task):
         """Compute how far the head is from the lessons' targets."""
         return {"lesson": model(lesson=self.lesson(batch))}
 
-    def scores(self, model: VoiceConverter, batch: PaddedBatch) -> Iterator[dict[str, float]]:
+    def scores(self, model: VoiceConverter, batch: PaddedBatch) -> Iterator[ItemScores]:
         """Generate, and score each lesson by itself."""
         lesson, own = self.lesson(batch), model.representation
         made = model.head(*lesson.given())
@@ -308,14 +310,15 @@ class Conversion(Task):
         with torch.inference_mode():
             for trial in self.trials:
                 wav = read_audio(trial.source.wav, own.sample_rate).to(self.device)
-                made[trial.name] = own.model.decode(*own(wav[None]), length=len(wav))[0].cpu()
+                latents, lens = own(wav[None])
+                made[trial.name] = own.model.decode(latents, lens, len(wav))[0].cpu()
         return {RESYNTHESIS: self._score(made, model.sample_rate)}
 
     def evaluate(self, model: VoiceConverter, rows: Splits, label: str) -> dict[str, Summary]:
         """Convert between all pairs of test speakers, and score what comes out."""
         del rows, label
-        options = {"run_opts": {"device": self.device}, "freeze_params": False}
-        user = WavCubeVoiceConverter({"model": model}, **options)
+        options = {"device": self.device}
+        user = WavCubeVoiceConverter({"model": model}, run_opts=options, freeze_params=False)
         bar = tqdm(self.trials, desc="conversion", disable=not self.progress)
         self.last = {trial.name: self._convert(user, trial) for trial in bar}
         return self._score(self.last, model.sample_rate)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -114,12 +115,12 @@ class Voice:
 
     def take(self, rows: list[int] | Tensor) -> Voice:
         """Give the voices of some items, in a given order."""
-        return Voice(*(None if part is None else part[rows] for part in self.parts()))
+        return self._each(lambda part: part[rows])
 
     def to(self, device: str | torch.device) -> Voice:
         """Move to a device."""
-        return Voice(*(None if part is None else part.to(device) for part in self.parts()))
+        return self._each(lambda part: part.to(device))
 
-    def parts(self) -> list[Tensor | None]:
-        """List the tensors, in the order of the constructor."""
-        return [getattr(self, field.name) for field in fields(self)]
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Voice:
+        embedding = None if self.embedding is None else change(self.embedding)
+        return Voice(change(self.latents), change(self.frames), change(self.pitch), embedding)

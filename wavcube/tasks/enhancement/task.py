@@ -24,16 +24,17 @@ from wavcube.data.mixing.pairs import NoisyPair, pair_up, prepare_own_pairs, rea
 from wavcube.data.prepare import check_same_data
 from wavcube.data.scan import scan_audio_folder
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_noises, synthetic_speakers
-from wavcube.data.utterances import utterance_dataset
+from wavcube.data.synthetic.vctk import Role
+from wavcube.data.utterances import SpeechDataset, utterance_dataset
 from wavcube.lobes.layers.latent_map import LatentHead
 from wavcube.lobes.layers.mask_head import MaskHead
 from wavcube.metrics import Metric, dnsmos_metrics
 from wavcube.metrics.registry import add_model_metrics
 from wavcube.tasks.enhancement import VERB
-from wavcube.tasks.enhancement.model import Enhancer, LatentEnhancer, MaskEnhancer
-from wavcube.tasks.model import TaskModel
+from wavcube.tasks.enhancement.model import LatentEnhancer, MaskEnhancer
 from wavcube.tasks.registry import register_task
 from wavcube.tasks.signal import SignalTask
+from wavcube.tasks.signal_models import SignalModel
 from wavcube.tasks.task import Splits
 
 # what chooses the speech: a run goes on with the same only
@@ -85,9 +86,9 @@ class Enhancement(SignalTask):
         )
         return rows
 
-    def _held_out(self, is_synthetic: bool) -> dict[str, list[str]]:
+    def _held_out(self, is_synthetic: bool) -> dict[str, Sequence[str]]:
         """Choose the speakers of validation and test, of VCTK or of the synthetic corpus."""
-        known = {"valid": VALID_SPEAKERS, "test": TEST_SPEAKERS}
+        known: dict[Role, Sequence[str]] = {"valid": VALID_SPEAKERS, "test": TEST_SPEAKERS}
         if is_synthetic:
             sizes = self.hparams["synthetic"]
             known = {role: synthetic_speakers(role, sizes[f"{role}_voices"]) for role in known}
@@ -120,7 +121,7 @@ class Enhancement(SignalTask):
             raise ValueError(f"no {role} utterance lasts {shortest} s: lower shortest_test")
         return super().choose(long_enough, role)
 
-    def dataset(self, model: TaskModel, rows: Sequence[Any], role: str) -> Dataset:
+    def dataset(self, model: SignalModel, rows: Sequence[Any], role: str) -> Dataset:
         """Give pairs, as they are or mixed while they are read: crops to train on, or whole."""
         is_paired, rate = isinstance(rows[0], NoisyPair), model.sample_rate
         if role != "train":
@@ -141,7 +142,7 @@ class Enhancement(SignalTask):
         speech = CropDataset([row.as_dict() for row in rows], **crops)
         return self._mixed(role, speech, rate, self.hparams["seed"])
 
-    def _mixed(self, role: str, speech: Dataset, sample_rate: int, seed: int) -> NoisyDataset:
+    def _mixed(self, role: str, speech: SpeechDataset, sample_rate: int, seed: int) -> NoisyDataset:
         return NoisyDataset(
             speech,
             self.noises[role],
@@ -162,7 +163,7 @@ class Enhancement(SignalTask):
         given = () if model_file is None else dnsmos_metrics(model_file)
         return add_model_metrics(self.hparams["metrics"], given)
 
-    def card(self, model: Enhancer) -> dict[str, Any]:
+    def card(self, model: SignalModel) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
         masks = isinstance(model, MaskEnhancer)
         way = "A mask on the noisy spectrogram" if masks else "The latent of clean speech, decoded"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from wavcube.data.tokens import TextTokens
 from wavcube.tasks.inference import Released
+from wavcube.tasks.model import TaskModel
 from wavcube.tasks.recognition import VERB
 from wavcube.tasks.recognition.model import RecognitionModel
 from wavcube.tasks.recognition.search import CTCSearch
@@ -49,7 +50,7 @@ class WavCubeASR(Released):
     2
     """
 
-    MODEL = RecognitionModel
+    MODEL: ClassVar[type[TaskModel]] = RecognitionModel
     PACKAGED = VERB.packaged
     verb = VERB
 
@@ -90,7 +91,7 @@ class WavCubeASR(Released):
         """
         self.search = CTCSearch(self.tokens, beam_size, language_model, lm_weight, word_score)
 
-    def configure(self, **options: object) -> None:
+    def configure(self, **options: Any) -> None:  # noqa: ANN401 - as the base's
         """Choose how text is searched for; see :meth:`set_search`."""
         self.set_search(**options)
 

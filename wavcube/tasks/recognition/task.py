@@ -24,14 +24,13 @@ from wavcube.release.build import build
 from wavcube.release.config_file import extra_file_names
 from wavcube.release.described import release_config
 from wavcube.representations import Representation
-from wavcube.tasks.model import TaskModel
 from wavcube.tasks.recognition import VERB
 from wavcube.tasks.recognition.model import RecognitionModel
 from wavcube.tasks.recognition.search import CTCSearch
 from wavcube.tasks.registry import register_task
 from wavcube.tasks.run import AT_THE_START
 from wavcube.tasks.settings import TaskSettings
-from wavcube.tasks.task import Splits, Task
+from wavcube.tasks.task import ItemScores, Splits, Task
 from wavcube.tasks.utterances import LabelledDataset, reader
 from wavcube.training.distributed import global_batch_size
 
@@ -39,7 +38,7 @@ SEARCH_KEYS = ("beam_size", "language_model", "lm_weight", "word_score")
 
 
 @register_task("recognition")
-class Recognition(Task):
+class Recognition(Task[RecognitionModel]):
     """Speech to text: LibriSpeech, or the user's own audio and transcripts.
 
     The transcripts of training, or the lines of the text file `vocabulary`, make the tokens; a
@@ -57,8 +56,8 @@ class Recognition(Task):
     def rows(self, source: Path | None) -> Splits:
         """Read the manifests of train, valid and test, with the words of each utterance."""
         del source  # `data_folder` says it too
-        rows = prepare_rows(self.hparams, prepare)
-        rows = {part: read_transcripts_beside(found) for part, found in rows.items()}
+        found = prepare_rows(self.hparams, prepare)
+        rows = {part: read_transcripts_beside(own) for part, own in found.items()}
         speakers = self.hparams["test_speakers"]
         return split_by_speaker(rows, speakers, self.hparams["seed"]) if speakers else rows
 
@@ -120,7 +119,7 @@ class Recognition(Task):
     def _fresh_head(self) -> Any:  # noqa: ANN401 - the YAML's own
         return self.hparams["head"](num_tokens=len(self.tokens))
 
-    def check(self, model: TaskModel, rows: Splits) -> None:
+    def check(self, model: RecognitionModel, rows: Splits) -> None:
         """Leave out utterances with fewer frames than their labels need, or refuse too many."""
         own = model.representation
         frames = {
@@ -143,7 +142,9 @@ class Recognition(Task):
             )
         self.search, self.counts = CTCSearch(self.tokens), new_counts()
 
-    def dataset(self, model: TaskModel, rows: Sequence[Utterance], role: str) -> LabelledDataset:
+    def dataset(
+        self, model: RecognitionModel, rows: Sequence[Utterance], role: str
+    ) -> LabelledDataset:
         """Give whole utterances, of which the cache keeps the states of a frozen representation."""
         hparams = self.hparams
         if role != "train":
@@ -164,7 +165,7 @@ class Recognition(Task):
         blank = self.tokens.blank
         return {"ctc": ctc_loss(log_probs, labels, lens, label_lens, blank, reduction="mean")}
 
-    def scores(self, model: RecognitionModel, batch: PaddedBatch) -> Iterator[dict[str, float]]:
+    def scores(self, model: RecognitionModel, batch: PaddedBatch) -> Iterator[ItemScores]:
         """Count the errors of each utterance, in words and characters."""
         heard, found = self.search(*self.predict(model, batch)), new_counts()
         for counts in (found, self.counts):
@@ -184,7 +185,7 @@ class Recognition(Task):
             if f"{name} errors" in scores
         }
 
-    def evaluate(self, model: TaskModel, rows: Splits, label: str) -> dict[str, Summary]:
+    def evaluate(self, model: RecognitionModel, rows: Splits, label: str) -> dict[str, Summary]:
         """Transcribe the test utterances, and write what was heard, aligned with what was said.
 
         Parameters
@@ -208,7 +209,7 @@ class Recognition(Task):
         """Give the tokenizer."""
         return {self.tokens.path.name: self.tokens.path.read_bytes()}
 
-    def card(self, model: TaskModel) -> dict[str, Any]:
+    def card(self, model: RecognitionModel) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
         kind = {"char": "characters"}.get(self.tokens.kind, f"{self.tokens.kind} pieces")
         return {
@@ -264,7 +265,7 @@ def with_new_tokens(released: RecognitionModel, num_tokens: int) -> RecognitionM
     RecognitionModel
         With the representation itself, and a copy of the rest of the head.
     """
-    head = build({**release_config(released)["head"], "num_tokens": num_tokens})
+    head: Any = build({**release_config(released)["head"], "num_tokens": num_tokens})
     known = released.head.state_dict().items()
     kept = {name: value for name, value in known if not name.startswith("output.")}
     head.load_state_dict({**head.state_dict(), **kept})

@@ -19,17 +19,16 @@ from wavcube.data.prepare import check_same_data
 from wavcube.experiment.speech import synthetic_corpus
 from wavcube.lobes.layers.latent_map import LatentHead
 from wavcube.lobes.layers.mask_head import MaskHead
-from wavcube.tasks.model import TaskModel
 from wavcube.tasks.registry import register_task
 from wavcube.tasks.separation import VERB
 from wavcube.tasks.separation.conv_tasnet import ConvTasNetHead
 from wavcube.tasks.separation.model import (
     LatentSeparator,
     MaskSeparator,
-    Separator,
     WaveformSeparator,
 )
 from wavcube.tasks.signal import SignalTask
+from wavcube.tasks.signal_models import SignalModel
 from wavcube.tasks.task import Splits
 
 # what chooses the mixtures: a run goes on with the same only
@@ -99,7 +98,7 @@ class Separation(SignalTask):
         counts = [f"{role} {len(found)}" for role, found in rows.items()]
         return f"mixtures: {', '.join(counts)}"
 
-    def dataset(self, model: TaskModel, rows: Sequence[MixtureRow], role: str) -> Dataset:
+    def dataset(self, model: SignalModel, rows: Sequence[MixtureRow], role: str) -> Dataset:
         """Give crops to train on, of mixtures made anew where `remix` is on, and whole mixtures."""
         hparams, rate = self.hparams, model.sample_rate
         if role != "train":
@@ -127,7 +126,7 @@ class Separation(SignalTask):
             options["shuffle"] = True
         return options
 
-    def card(self, model: Separator) -> dict[str, Any]:
+    def card(self, model: SignalModel) -> dict[str, Any]:
         """Give the title and the summary of the release's card."""
         front_end = type(model.representation).__name__
         ways = {
