@@ -32,7 +32,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["wavcube", "wavcube.*"]),
-    package_data={"wavcube": ["pretrained/*/*"]},
+    package_data={"wavcube": ["py.typed", "pretrained/*/*"]},
     install_requires=[
         # one pair: torchaudio 2.11.1 needs symbols that torch 2.11 does not have, 2.11.0 refuses another torch
         "torch==2.11.*",

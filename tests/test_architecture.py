@@ -76,3 +76,10 @@ def test_no_two_rooms_import_each_other(graph):
 
 def test_few_files_stand_at_the_top(repository):
     assert len(list((repository / "wavcube").glob("*.py"))) <= 6
+
+
+def test_the_types_are_there_for_whoever_installs_the_package(repository):
+    assert (repository / "wavcube" / "py.typed").is_file()
+    setup = ast.parse((repository / "setup.py").read_text())
+    data = next(k.value for k in ast.walk(setup) if getattr(k, "arg", None) == "package_data")
+    assert "py.typed" in ast.literal_eval(data)["wavcube"]
