@@ -65,6 +65,7 @@ setup(
             "pytest-socket",
             "pytest-timeout",
             "pytest-xdist",
+            "mypy",
             "ruff",
         ],
     },
