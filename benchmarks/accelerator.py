@@ -23,7 +23,7 @@ from benchmarks.speed_training import discriminators_of
 from benchmarks.timing import linear_operations
 from wavcube.latent.brain import LatentBrain
 from wavcube.latent.settings import LatentSettings
-from wavcube.lobes.layers.quantized import halve_matrices
+from wavcube.lobes.layers.linear import halve_matrices
 from wavcube.testing import tone
 
 WEIGHTS = {

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
-from wavcube.data.scan import check_files
+from wavcube.data.prepare import check_files
 from wavcube.inference import WavCubeVoiceConverter
 from wavcube.metrics import format_table
 from wavcube.tasks.conversion.trials import (

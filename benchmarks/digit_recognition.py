@@ -25,9 +25,8 @@ import torch
 from tqdm import tqdm
 
 from wavcube.data.audio import read_audio, write_audio
+from wavcube.data.synthetic.corpus import make_voices, render
 from wavcube.data.synthetic.espeak import Espeak
-from wavcube.data.synthetic.render import render
-from wavcube.data.synthetic.voices import make_voices
 from wavcube.metrics.folders import audio_files
 from wavcube.tasks.conversion.perturbation import SpeakerPerturbation, stretch
 

@@ -12,7 +12,7 @@ from torchaudio.transforms import MFCC
 from tqdm import tqdm
 
 from wavcube import WavCube
-from wavcube.lobes.latent_basis import LatentBasis
+from wavcube.lobes.bottleneck import LatentBasis
 from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd

@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.speech_sets import read_sets
 from wavcube import WavCube
 from wavcube.experiment.report import Resynthesis, score_rows
-from wavcube.experiment.usage import exit_on_user_error
+from wavcube.experiment.run import exit_on_user_error
 from wavcube.metrics import Summary, format_table
 
 METRICS = ("pesq_wb", "stoi", "mel_distance")

@@ -21,8 +21,7 @@ import yaml
 
 from wavcube.lobes.bottleneck import SemanticBottleneck
 from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
-from wavcube.lobes.decoder.decoder import AcousticDecoder
-from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.decoder import AcousticDecoder, ISTFTHead
 from wavcube.lobes.decoder.local_vocoder import LocalVocoder
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.lobes.wavcube import WavCube

@@ -29,14 +29,14 @@ from benchmarks.speech_sets import SYNTHETIC, SpeechSet, read_sets
 from wavcube import WavCube
 from wavcube.cli.files import check_output
 from wavcube.experiment.report import Resynthesis, score_rows, table_as_dict
-from wavcube.experiment.usage import exit_on_user_error
+from wavcube.experiment.run import exit_on_user_error
 from wavcube.lobes.wavcube import WavCube as LobeWavCube
 from wavcube.metrics import Summary, format_table
-from wavcube.metrics.registry import select_metrics
+from wavcube.metrics.scores import select_metrics
 from wavcube.release.card import library_versions
 from wavcube.release.folder import TRAINING_FILE, load_for_training
 from wavcube.release.ssl_folder import load_encoder, packaged_encoder
-from wavcube.utils.atomic import write_atomically
+from wavcube.utils.files import write_atomically
 
 METRICS = (
     "pesq_wb", "stoi", "estoi", "si_sdr", "mel_distance", "mel_cepstral_distortion",

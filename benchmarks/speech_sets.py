@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from wavcube.data.audio import inspect_audio, read_audio
-from wavcube.data.splits import evenly_spaced
+from wavcube.data.manifest import evenly_spaced
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_corpus
 from wavcube.metrics.folders import audio_files, find_transcripts
 

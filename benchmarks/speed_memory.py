@@ -13,7 +13,7 @@ import torch
 from benchmarks.speed_models import Size, paper_wavcube
 from benchmarks.speed_rows import Row
 from benchmarks.timing import in_turns, median_ratio, medians
-from wavcube.data.long_audio import AudioWriter
+from wavcube.data.audio import AudioWriter
 from wavcube.inference import WavCube
 from wavcube.release.card import ModelCard
 from wavcube.release.folder import write_release

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.speed_models import Size, bare_wavlm, neighbours, paper_wavcube
 from benchmarks.timing import in_turns, linear_operations, median_ratio, medians
-from wavcube.lobes.layers.quantized import halve_matrices, quantize_linears
+from wavcube.lobes.layers.linear import halve_matrices, quantize_linears
 from wavcube.release.folder import load_release
 from wavcube.release.source import packaged_model
 from wavcube.testing import tone

@@ -12,8 +12,7 @@ from torch import Tensor
 from benchmarks.speed_models import Size
 from benchmarks.speed_rows import Row
 from benchmarks.timing import in_turns, median_ratio, medians
-from wavcube.latent.adversarial import Discriminators
-from wavcube.latent.brain import LatentBrain
+from wavcube.latent.brain import Discriminators, LatentBrain
 from wavcube.latent.settings import LatentSettings
 from wavcube.lobes.decoder.discriminators import (
     MultiPeriodDiscriminator,

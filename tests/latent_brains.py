@@ -3,8 +3,7 @@
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.latent.adversarial import Discriminators
-from wavcube.latent.brain import LatentBrain
+from wavcube.latent.brain import Discriminators, LatentBrain
 from wavcube.latent.settings import LatentSettings
 from wavcube.lobes.decoder.discriminators import (
     MultiPeriodDiscriminator,

@@ -4,7 +4,7 @@ import torch
 
 from wavcube.data.audio import write_audio
 from wavcube.lobes.layers.latent_map import LatentHead
-from wavcube.lobes.layers.mask_head import MaskHead
+from wavcube.lobes.layers.spectrogram import MaskHead
 from wavcube.representations import (
     LatentRepresentation,
     MelRepresentation,

@@ -7,12 +7,10 @@ from speechbrain.dataio.batch import PaddedBatch
 
 from wavcube import WavCube
 from wavcube.experiment.report import resynthesize, score_rows
-from wavcube.latent.adversarial import Discriminators
-from wavcube.latent.brain import LatentBrain
+from wavcube.latent.brain import Discriminators, LatentBrain
 from wavcube.latent.parts import LatentParts
 from wavcube.latent.settings import AcousticSettings, LatentSettings
-from wavcube.lobes.acoustic_codec import AcousticCodec
-from wavcube.lobes.acoustic_encoder import AcousticEncoder
+from wavcube.lobes.acoustic_codec import AcousticCodec, AcousticEncoder
 from wavcube.lobes.decoder.convnext import ConvNeXtBackbone
 from wavcube.lobes.decoder.discriminators import MultiPeriodDiscriminator
 from wavcube.release.folder import load_for_training, load_release, write_release

@@ -2,8 +2,7 @@
 
 import torch
 
-from wavcube.lobes.acoustic_skip import AcousticSkip
-from wavcube.lobes.wavcube import WavCube
+from wavcube.lobes.wavcube import AcousticSkip, WavCube
 from wavcube.testing import tiny_wavcube, tone
 
 

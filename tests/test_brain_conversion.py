@@ -7,7 +7,7 @@ from converters import DIM, random_converter
 from wavcube.tasks.brain import TaskBrain
 from wavcube.tasks.conversion.data import Clip, ConversionDataset
 from wavcube.tasks.conversion.task import Conversion
-from wavcube.tasks.settings import TaskSettings
+from wavcube.tasks.task import TaskSettings
 from wavcube.training.checkpoints import AtomicCheckpointer
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -8,10 +8,8 @@ from speechbrain import Stage
 from toy_brains import Numbers, same, toy, train, weights
 
 from wavcube.training.ema import ExponentialMovingAverage
-from wavcube.training.guard import SkipCounter
-from wavcube.training.optimizers import OptimizerSet
+from wavcube.training.optimizers import OptimizerSet, SkipCounter, WarmupSchedule
 from wavcube.training.run_logger import RunLogger
-from wavcube.training.schedules import WarmupSchedule
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -11,9 +11,8 @@ from latent_brains import STAGES, batch, build, stage, tiny_discriminators
 from speechbrain import Stage
 
 from wavcube.data.audio import write_audio
-from wavcube.data.crops import CropDataset
+from wavcube.data.crops import CropDataset, utterance_dataset
 from wavcube.data.manifest import Utterance
-from wavcube.data.utterances import utterance_dataset
 from wavcube.latent.brain import LatentBrain
 from wavcube.testing import tiny_wavcube, tone
 

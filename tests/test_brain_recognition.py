@@ -10,7 +10,7 @@ from wavcube.data.tokens import train_tokens
 from wavcube.representations import MelRepresentation, SSLRepresentation
 from wavcube.tasks.brain import TaskBrain, TrainedWeights
 from wavcube.tasks.recognition.task import Recognition, count_errors, new_counts
-from wavcube.tasks.settings import TaskSettings
+from wavcube.tasks.task import TaskSettings
 from wavcube.tasks.utterances import LabelledDataset
 from wavcube.testing import tiny_ssl_encoder
 from wavcube.training.checkpoints import AtomicCheckpointer

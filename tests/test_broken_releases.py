@@ -8,11 +8,10 @@ from releases import random_release
 
 from wavcube import WavCube
 from wavcube.cli.main import main
-from wavcube.lobes.layers.layer_mix import LayerMix
-from wavcube.release.arguments import check_arguments
+from wavcube.lobes.ssl.encoder import LayerMix
+from wavcube.release.config_file import check_arguments, registered_class
 from wavcube.release.folder import build, load_for_training, load_release
 from wavcube.release.old_names import OLD_NAMES
-from wavcube.release.registry import registered_class
 
 CPU = {"device": "cpu"}
 MISSING = object()

@@ -4,8 +4,7 @@ import pytest
 import torch
 from converters import DIM, HEADS, RATE, random_converter, random_head, random_voice
 
-from wavcube.release.build import build
-from wavcube.release.described import release_config
+from wavcube.release.config_file import build, release_config
 from wavcube.representations import LatentRepresentation, MelRepresentation
 from wavcube.tasks.conversion.model import ConversionBatch, StoredVoice, VoiceConverter, shift_f0
 from wavcube.tasks.conversion.voice import Voice, instance_normalize, masked_moments

@@ -10,14 +10,16 @@ from sounds import RATE, audio, spoil, three_speakers
 from speechbrain.dataio.dataloader import make_dataloader
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from wavcube.data.manifest import Utterance, read_manifest, write_manifest
-from wavcube.data.scan import check_files, scan_audio_folder
-from wavcube.data.splits import (
+from wavcube.data.crops import utterance_dataset
+from wavcube.data.manifest import (
+    Utterance,
     hold_out_speakers,
     hold_out_utterances,
+    read_manifest,
     require_disjoint_speakers,
+    write_manifest,
 )
-from wavcube.data.utterances import utterance_dataset
+from wavcube.data.prepare import check_files, scan_audio_folder
 
 
 @pytest.fixture

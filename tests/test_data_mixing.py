@@ -9,11 +9,10 @@ import pytest
 import soundfile
 import torch
 
-from wavcube.data.crops import CropDataset
+from wavcube.data.crops import CropDataset, utterance_dataset
 from wavcube.data.manifest import Utterance
 from wavcube.data.mixing import signals as mixing
 from wavcube.data.mixing.noisy import NoisyDataset, read_piece
-from wavcube.data.utterances import utterance_dataset
 
 RATE = 8000
 

@@ -10,8 +10,7 @@ import soundfile
 import torch
 
 from wavcube.data.manifest import Utterance
-from wavcube.data.mixing.pair_datasets import PairCrops, PairDataset
-from wavcube.data.mixing.pairs import pair_up, prepare_own_pairs, read_pairs
+from wavcube.data.mixing.pairs import PairCrops, PairDataset, pair_up, prepare_own_pairs, read_pairs
 
 RATE = 8000
 SPEAKERS = ("ann", "bob", "cleo", "dan")

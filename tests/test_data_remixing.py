@@ -11,8 +11,7 @@ import soundfile
 import torch
 
 from wavcube.data.corpora import libri2mix
-from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, read_mixtures
-from wavcube.data.mixing.remixing import RemixedDataset
+from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, RemixedDataset, read_mixtures
 
 RATE = 8000
 

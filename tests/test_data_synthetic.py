@@ -18,10 +18,9 @@ from processes import run_code
 
 from wavcube.data.synthetic import corpus as corpus_module
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_corpus
+from wavcube.data.synthetic.corpus import make_voices, resample
 from wavcube.data.synthetic.espeak import Espeak, Voice
-from wavcube.data.synthetic.render import resample
 from wavcube.data.synthetic.text import DIGITS, VOCABULARY, draw_text, transcript
-from wavcube.data.synthetic.voices import make_voices
 
 TINY = {
     "train_minutes": 0.3,

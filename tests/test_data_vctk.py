@@ -7,8 +7,8 @@ import soundfile
 from sounds import audio
 
 from wavcube.data.corpora import vctk, voicebank
+from wavcube.data.crops import utterance_dataset
 from wavcube.data.manifest import read_manifest
-from wavcube.data.utterances import utterance_dataset
 
 
 def add_text(root, speaker, index):

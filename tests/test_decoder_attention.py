@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wavcube.lobes.decoder.rotary import rotary_table, rotate
+from wavcube.lobes.decoder.rotary_transformer import rotary_table, rotate
 from wavcube.lobes.layers.local_attention import LocalAttention
 from wavcube.lobes.lengths import length_mask
 

@@ -6,8 +6,7 @@ from torch.nn import functional as F
 
 from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone, TransposedUpsampler
 from wavcube.lobes.decoder.convnext import ConvNeXtBackbone, ConvNeXtBlock
-from wavcube.lobes.decoder.decoder import AcousticDecoder
-from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.decoder import AcousticDecoder, ISTFTHead
 from wavcube.lobes.decoder.local_vocoder import LocalVocoder
 from wavcube.lobes.decoder.rotary_transformer import RotaryTransformerLayer
 from wavcube.testing import tiny_decoder

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from wavcube.inference.decode_chunks import decode_chunks, fit_chunks
-from wavcube.lobes.decoder.causal_state import CausalState
-from wavcube.lobes.decoder.rotary import rotary_table
-from wavcube.lobes.decoder.stream import DecoderStream
+from wavcube.inference.long_form import decode_chunks, fit_chunks
+from wavcube.lobes.decoder.rotary_transformer import rotary_table
+from wavcube.lobes.decoder.stream import CausalState, DecoderStream
 from wavcube.testing import tiny_decoder
 
 

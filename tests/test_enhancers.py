@@ -12,11 +12,11 @@ from enhancers import RATE, enhancers, latent_enhancer, mask_enhancer, noisy_ton
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 
-from wavcube.data.mixing.noise_sets import share_out_noises
+from wavcube.data.mixing.noisy import share_out_noises
 from wavcube.inference import WavCubeEnhancer
 from wavcube.lobes.configurable import describe
 from wavcube.lobes.layers.latent_map import LatentHead
-from wavcube.lobes.layers.mask_head import MaskHead
+from wavcube.lobes.layers.spectrogram import MaskHead
 from wavcube.metrics import PairScores
 from wavcube.metrics.base import Measurement
 from wavcube.release.folder import build
@@ -24,8 +24,8 @@ from wavcube.representations import LatentRepresentation, MelRepresentation
 from wavcube.tasks.brain import TaskBrain
 from wavcube.tasks.enhancement.model import LatentEnhancer, MaskEnhancer
 from wavcube.tasks.enhancement.task import Enhancement
-from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.signal import gains
+from wavcube.tasks.task import TaskSettings
 from wavcube.testing import tiny_wavcube, tone
 
 LENGTHS = [8000, 3001, 1, 319, 4800]

@@ -25,7 +25,7 @@ from wavcube.release.folder import (
     release_hash,
     write_release,
 )
-from wavcube.release.weights_file import write_weights
+from wavcube.release.weights import write_weights
 from wavcube.testing import tone
 
 

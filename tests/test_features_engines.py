@@ -16,8 +16,8 @@ from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
 from wavcube.features import Form, Processes, extract
 from wavcube.features.cluster import _Actor
-from wavcube.features.layout import Description
-from wavcube.features.sources import open_source
+from wavcube.features.extract import open_source
+from wavcube.features.shards import Description
 from wavcube.features.worker import ShardWriter, Task
 from wavcube.representations import MelRepresentation
 from wavcube.testing import tone

@@ -3,8 +3,7 @@
 import pytest
 from sounds import audio
 
-from wavcube.data.extra_speech import extra_speech
-from wavcube.data.scan import scan_audio_folder
+from wavcube.data.prepare import extra_speech, scan_audio_folder
 
 
 def test_folders_follow_each_other(tmp_path):

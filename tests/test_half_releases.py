@@ -7,9 +7,8 @@ import torch
 from releases import CARD
 
 from wavcube.inference import WavCube
-from wavcube.lobes.layers import offload as stored_linear
-from wavcube.lobes.layers.linear import Linear
-from wavcube.lobes.layers.offload import StoredLinear
+from wavcube.lobes.layers import linear
+from wavcube.lobes.layers.linear import Linear, StoredLinear
 from wavcube.release.folder import load_release, write_release
 from wavcube.representations.latent import LatentRepresentation
 from wavcube.testing import tiny_wavcube, tone
@@ -36,7 +35,7 @@ def parts(model, kind):
 def test_large_matrices_stay_in_the_file_and_change_nothing(monkeypatch, release, precision):
     held = load(release, precision=precision)
     assert not parts(held, StoredLinear), "too small to be worth it"
-    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    monkeypatch.setattr(linear, "SMALLEST_BYTES", 1)
     stored, wav = load(release, precision=precision), tone(0.5)
     assert len(parts(stored, StoredLinear)) == len(parts(held, Linear)) > 20
     latents, lens = stored.encode_batch(wav)
@@ -50,7 +49,7 @@ def test_large_matrices_stay_in_the_file_and_change_nothing(monkeypatch, release
 
 
 def test_a_model_whose_matrices_are_in_the_file_is_written_whole(monkeypatch, release, tmp_path):
-    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    monkeypatch.setattr(linear, "SMALLEST_BYTES", 1)
     model = load(release, precision="bf16")
     write_release(model.mods.wavcube, tmp_path / "b", card=CARD, dtype=torch.float16)
     again, expected = load_release(tmp_path / "b").state_dict(), load_release(release).state_dict()
@@ -59,7 +58,7 @@ def test_a_model_whose_matrices_are_in_the_file_is_written_whole(monkeypatch, re
 
 
 def test_a_release_that_was_replaced_while_it_is_in_use_is_refused(monkeypatch, release):
-    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    monkeypatch.setattr(linear, "SMALLEST_BYTES", 1)
     model = load(release, precision="bf16")
     write_release(tiny_wavcube("transformer"), release, card=CARD, overwrite=True)
     with pytest.raises(ValueError, match="was replaced after it was opened: load the model again"):
@@ -67,7 +66,7 @@ def test_a_release_that_was_replaced_while_it_is_in_use_is_refused(monkeypatch, 
 
 
 def test_a_release_that_is_gone_is_named(monkeypatch, release, tmp_path):
-    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    monkeypatch.setattr(linear, "SMALLEST_BYTES", 1)
     monkeypatch.chdir(tmp_path)
     model = load("a", precision="bf16")
     monkeypatch.chdir("/")
@@ -79,14 +78,14 @@ def test_a_release_that_is_gone_is_named(monkeypatch, release, tmp_path):
 
 @pytest.mark.parametrize("options", [{"freeze_params": False}, {"compile": True}])
 def test_what_is_trained_or_compiled_holds_its_matrices(monkeypatch, release, options):
-    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    monkeypatch.setattr(linear, "SMALLEST_BYTES", 1)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **kw: None)
     assert not parts(load(release, precision="bf16", **options), StoredLinear)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_float32_release_is_halved_in_memory(monkeypatch, tmp_path, caplog, precision):
-    monkeypatch.setattr(stored_linear, "SMALLEST_BYTES", 1)
+    monkeypatch.setattr(linear, "SMALLEST_BYTES", 1)
     release = write_release(tiny_wavcube("transformer"), tmp_path / "b", card=CARD)
     model = load(release, precision=precision)
     assert not parts(model, StoredLinear)

@@ -10,8 +10,7 @@ import pytest
 import soundfile
 
 from wavcube.metrics import METRICS, evaluate_folders
-from wavcube.metrics.html_report import render_html, write_html
-from wavcube.metrics.players import Players, embed_players
+from wavcube.metrics.html_report import Players, embed_players, render_html, write_html
 from wavcube.testing import tone
 
 RATE = 16000

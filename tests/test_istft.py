@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from wavcube.lobes.decoder.istft import MAX_MAGNITUDE, ISTFTHead
+from wavcube.lobes.decoder.decoder import MAX_MAGNITUDE, ISTFTHead
 
 
 def transparent_head(n_fft: int = 64, hop: int = 16) -> ISTFTHead:

@@ -8,7 +8,7 @@ from releases import CARD
 
 from wavcube import WavCube
 from wavcube.latent.coordinates import fit_latent_basis
-from wavcube.lobes.latent_basis import LatentBasis
+from wavcube.lobes.bottleneck import LatentBasis
 from wavcube.release.folder import load_release, write_release
 from wavcube.testing import tiny_wavcube, tone
 

@@ -5,9 +5,8 @@ import pytest
 import soundfile
 import torch
 
-from wavcube.data import long_audio
-from wavcube.data.audio import read_audio
-from wavcube.data.long_audio import AudioWriter, LongAudio, windows_of
+from wavcube.data import audio as audio_module
+from wavcube.data.audio import AudioWriter, LongAudio, read_audio, windows_of
 from wavcube.testing import tone
 
 
@@ -25,7 +24,7 @@ def recording(tmp_path):
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 2), (44100, 1), (8000, 1), (22050, 2)])
 @pytest.mark.parametrize("seconds", [0.3, 2.503])
 def test_blocks_equal_the_whole(recording, monkeypatch, rate, channels, seconds):
-    monkeypatch.setattr(long_audio, "BLOCK", 1)
+    monkeypatch.setattr(audio_module, "BLOCK", 1)
     audio = LongAudio(recording(seconds, rate, channels), 16000)
     whole = read_audio(audio.path, 16000)
     blocks = list(audio.blocks())
@@ -34,7 +33,7 @@ def test_blocks_equal_the_whole(recording, monkeypatch, rate, channels, seconds)
 
 
 def test_no_block_is_long(recording, monkeypatch):
-    monkeypatch.setattr(long_audio, "BLOCK", 1)
+    monkeypatch.setattr(audio_module, "BLOCK", 1)
     longest = [max(map(len, LongAudio(recording(s, 22050), 16000).blocks())) for s in (3, 9)]
     assert max(longest) < 2 * 16000
 
@@ -55,7 +54,7 @@ def test_windows_overlap_as_they_were_asked_for(size):
 
 
 def test_damage_is_found_wherever_it_is(recording, monkeypatch):
-    monkeypatch.setattr(long_audio, "BLOCK", 1)
+    monkeypatch.setattr(audio_module, "BLOCK", 1)
     path = recording(2.0, 16000, name="a.flac")
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wavcube.lobes.layers.mask_head import MaskHead
-from wavcube.lobes.layers.spectrogram import Spectrogram
-from wavcube.losses.phase_sensitive import (
+from wavcube.lobes.layers.spectrogram import MaskHead, Spectrogram
+from wavcube.losses.separation import (
     pairwise_phase_sensitive,
     phase_sensitive_loss,
     phase_sensitive_target,

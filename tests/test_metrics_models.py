@@ -18,10 +18,9 @@ from wavcube.metrics import (
     score_pair,
     utmos_metric,
 )
+from wavcube.metrics.base import ModelFile, resample
 from wavcube.metrics.dnsmos import _load as load_dnsmos
 from wavcube.metrics.dnsmos import calibrate, cut_windows, dnsmos
-from wavcube.metrics.model_file import ModelFile
-from wavcube.metrics.signals import resample
 from wavcube.metrics.utmos import _load as load_utmos
 from wavcube.metrics.utmos import utmos
 from wavcube.testing import tone

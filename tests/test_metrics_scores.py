@@ -9,12 +9,10 @@ import soundfile
 import torch
 
 from wavcube.metrics import METRICS, MetricError, SignalPair, score_many, score_pair
-from wavcube.metrics.base import require
-from wavcube.metrics.intelligibility import estoi, stoi
+from wavcube.metrics.base import require, resample
 from wavcube.metrics.mel_distance import mel_distance
-from wavcube.metrics.perceptual import pesq_nb, pesq_wb
+from wavcube.metrics.perceptual import estoi, pesq_nb, pesq_wb, stoi
 from wavcube.metrics.sdr import si_sdr
-from wavcube.metrics.signals import resample
 from wavcube.metrics.speaker import speaker_similarity
 from wavcube.testing import tone
 

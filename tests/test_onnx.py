@@ -11,7 +11,7 @@ from releases import random_release, random_wavcube
 
 from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
-from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.decoder import ISTFTHead
 from wavcube.onnx.export import export_onnx
 from wavcube.onnx.numpy_istft import inverse_stft
 from wavcube.release.folder import latent_hash, load_release

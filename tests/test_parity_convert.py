@@ -13,8 +13,7 @@ from transformers import WavLMConfig, WavLMModel
 from wavcube.cli.main import main
 from wavcube.lobes.bottleneck import SemanticBottleneck
 from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
-from wavcube.lobes.decoder.decoder import AcousticDecoder
-from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.decoder import AcousticDecoder, ISTFTHead
 from wavcube.lobes.decoder.local_vocoder import LocalVocoder
 from wavcube.official.convert import convert_official
 from wavcube.release.folder import load_for_training, load_release, read_config

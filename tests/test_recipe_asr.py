@@ -15,7 +15,7 @@ from wavcube.cli.main import main as cli
 from wavcube.data.audio import write_audio
 from wavcube.data.manifest import Utterance
 from wavcube.data.transcripts import place_of
-from wavcube.experiment.recipe_yaml import read_yaml
+from wavcube.experiment.command_line import read_yaml
 from wavcube.inference import WavCubeASR
 from wavcube.release.folder import load_release, read_card
 from wavcube.representations import CodecRepresentation, LatentRepresentation

@@ -13,7 +13,7 @@ from task_runs import TaskRun, scores
 
 from wavcube.cli.main import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.experiment.recipe_yaml import read_yaml
+from wavcube.experiment.command_line import read_yaml
 from wavcube.inference import WavCubeEnhancer
 from wavcube.metrics import score_many, score_pair
 from wavcube.release.folder import load_release, read_card

@@ -20,9 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.manifest import Utterance
 from wavcube.experiment import report as latent_report
-from wavcube.experiment.evaluation import COUNTS
-from wavcube.latent.adversarial import Discriminators
-from wavcube.latent.brain import LatentBrain
+from wavcube.experiment.report import COUNTS
+from wavcube.latent.brain import Discriminators, LatentBrain
 from wavcube.latent.parts import LatentParts
 from wavcube.latent.run import LatentRun
 from wavcube.release.folder import latent_hash, load_release, read_card, release_hash

@@ -11,18 +11,16 @@ import torch
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.manifest import Utterance, write_manifest
 from wavcube.data.segments import Segment, open_segments
-from wavcube.data.segments.collection import listed_segments
+from wavcube.data.segments.collection import JoinedSegments, listed_segments
 from wavcube.data.segments.crops import SegmentCrops
-from wavcube.data.segments.joined import JoinedSegments
 from wavcube.data.segments.sharding import write_shards
 from wavcube.data.segments.splitting import hold_back
-from wavcube.experiment.segments import crops_of
-from wavcube.experiment.speech import prepare_rows
+from wavcube.experiment.speech import crops_of, prepare_rows
 from wavcube.latent.coordinates import sample_of
 from wavcube.latent.run import LatentRun
 from wavcube.release.folder import load_release
 from wavcube.testing import tone
-from wavcube.utils.atomic import locked_folder
+from wavcube.utils.files import locked_folder
 
 RATE = 16000
 TINY = [
@@ -108,7 +106,7 @@ def test_a_run_on_a_manifest(recipe, manifest, tmp_path, capsys):
 def test_too_much_that_is_unreadable_ends_a_run_with_one_line(
     recipe, manifest, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("wavcube.data.segments.bad._AT_LEAST", 1)
+    monkeypatch.setattr("wavcube.data.segments.audio._AT_LEAST", 1)
     read = SegmentCrops._read
 
     def fail(crops, segment, position):

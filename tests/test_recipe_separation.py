@@ -15,7 +15,7 @@ from task_runs import TaskRun, scores
 from wavcube.cli.main import main as wavcube
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.mixing.mixtures import MixtureDataset, read_mixtures
-from wavcube.experiment.recipe_yaml import read_yaml
+from wavcube.experiment.command_line import read_yaml
 from wavcube.inference import WavCubeSeparator
 from wavcube.metrics import best_permutation, score_pair
 from wavcube.release.folder import load_release, read_card

@@ -4,8 +4,7 @@ import pytest
 import yaml
 from hyperpyyaml import load_hyperpyyaml
 
-from wavcube.experiment.command_line import RENAMED, parse_arguments
-from wavcube.experiment.recipe_yaml import open_yaml, read_yaml
+from wavcube.experiment.command_line import RENAMED, open_yaml, parse_arguments, read_yaml
 
 
 @pytest.fixture

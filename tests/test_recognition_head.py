@@ -6,7 +6,7 @@ from speechbrain.nnet.losses import ctc_loss
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from wavcube.lobes.layers.bidirectional_lstm import BidirectionalLSTM
+from wavcube.lobes.layers.recurrent import BidirectionalLSTM
 from wavcube.lobes.layers.spec_augment import SpecAugment
 from wavcube.tasks.recognition.heads import BLSTMHead, ConformerHead
 

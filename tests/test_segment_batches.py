@@ -13,11 +13,9 @@ import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
 from wavcube.data.segments import open_segments
-from wavcube.data.segments.bad import UnreadableError
-from wavcube.data.segments.batches import DurationBatches
+from wavcube.data.segments.audio import UnreadableError
+from wavcube.data.segments.batches import DurationBatches, SegmentDataset, SegmentLoader, shuffled
 from wavcube.data.segments.crops import SegmentCrops
-from wavcube.data.segments.loading import SegmentDataset, SegmentLoader
-from wavcube.data.segments.shuffle import shuffled
 from wavcube.training.brain import GuardedBrain
 from wavcube.training.checkpoints import AtomicCheckpointer
 from wavcube.training.settings import TrainingSettings

@@ -18,11 +18,10 @@ import torch
 
 from wavcube.cli.main import main
 from wavcube.data.segments import open_segments
-from wavcube.data.segments.bad import BadList
-from wavcube.data.segments.making import make_manifest
+from wavcube.data.segments.making import BadList, make_manifest
 from wavcube.data.segments.sharding import DONE, write_shards
 from wavcube.data.segments.tars import JOURNAL
-from wavcube.utils.atomic import write_atomically
+from wavcube.utils.files import write_atomically
 
 RATE = 8000
 

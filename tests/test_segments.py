@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from wavcube.data.segments import Segment, is_segments, open_segments, read_segment
-from wavcube.data.segments.blocks import BlockWriter
+from wavcube.data.segments.lines import BlockWriter
 
 RATE = 8000
 

@@ -8,7 +8,7 @@ from test_segments import RATE, make, plain_rows, write_lines, write_shard
 
 from wavcube.data.audio import write_audio
 from wavcube.data.segments import open_segments
-from wavcube.features.sources import open_source
+from wavcube.features.extract import open_source
 from wavcube.testing import tone
 
 

@@ -17,7 +17,7 @@ from wavcube.tasks import signal
 from wavcube.tasks.brain import TaskBrain
 from wavcube.tasks.separation.inference import WavCubeSeparator
 from wavcube.tasks.separation.task import Separation
-from wavcube.tasks.settings import TaskSettings
+from wavcube.tasks.task import TaskSettings
 from wavcube.testing import tone
 
 CPU = {"device": "cpu"}

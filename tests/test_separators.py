@@ -8,13 +8,16 @@ from separators import separators
 
 from wavcube.lobes.configurable import describe
 from wavcube.lobes.layers.latent_map import LatentHead
-from wavcube.lobes.layers.mask_head import MaskHead
 from wavcube.lobes.layers.recurrent import run_lstm
-from wavcube.lobes.layers.spectrogram import log_magnitudes
+from wavcube.lobes.layers.spectrogram import MaskHead, log_magnitudes
 from wavcube.losses.mel import LogMelSpectrogram, MelLoss
-from wavcube.losses.permutation import permutation_invariant
 from wavcube.losses.semantic import semantic_loss
-from wavcube.losses.separation import pairwise_latent, pairwise_mel, pairwise_si_sdr
+from wavcube.losses.separation import (
+    pairwise_latent,
+    pairwise_mel,
+    pairwise_si_sdr,
+    permutation_invariant,
+)
 from wavcube.release.folder import build
 from wavcube.representations import LatentRepresentation, MelRepresentation
 from wavcube.tasks.separation.model import LatentSeparator, MaskSeparator

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wavcube.data.speakers import speaker_of
+from wavcube.data.manifest import speaker_of
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,16 @@ from torch import nn
 
 from wavcube.cli.main import main
 from wavcube.data.audio import write_audio
-from wavcube.inference import WavCube, run_options
+from wavcube.inference import WavCube
+from wavcube.inference.base import REPEATED
 from wavcube.inference.latent_files import Latents
-from wavcube.lobes.layers.activation_checkpointing import activation_checkpointing
-from wavcube.lobes.layers.linear import Linear, linear_gelu
-from wavcube.lobes.layers.quantized import QuantizedLinear
+from wavcube.lobes.layers.linear import Linear, QuantizedLinear, linear_gelu
+from wavcube.lobes.layers.modes import activation_checkpointing
 from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.lobes.ssl.relative_attention import GlobalAttention
-from wavcube.lobes.ssl.transformer import RelativeTransformer
+from wavcube.lobes.ssl.transformer import GlobalAttention, RelativeTransformer
 from wavcube.release.folder import build, load_release, read_config
-from wavcube.release.init_empty import init_empty, is_empty, settle_types
 from wavcube.release.source import packaged_model
-from wavcube.release.weights import load_release_weights
+from wavcube.release.weights import init_empty, is_empty, load_release_weights, settle_types
 from wavcube.testing import tiny_ssl_config, tiny_wavcube, tone
 
 
@@ -72,7 +70,7 @@ def test_int8_is_near_float32_on_a_processor_that_adds_products_in_16_bits(tmp_p
         "import os\n"
         "os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX2'\n"
         "import torch\n"
-        "from wavcube.lobes.layers.quantized import QuantizedLinear\n"
+        "from wavcube.lobes.layers.linear import QuantizedLinear\n"
         "linear, x = torch.nn.Linear(256, 64), torch.randn(60, 256)\n"
         "error = (QuantizedLinear(linear)(x) - linear(x)).norm() / linear(x).norm()\n"
         "assert 0 < error < 0.03, error\n"
@@ -93,8 +91,8 @@ def test_groups_of_heads_and_blocks_of_queries_equal_the_full_matrix(
     full = GlobalAttention(biases, mask)
     assert full.bias is not None
     expected = full(*heads, gate)
-    monkeypatch.setattr("wavcube.lobes.ssl.relative_attention.MOST_BIASES_CPU", most)
-    monkeypatch.setattr("wavcube.lobes.ssl.relative_attention.FEWEST_QUERIES", fewest)
+    monkeypatch.setattr("wavcube.lobes.ssl.transformer.MOST_BIASES_CPU", most)
+    monkeypatch.setattr("wavcube.lobes.ssl.transformer.FEWEST_QUERIES", fewest)
     with torch.no_grad():
         pieces = GlobalAttention(biases, mask)
         assert pieces.bias is None
@@ -125,7 +123,7 @@ def test_compiled_attention_is_traced_once_for_a_length(rounded):
 @pytest.mark.parametrize("most", [2**20, 2 * 50 * 50])
 @pytest.mark.parametrize("padded", [False, True])
 def test_a_cpu_adds_position_biases_that_no_autocast_has_rounded(monkeypatch, padded, most):
-    monkeypatch.setattr("wavcube.lobes.ssl.relative_attention.MOST_BIASES_ROUNDED", most)
+    monkeypatch.setattr("wavcube.lobes.ssl.transformer.MOST_BIASES_ROUNDED", most)
     biases, heads = 100 * torch.randn(2, 99), torch.randn(3, 2, 2, 50, 8).bfloat16()
     gate = torch.rand(2, 2, 50, 1)
     mask = torch.arange(50)[None] < torch.tensor([[50], [30]]) if padded else None
@@ -204,7 +202,7 @@ def test_repeated_layers_are_compiled_in_place(monkeypatch):
         {"wavcube": lobe},
         run_opts={"device": "cpu", "compile": True, "compile_mode": "max-autotune"},
     )
-    assert {type(part) for part, _ in compiled} <= set(run_options.REPEATED)
+    assert {type(part) for part, _ in compiled} <= set(REPEATED)
     assert len(compiled) == 6
     assert all(options["mode"] == "max-autotune" for _, options in compiled)
     assert list(model.mods.wavcube.state_dict()) == names

@@ -7,8 +7,7 @@ import pytest
 import torch
 from transformers import HubertModel, Wav2Vec2Model, WavLMModel
 
-from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.lobes.ssl.models import MODEL_TYPES
+from wavcube.lobes.ssl.encoder import MODEL_TYPES, SSLEncoder
 from wavcube.release.ssl_folder import load_encoder, write_encoder
 from wavcube.testing import tiny_ssl_config, tiny_ssl_encoder, tone
 

@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 from wavcube import WavCube
 from wavcube.inference import WavCubeASR
 from wavcube.metrics import Summary
-from wavcube.release.build import build
-from wavcube.release.described import release_config, release_hash
+from wavcube.release.config_file import build, release_config, release_hash
 from wavcube.release.folder import export_run, load_release, write_release
 from wavcube.release.source import packaged_release
 from wavcube.representations import (
@@ -23,7 +22,7 @@ from wavcube.representations import (
     PackagedSSL,
     SSLRepresentation,
 )
-from wavcube.tasks.card import describe_task
+from wavcube.tasks.run import describe_task
 from wavcube.testing import tiny_ssl_encoder, tiny_wavcube, tone
 
 CPU = {"device": "cpu"}

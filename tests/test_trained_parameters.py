@@ -20,7 +20,7 @@ from wavcube.tasks.brain import TaskBrain
 from wavcube.tasks.conversion.task import Conversion
 from wavcube.tasks.enhancement.task import Enhancement
 from wavcube.tasks.separation.task import Separation
-from wavcube.tasks.settings import TaskSettings
+from wavcube.tasks.task import TaskSettings
 from wavcube.testing import tiny_acoustic_codec, tiny_ssl_encoder, tiny_wavcube, tone
 
 ENCODERS = ("wavlm", "hubert", "wav2vec2", "filterbank_wavlm")

@@ -13,9 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from toy_brains import Numbers, same, toy, train, weights
 
 from wavcube.data.audio import write_audio
-from wavcube.data.crops import CropDataset
+from wavcube.data.crops import CropDataset, utterance_dataset
 from wavcube.data.manifest import Utterance
-from wavcube.data.utterances import utterance_dataset
 from wavcube.testing import tone
 from wavcube.training.distributed import all_gather, same_everywhere
 

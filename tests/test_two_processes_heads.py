@@ -15,7 +15,7 @@ from wavcube.data.tokens import train_tokens
 from wavcube.tasks.brain import TaskBrain
 from wavcube.tasks.enhancement.task import Enhancement
 from wavcube.tasks.recognition.task import Recognition
-from wavcube.tasks.settings import TaskSettings
+from wavcube.tasks.task import TaskSettings
 from wavcube.tasks.utterances import LabelledDataset
 
 # where a gradient is zero but for rounding, Adam with its usual eps takes a whole step

@@ -10,15 +10,16 @@ import torch
 from several_processes import in_processes
 from speechbrain.utils.run_opts import RunOptions
 
-from wavcube.experiment.usage import cleanup_on_error, exit_on_user_error, print_main
+from wavcube.experiment.run import cleanup_on_error, exit_on_user_error
 from wavcube.training.distributed import (
+    BatchShare,
     global_batch_size,
     is_main,
     main_process_first,
+    print_main,
     rendezvous,
     run_on_main,
 )
-from wavcube.training.shares import BatchShare
 
 
 def write_once(folder):

@@ -12,9 +12,8 @@ from several_processes import in_processes
 from toy_brains import same, weights
 
 from wavcube.data.segments import open_segments
-from wavcube.data.segments.batches import DurationBatches
-from wavcube.data.segments.loading import SegmentDataset, SegmentLoader
-from wavcube.losses.masking import masked_mean
+from wavcube.data.segments.batches import DurationBatches, SegmentDataset, SegmentLoader
+from wavcube.losses.combine import masked_mean
 from wavcube.testing import tone
 from wavcube.training.brain import GuardedBrain
 from wavcube.training.checkpoints import AtomicCheckpointer

@@ -13,7 +13,7 @@ from releases import CARD, random_release, random_wavcube, tree
 from wavcube import WavCube
 from wavcube.cli.main import main
 from wavcube.release.folder import export_run, load_release, release_hash, write_release
-from wavcube.utils.atomic import atomic_folder
+from wavcube.utils.files import atomic_folder
 
 OPERATIONS = ((Path, "rename"), (os, "rmdir"), (os, "fsync"))
 

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from wavcube.experiment.usage import cleanup_on_error, lock_folder
-from wavcube.utils.atomic import locked_folder
+from wavcube.experiment.run import cleanup_on_error, lock_folder
+from wavcube.utils.files import locked_folder
 
 
 def refuse(code):

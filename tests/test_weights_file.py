@@ -9,9 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wavcube.release.mmap import drop_pages
-from wavcube.release.weights import model_hash
-from wavcube.release.weights_file import StoredWeights, write_weights
+from wavcube.release.weights import StoredWeights, drop_pages, model_hash, write_weights
 
 MIXED = {
     "b.weight": torch.randn(3, 5),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wavcube.inference import WavCube
 
-__version__ = "0.1.0"
+from wavcube.version import __version__
 
 __all__ = ["WavCube", "__version__"]
 

@@ -8,20 +8,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from wavcube.lobes.acoustic_codec import AcousticCodec
-from wavcube.lobes.acoustic_encoder import AcousticEncoder
-from wavcube.lobes.acoustic_skip import AcousticSkip
-from wavcube.lobes.bottleneck import SemanticBottleneck, VariationalBottleneck
+from wavcube.lobes.acoustic_codec import AcousticCodec, AcousticEncoder
+from wavcube.lobes.bottleneck import LatentBasis, SemanticBottleneck, VariationalBottleneck
 from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
 from wavcube.lobes.decoder.convnext import ConvNeXtBackbone
-from wavcube.lobes.decoder.decoder import AcousticDecoder
-from wavcube.lobes.decoder.istft import ISTFTHead
+from wavcube.lobes.decoder.decoder import AcousticDecoder, ISTFTHead
 from wavcube.lobes.decoder.local_vocoder import LocalVocoder
-from wavcube.lobes.latent_basis import LatentBasis
 from wavcube.lobes.layers.conformer import MaskedConformer
-from wavcube.lobes.layers.layer_mix import LayerMix
-from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.lobes.wavcube import WavCube
+from wavcube.lobes.ssl.encoder import LayerMix, SSLEncoder
+from wavcube.lobes.wavcube import AcousticSkip, WavCube
 from wavcube.representations.latent import LatentRepresentation
 from wavcube.tasks.conversion.conformer import ConformerConversion
 from wavcube.tasks.conversion.model import StoredVoice, VoiceConverter

@@ -178,8 +178,7 @@ def _load_models(options: argparse.Namespace) -> list[Metric]:
 
 
 def _write_page(options: argparse.Namespace, evaluation: Evaluation) -> None:
-    from wavcube.metrics.html_report import write_html
-    from wavcube.metrics.players import AUDIO_LIMIT, embed_players
+    from wavcube.metrics.html_report import AUDIO_LIMIT, embed_players, write_html
 
     chosen = options.audio_limit
     players = embed_players(

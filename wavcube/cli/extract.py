@@ -16,7 +16,7 @@ from wavcube.cli.output import say
 
 if TYPE_CHECKING:
     from wavcube.features import FeatureFolder, Processes, RayData
-    from wavcube.features.layout import Computation
+    from wavcube.features.shards import Computation
     from wavcube.representations import Representation
 
 KINDS = ("wavcube", "ssl", "codec", "mel")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wavcube.utils.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES
+from wavcube.utils.files import AUDIO_SUFFIXES, LATENT_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 
 from wavcube.cli.files import find_files
-from wavcube.release.config_file import CONFIG_FILE
-from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
-from wavcube.utils.atomic import recovery_hint
-from wavcube.utils.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES
+from wavcube.release.config_file import CONFIG_FILE, WEIGHTS_FILE
+from wavcube.utils.files import AUDIO_SUFFIXES, LATENT_SUFFIXES, recovery_hint
 
 RELEASE = "a WavCube release"
 EXPECTED = (

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from wavcube import __version__
 from wavcube.cli import evaluate as cli_evaluate
 from wavcube.cli import extract as cli_extract
 from wavcube.cli import inspect as cli_inspect
@@ -28,10 +27,11 @@ from wavcube.cli.jobs import add_file_command, plan, run_all, run_jobs
 from wavcube.cli.model import load_model
 from wavcube.cli.output import complain, say, say_interrupted
 from wavcube.utils.errors import INTERRUPTED, USER_ERROR
+from wavcube.version import __version__
 
 if TYPE_CHECKING:
     from wavcube.inference import WavCube
-from wavcube.utils.suffixes import AUDIO_SUFFIXES, LATENT_SUFFIXES, WRITTEN_SUFFIXES
+from wavcube.utils.files import AUDIO_SUFFIXES, LATENT_SUFFIXES, WRITTEN_SUFFIXES
 
 
 class _Parser(argparse.ArgumentParser):

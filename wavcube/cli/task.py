@@ -16,7 +16,7 @@ from wavcube.cli.output import say
 from wavcube.tasks import folder_verbs
 from wavcube.tasks.verbs import Audio, Verb
 from wavcube.utils.errors import USER_ERROR
-from wavcube.utils.suffixes import AUDIO_SUFFIXES, WRITTEN_SUFFIXES, check_suffix
+from wavcube.utils.files import AUDIO_SUFFIXES, WRITTEN_SUFFIXES, check_suffix
 
 if TYPE_CHECKING:
     from wavcube.tasks.inference import Released

@@ -7,18 +7,29 @@ nor an interruption changes what a model is trained on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
 import torch
 import torchaudio
 from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["CropDataset", "Crops", "gain_to"]
+from wavcube.data.audio import read_audio
+from wavcube.data.manifest import Utterance
+
+__all__ = [
+    "CropDataset",
+    "Crops",
+    "SpeechDataset",
+    "gain_to",
+    "utterance_dataset",
+]
 
 
 class Crops(Dataset):
@@ -194,3 +205,66 @@ def gain_to(wav: Tensor, peak_db: float) -> float | Tensor:
     """Give the factor that brings a waveform to a peak; silence stays as it is."""
     peak = wav.abs().max()
     return 10 ** (peak_db / 20) / peak if peak > 0 else 1.0
+
+
+class SpeechDataset(Protocol):
+    """Items with "id" and "wav" `[T]`: crops, or whole utterances."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return an item."""
+
+
+def utterance_dataset(
+    utterances: Sequence[Utterance],
+    sample_rate: int,
+    output_keys: Sequence[str] = ("id", "wav", "spk_id"),
+) -> DynamicItemDataset:
+    """Build a dataset whose "wav" is the waveform, as `CropDataset`'s is.
+
+    With SpeechBrain's default collation `batch.wav` is then data `[B, T]` and relative lengths
+    `[B]`, for crops and whole utterances alike.
+
+    Parameters
+    ----------
+    utterances : Sequence[Utterance]
+        Rows of a manifest.
+    sample_rate : int
+        Of the waveforms, in Hz.
+    output_keys : Sequence[str]
+        Of "id", "wav", "path", "duration", "spk_id" and "wrd".
+
+    Raises
+    ------
+    ValueError
+        When there is no utterance.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from wavcube.data.audio import write_audio
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> write_audio(path, torch.zeros(800), 16000)
+    >>> dataset = utterance_dataset([Utterance("a", 0.05, str(path), "sue")], 16000)
+    >>> dataset[0]["wav"].shape, dataset[0]["spk_id"]
+    (torch.Size([800]), 'sue')
+    """
+    if not utterances:
+        raise ValueError("there is no utterance to make a dataset of")
+    rows = {
+        row.ID: {
+            "path": row.wav,
+            "duration": row.duration,
+            "spk_id": row.spk_id,
+            "wrd": row.wrd,
+        }
+        for row in utterances
+    }
+    read = {
+        "func": partial(read_audio, sample_rate=sample_rate),
+        "takes": "path",
+        "provides": "wav",
+    }
+    return DynamicItemDataset(rows, [read], list(output_keys))

@@ -14,7 +14,7 @@ import sentencepiece
 from speechbrain.tokenizers.SentencePiece import SentencePiece
 
 from wavcube.data.manifest import Utterance
-from wavcube.utils.atomic import write_atomically
+from wavcube.utils.files import write_atomically
 
 __all__ = ["TextTokens", "find_too_short", "frames_needed", "read_text", "train_tokens"]
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wavcube.data.manifest import Utterance
-from wavcube.data.splits import hold_out_utterances
+from wavcube.data.manifest import Utterance, hold_out_utterances
 
 __all__ = [
     "place_of",

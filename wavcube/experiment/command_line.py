@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,11 +17,166 @@ from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.run_opts import RunOptions
 
 from wavcube.data.checks import device_name
-from wavcube.experiment.dry_run import dry_overrides
-from wavcube.experiment.recipe_yaml import open_yaml, read_yaml
-from wavcube.experiment.usage import checkpoints_in, print_main
-from wavcube.training.distributed import rendezvous, same_as_main
+from wavcube.training.checkpoints import checkpoints_in
+from wavcube.training.distributed import print_main, rendezvous, same_as_main
 from wavcube.utils.precision import AUTO, settle_precision
+
+BASE, WITHOUT = "base", "without"
+
+
+class _NamedText(io.StringIO):
+    """A text with the name of a file: HyperPyYAML looks beside it for what it includes."""
+
+    def __init__(self, text: str, name: Path) -> None:
+        super().__init__(text)
+        self.name = str(name)
+
+
+def open_yaml(path: str | Path) -> io.StringIO:
+    """Open a recipe's YAML with its base resolved, for HyperPyYAML.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it, or its base, is missing.
+    """
+    return _NamedText(read_yaml(path), Path(path))
+
+
+def read_yaml(path: str | Path) -> str:
+    r"""Read a recipe's YAML; entries of its top level replace those of its base as a whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file. The base that it names lies beside it, and may have a base too.
+
+    Returns
+    -------
+    str
+        The text of the base with the file's own entries in it, comments included.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file, or its base, is missing.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "a.yaml").write_text("seed: 1 # of all\nmodel:\n    dim: 2\n")
+    >>> _ = (folder / "b.yaml").write_text("# Small\nbase: a.yaml\nseed: 2\nlr: 0.1\n")
+    >>> print(read_yaml(folder / "b.yaml"))
+    # Small
+    seed: 2
+    model:
+        dim: 2
+    lr: 0.1
+    <BLANKLINE>
+    """
+    path = Path(path)
+    text = path.read_text(encoding="utf-8")
+    lines, spans = text.splitlines(), _spans(text)
+    if BASE not in spans:
+        return text
+    named = [yaml.safe_load(lines[spans.pop(k).start])[k] for k in (BASE, WITHOUT) if k in spans]
+    base, left_out = path.parent / named[0], set(named[1]) if len(named) > 1 else set()
+    if not base.is_file():
+        raise FileNotFoundError(f"{path} names the base {base.name}, and there is no file {base}")
+    below = read_yaml(base)
+    if base.parent.resolve() != path.parent.resolve():  # what it includes lies beside it
+        below = re.sub(r"!include:(?!/)", f"!include:{base.parent.resolve()}/", below)
+    merged = below.splitlines()
+    for name, span in sorted(_spans(below).items(), key=lambda item: -item[1].start):
+        own = range(0) if name in left_out else spans.pop(name, None)
+        if own is not None:
+            merged[span.start : span.stop] = lines[own.start : own.stop]
+    added = [line for own in spans.values() for line in lines[own.start : own.stop]]
+    merged = [*_heading(lines), *merged[len(_heading(merged)) :], *added]
+    return "\n".join(merged) + "\n"
+
+
+def _spans(text: str) -> dict[str, range]:
+    """Find the lines of every entry of the top level, without comments that follow it."""
+    root = yaml.compose(text)  # not constructed: tags stay what they are
+    entries = root.value if isinstance(root, yaml.MappingNode) else ()
+    return {
+        key.value: range(key.start_mark.line, max(key.start_mark.line, _last_line(value)) + 1)
+        for key, value in entries
+    }
+
+
+def _last_line(node: yaml.Node) -> int:
+    if isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
+        return _last_line(node.value[-1][1])
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
+        return _last_line(node.value[-1])
+    return node.end_mark.line if node.end_mark.column else max(0, node.end_mark.line - 1)
+
+
+def _heading(lines: list[str]) -> list[str]:
+    """Give the comments that a text begins with."""
+    count = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return lines[:count]
+
+
+#: keys of a YAML that say how much data there is, and what a dry run takes
+AMOUNTS = {
+    "batch_size": 1,
+    "num_workers": 0,
+    "crop_seconds": 1.0,
+    "synthetic_minutes": 1,
+    "valid_utterances": 1,
+    "test_utterances": 1,
+    "sample_clips": 1,
+}
+
+
+def dry_overrides(path: str | Path, overrides: str) -> str:
+    r"""Complete a command line's overrides for a dry run.
+
+    Sizes of the model stay as they are, and the Brain itself makes few updates; here the data
+    become few, and the results go to a folder of their own.
+
+    Parameters
+    ----------
+    path : str or Path
+        The recipe's YAML.
+    overrides : str
+        Of the command line, as YAML; what they say counts.
+
+    Returns
+    -------
+    str
+        Them and what is new, as YAML.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.yaml"
+    >>> _ = path.write_text("stage2_batch_size: 8\ncrop_seconds: 10\noutput_folder: !ref <x>\n")
+    >>> print(dry_overrides(path, "crop_seconds: 0.5"))
+    crop_seconds: 0.5
+    stage2_batch_size: 1
+    output_folder: results/a/debug
+    """
+    # composed, not constructed: tags stay what they are
+    keys = _keys(read_yaml(path))
+    ones = {key: 1 for key in keys if key.endswith("_batch_size")}
+    amounts: dict[str, float | str] = {**AMOUNTS, **ones}
+    amounts["output_folder"] = f"results/{Path(path).stem}/debug"
+    given = _keys(overrides) if overrides else []
+    added = [f"{key}: {amounts[key]}" for key in amounts if key in keys and key not in given]
+    return "\n".join(filter(None, [overrides, *added]))
+
+
+def _keys(text: str) -> list[str]:
+    return [key.value for key, _ in yaml.compose(text).value]
+
 
 # What is logged of every run and nobody needs: by logger, a part of the message.
 NOISE = {
@@ -81,7 +238,7 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
     r"""Read a recipe's arguments, find its other processes, and quieten what SpeechBrain logs.
 
     `--help` ends the process; where a YAML is named it lists that file's keys. `--debug` asks for a
-    dry run: a few updates on little data (:mod:`~wavcube.experiment.dry_run`). The precision
+    dry run: a few updates on little data (:mod:`~wavcube.experiment.command_line`). The precision
     `auto` is settled here, for all processes, and noted down: a run that goes on keeps what it
     began with.
 

@@ -4,6 +4,6 @@ from wavcube.features.cluster import RayData
 from wavcube.features.engines import Processes
 from wavcube.features.extract import extract
 from wavcube.features.folder import FeatureFolder
-from wavcube.features.layout import Form
+from wavcube.features.shards import Form
 
 __all__ = ["FeatureFolder", "Form", "Processes", "RayData", "extract"]

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wavcube.features.index import Index
-from wavcube.features.layout import BAD, Description, shard_path
-from wavcube.features.shards import ShardRecord, read_features
+from wavcube.features.shards import BAD, Description, Index, ShardRecord, read_features, shard_path
 
 
 class FeatureFolder:

@@ -11,11 +11,18 @@ import torch
 from torch import Tensor
 
 from wavcube.data.segments import Segments
-from wavcube.features.layout import Description, Precision, shard_path
-from wavcube.features.shards import Bad, Computed, ShardRecord, write_shard
-from wavcube.lobes.layers.quantized import halve_matrices
+from wavcube.features.shards import (
+    Bad,
+    Computed,
+    Description,
+    Precision,
+    ShardRecord,
+    shard_path,
+    write_shard,
+)
+from wavcube.lobes.layers.linear import halve_matrices
 from wavcube.representations import Representation
-from wavcube.representations.clips import states_of_clips
+from wavcube.representations.cache import states_of_clips
 from wavcube.utils.errors import one_line
 
 

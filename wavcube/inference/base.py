@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,28 +11,120 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from speechbrain.inference.interfaces import Pretrained
 from speechbrain.utils.autocast import AMPConfig
+from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.fetching import FetchConfig
 from torch import Tensor, nn
 
 from wavcube.data.checks import check_waveforms, device_name, resample_batch
-from wavcube.inference.run_options import HALF, check_options, compile_layers, settle
-from wavcube.lobes.layers.quantized import halve_matrices, quantize_linears
-from wavcube.release.build import build
-from wavcube.release.config_file import CONFIG_FILE, extra_file_names, read_config, read_task
-from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
-from wavcube.release.init_empty import init_empty, settle_types
+from wavcube.lobes.decoder.convnext import ConvNeXtBlock
+from wavcube.lobes.decoder.rotary_transformer import RotaryTransformerLayer
+from wavcube.lobes.layers.linear import halve_matrices, quantize_linears
+from wavcube.lobes.ssl.transformer import RelativeTransformerLayer
+from wavcube.release.config_file import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    build,
+    extra_file_names,
+    read_config,
+    read_task,
+)
 from wavcube.release.source import (
     fetch_file,
     packaged_release,
     resolve_source,
 )
-from wavcube.release.weights import load_release_weights
-from wavcube.utils.precision import AUTO
+from wavcube.release.weights import init_empty, load_release_weights, settle_types
+from wavcube.utils.precision import AUTO, settle_precision
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
+
+# SpeechBrain's names of half precision
+HALF = ("fp16", "bf16")
+PRECISIONS = ("fp32", *HALF, AUTO)
+QUANTIZED = ("int8",)
+# what a model is made of many times over: compiled once each, not the whole
+REPEATED = (RelativeTransformerLayer, RotaryTransformerLayer, ConvNeXtBlock)
+
+
+def check_options(run_opts: MutableMapping[str, Any]) -> str | None:
+    """Check the options for speed and take out what SpeechBrain does not know.
+
+    Parameters
+    ----------
+    run_opts : mapping
+        Of the user; `quantize` is removed.
+
+    Returns
+    -------
+    str or None
+        How to quantise.
+
+    Raises
+    ------
+    ValueError
+        If a value is unknown, or two options do not go together.
+
+    Examples
+    --------
+    >>> check_options({"precision": "bf16"})
+    >>> check_options({"precision": "half"})
+    Traceback (most recent call last):
+    ...
+    ValueError: precision 'half' is none of ('fp32', 'fp16', 'bf16', 'auto')
+    """
+    if run_opts.get("precision") is None:
+        run_opts.pop("precision", None)
+    precision, quantize = run_opts.get("precision", "fp32"), run_opts.pop("quantize", None)
+    if precision in QUANTIZED:
+        raise ValueError(f"{precision} is no precision: give quantize={precision!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is none of {PRECISIONS}")
+    if quantize is None:
+        return None
+    if quantize not in QUANTIZED:
+        raise ValueError(f"quantize {quantize!r} is none of {QUANTIZED}")
+    if precision != "fp32" or run_opts.get("compile"):
+        raise ValueError("quantize goes with precision 'fp32' and without compile")
+    return quantize
+
+
+def settle(run_opts: MutableMapping[str, Any]) -> None:
+    """Put the precision that a name stands for on the device in its place.
+
+    Parameters
+    ----------
+    run_opts : mapping
+        Of the user.
+
+    Examples
+    --------
+    >>> options = {"precision": "auto", "device": "cpu"}
+    >>> settle(options)
+    >>> options["precision"] in ("fp32", "bf16")
+    True
+    """
+    if "precision" in run_opts:
+        device = run_opts.get("device")
+        device = infer_device() if device is None else device_name(device)
+        run_opts["precision"] = settle_precision(run_opts["precision"], device)
+
+
+def compile_layers(module: nn.Module, **options: Any) -> None:  # noqa: ANN401 - torch.compile's
+    """Compile every repeated layer in place.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Whose layers to compile; names of weights stay as they are.
+    **options
+        For torch.compile.
+    """
+    for part in module.modules():
+        if isinstance(part, REPEATED):
+            part.compile(**options)
 
 
 class ReleasedModel(Pretrained):
@@ -46,7 +138,7 @@ class ReleasedModel(Pretrained):
     ``run_opts`` also takes SpeechBrain's `precision` ("bf16", "fp16": matrices are multiplied in
     it, on a GPU or CPU; "auto": see :mod:`wavcube.utils.precision`) and `compile` (with
     `compile_mode` and its like: the repeated layers, at the first call), and `quantize` ("int8": on
-    a CPU, see :class:`~wavcube.lobes.layers.quantized.QuantizedLinear`).
+    a CPU, see :class:`~wavcube.lobes.layers.linear.QuantizedLinear`).
 
     A subclass names its one module in ``MODULES_NEEDED``, by ``MODEL`` which models it can use, and
     by ``PACKAGED`` what there is without a source.

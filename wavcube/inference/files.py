@@ -9,12 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavcube.data.audio import read_audio, write_audio
-from wavcube.data.long_audio import AudioWriter, LongAudio
-from wavcube.inference.latent_files import LatentHeader, Latents
-from wavcube.inference.latent_writer import write_latents
+from wavcube.data.audio import AudioWriter, LongAudio, read_audio, write_audio
+from wavcube.inference.latent_files import LatentHeader, Latents, write_latents
 from wavcube.inference.long_form import LongForm
-from wavcube.utils.suffixes import LATENT_SUFFIXES, WRITTEN_SUFFIXES, check_suffix
+from wavcube.utils.files import LATENT_SUFFIXES, WRITTEN_SUFFIXES, check_suffix
 
 # seconds beyond which a recording goes window by window
 LONG = 60.0

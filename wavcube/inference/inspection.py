@@ -14,7 +14,7 @@ from torch import Tensor
 from wavcube.losses.mel import LogMelSpectrogram
 from wavcube.metrics import METRICS, PairScores, score_pair
 from wavcube.metrics.report import heading
-from wavcube.utils.atomic import write_atomically
+from wavcube.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

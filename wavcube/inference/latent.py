@@ -12,9 +12,9 @@ from wavcube.data.checks import check_latents, relative_lengths, whole_lengths
 from wavcube.inference.base import check_computed
 from wavcube.inference.files import FileMethods
 from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.lobes.layers.offload import offload_linears
-from wavcube.release.described import inference_state, latent_hash, release_hash
-from wavcube.release.weights_file import StoredWeights
+from wavcube.lobes.layers.linear import offload_linears
+from wavcube.release.config_file import inference_state, latent_hash, release_hash
+from wavcube.release.weights import StoredWeights
 
 
 class WavCube(FileMethods):

@@ -2,22 +2,233 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from wavcube.data.audio import LongAudio, WaveformInMemory, windows_of
 from wavcube.data.checks import check_latents
-from wavcube.data.long_audio import LongAudio, WaveformInMemory, windows_of
 from wavcube.inference.base import ReleasedModel, check_computed
-from wavcube.inference.decode_chunks import decode_chunks, fit_chunks
-from wavcube.inference.encode_chunks import encode_chunks, plan_windows, sample_bounds
-from wavcube.lobes.decoder.stream import DecoderStream
+from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
+from wavcube.lobes.decoder.decoder import AcousticDecoder
+from wavcube.lobes.decoder.stream import (
+    HISTORY,
+    CausalState,
+    DecoderStream,
+    UpsamplerState,
+    vocoder_window,
+)
+from wavcube.lobes.latent_codec import LatentCodec
+from wavcube.lobes.layers.level import Level
 
 if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames that are encoded together, and those of them that are kept.
+
+    Attributes
+    ----------
+    first, last : int
+        Frames that are kept, last exclusive.
+    start, stop : int
+        Frames that are encoded.
+    """
+
+    first: int
+    last: int
+    start: int
+    stop: int
+
+
+def plan_windows(frames: int, chunk: int, context: int) -> list[Window]:
+    """Cover a recording by windows of one length, or by one where it is no longer than that.
+
+    Parameters
+    ----------
+    frames : int
+        Of the recording.
+    chunk : int
+        Frames that are kept of a window.
+    context : int
+        Frames before and after them that are encoded too. At the recording's ends there are none;
+        there the window takes more on its other side.
+
+    Returns
+    -------
+    list of Window
+        In order.
+
+    Raises
+    ------
+    ValueError
+        If a chunk has no frame, or the context is negative.
+
+    Examples
+    --------
+    >>> [(w.first, w.last, w.start, w.stop) for w in plan_windows(10, 4, 1)]
+    [(0, 4, 0, 6), (4, 8, 3, 9), (8, 10, 4, 10)]
+    """
+    if chunk < 1 or context < 0:
+        raise ValueError(
+            f"a chunk of {chunk} frames with {context} frames of context: at least 1 and 0 are "
+            "needed"
+        )
+    size, windows = chunk + 2 * context, []
+    if frames <= size:
+        return [Window(0, frames, 0, frames)]
+    for first in range(0, frames, chunk):
+        start = min(max(0, first - context), frames - size)
+        windows.append(Window(first, min(first + chunk, frames), start, start + size))
+    return windows
+
+
+def sample_bounds(
+    model: LatentCodec, windows: Sequence[Window], num_samples: int
+) -> list[tuple[int, int]]:
+    """Tell which samples the windows of a recording take.
+
+    Parameters
+    ----------
+    model : LatentCodec
+        Whose frames they are.
+    windows : sequence of Window
+        Of :func:`plan_windows`.
+    num_samples : int
+        Of the recording.
+
+    Returns
+    -------
+    list of tuple of int
+        First sample and last, exclusive.
+    """
+    last, hop = windows[-1].stop, model.hop
+    return [
+        (w.start * hop, num_samples if w.stop == last else min(w.stop * hop, num_samples))
+        for w in windows
+    ]
+
+
+@torch.no_grad()
+def encode_chunks(
+    model: LatentCodec,
+    waveforms: Iterator[Tensor],
+    windows: Sequence[Window],
+    level: Level | None,
+) -> Iterator[Tensor]:
+    """Encode windows and keep of each what is its own.
+
+    Parameters
+    ----------
+    model : LatentCodec
+        In eval mode.
+    waveforms : iterator of Tensor
+        Samples `[T]` of each window, on the model's device; see :func:`sample_bounds`.
+    windows : sequence of Window
+        Of :func:`plan_windows`.
+    level : Level, optional
+        Of the whole recording, for a model that normalises.
+
+    Yields
+    ------
+    Tensor
+        Latents `[1, n, D]`.
+    """
+    for window, wav in zip(windows, waveforms, strict=True):
+        samples = torch.tensor([len(wav)], device=wav.device)
+        frames = torch.tensor([window.stop - window.start], device=wav.device)
+        latents = model.latents_of(wav[None], samples, frames, level)
+        yield latents[:, window.first - window.start : window.last - window.start]
+
+
+@torch.no_grad()
+def decode_chunks(
+    decoder: AcousticDecoder, chunks: Iterable[Tensor], step: int, history: int = HISTORY
+) -> Iterator[Tensor]:
+    """Decode a recording of any length in bounded memory.
+
+    Unlike :class:`DecoderStream` this knows the end: the GroupNorm of the paper's decoder gets the
+    statistics of the whole, its input waiting in a file meanwhile (51 kB for a second).
+
+    Parameters
+    ----------
+    decoder : AcousticDecoder
+        In eval mode.
+    chunks : iterable of Tensor
+        Latents `[1, n, D]`, in order; some may be empty, but not all.
+    step : int
+        Latent frames that are decoded at once.
+    history : int
+        Latent frames that a causal transformer remembers.
+
+    Yields
+    ------
+    Tensor
+        Samples `[1, m]`.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_decoder
+    >>> latents = torch.randn(1, 60, 8)
+    >>> made = decode_chunks(tiny_decoder(), latents.split(20, dim=1), step=20)
+    >>> torch.cat(list(made), dim=1).shape
+    torch.Size([1, 19200])
+    """
+    if decoder.context is None:
+        yield from _decode_twice(decoder, chunks, step, history)
+        return
+    stream = DecoderStream(decoder, step, history)
+    for chunk in chunks:
+        yield stream.push(chunk)
+    yield stream.flush()
+
+
+def _decode_twice(
+    decoder: AcousticDecoder, chunks: Iterable[Tensor], step: int, history: int
+) -> Iterator[Tensor]:
+    backbone: CausalTransformerBackbone = decoder.backbone
+    causal, upsampler = CausalState(backbone, history), UpsamplerState(backbone.upsampler)
+    window, width = vocoder_window(decoder, step), backbone.vocoder.input_dim
+    with tempfile.TemporaryFile() as waiting:
+        for chunk in chunks:
+            for part in chunk.split(step, dim=1) if chunk.shape[1] else ():
+                made = upsampler.push(causal.push(part))
+                waiting.write(made.float().cpu().numpy().tobytes())
+        del causal  # with its keys and values
+        upsampler.finish()
+        waiting.seek(0)
+        size = step * backbone.upsampling * width * 4  # bytes of float32
+        while block := waiting.read(size):
+            coarse = torch.from_numpy(np.frombuffer(block, np.float32).copy()).view(1, -1, width)
+            yield window.push(upsampler.normalise(coarse.to(made.device)))
+    yield window.flush()
+
+
+def fit_chunks(chunks: Iterable[Tensor], length: int) -> Iterator[Tensor]:
+    """Cut or extend a waveform that comes in chunks `[1, m]` to a length, by silence.
+
+    Examples
+    --------
+    >>> [chunk.tolist() for chunk in fit_chunks([torch.ones(1, 2), torch.ones(1, 2)], 3)]
+    [[[1.0, 1.0]], [[1.0]]]
+    """
+    left, last = length, torch.zeros(1, 0)
+    for chunk in chunks:
+        last = chunk
+        if chunk.shape[1] and left:
+            yield chunk[:, :left]
+            left -= min(left, chunk.shape[1])
+    if left:
+        yield last.new_zeros(1, left)  # where the others are
+
 
 # seconds of a window that are kept, and those around them that the encoder hears too
 CHUNK, CONTEXT = 40.0, 10.0

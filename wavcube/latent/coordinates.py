@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from tqdm import tqdm
 
+from wavcube.data.crops import SpeechDataset, utterance_dataset
+from wavcube.data.manifest import evenly_spaced
 from wavcube.data.segments import Segments
+from wavcube.data.segments.collection import JoinedSegments
 from wavcube.data.segments.crops import SegmentCrops
-from wavcube.data.segments.joined import JoinedSegments
-from wavcube.data.splits import evenly_spaced
-from wavcube.data.utterances import SpeechDataset, utterance_dataset
-from wavcube.experiment.segments import Speech
+from wavcube.experiment.speech import Speech
 from wavcube.lobes.wavcube import WavCube
 
 LONGEST = 10.0  # seconds of an utterance that are read, from its middle
@@ -25,7 +25,7 @@ def fit_latent_basis(
 ) -> None:
     """Give a model's latent the coordinates that its SSL feature asks for.
 
-    What it decodes to does not change; see :class:`~wavcube.lobes.latent_basis.LatentBasis`.
+    What it decodes to does not change; see :class:`~wavcube.lobes.bottleneck.LatentBasis`.
 
     Parameters
     ----------

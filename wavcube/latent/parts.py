@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from wavcube.latent.adversarial import Discriminators
+from wavcube.latent.brain import Discriminators
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.folder import load_for_training

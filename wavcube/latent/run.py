@@ -13,15 +13,13 @@ from speechbrain.utils.distributed import infer_device
 from torch import Tensor
 
 from wavcube.data.corpora.librispeech import prepare
-from wavcube.data.splits import describe_split
-from wavcube.data.utterances import utterance_dataset
+from wavcube.data.crops import utterance_dataset
+from wavcube.data.manifest import describe_split
 from wavcube.experiment import report as latent_report
 from wavcube.experiment.card import describe_run
-from wavcube.experiment.evaluation import check_evaluation, choose_rows, count_longer
+from wavcube.experiment.report import check_evaluation, choose_rows, count_longer
 from wavcube.experiment.run import Run, Training
-from wavcube.experiment.segments import Speech, crops_of
-from wavcube.experiment.speech import prepare_rows
-from wavcube.experiment.usage import print_main
+from wavcube.experiment.speech import Speech, crops_of, prepare_rows
 from wavcube.latent.brain import LatentBrain
 from wavcube.latent.coordinates import fit_latent_basis, sample_of
 from wavcube.latent.parts import LatentParts
@@ -30,7 +28,13 @@ from wavcube.lobes.wavcube import WavCube
 from wavcube.metrics import Summary, format_table
 from wavcube.release.folder import write_release
 from wavcube.training.checkpoints import AtomicCheckpointer
-from wavcube.training.distributed import global_batch_size, is_main, leave_group, run_on_main
+from wavcube.training.distributed import (
+    global_batch_size,
+    is_main,
+    leave_group,
+    print_main,
+    run_on_main,
+)
 from wavcube.training.run_logger import RunLogger
 
 logger = logging.getLogger(__name__)

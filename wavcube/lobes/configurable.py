@@ -88,11 +88,11 @@ def describe(module: Configurable) -> dict[str, Any]:
     Returns
     -------
     dict
-        The name under `class`, and the arguments; for :func:`wavcube.release.build.build`.
+        The name under `class`, and the arguments; for :func:`wavcube.release.config_file.build`.
 
     Examples
     --------
-    >>> from wavcube.lobes.decoder.istft import ISTFTHead
+    >>> from wavcube.lobes.decoder.decoder import ISTFTHead
     >>> describe(ISTFTHead(dim=8, n_fft=32, hop=8))
     {'class': 'ISTFTHead', 'dim': 8, 'n_fft': 32, 'hop': 8}
     """

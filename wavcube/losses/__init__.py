@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from wavcube.losses.adversarial import discriminator_hinge, feature_matching, generator_hinge
 from wavcube.losses.combine import weighted_sum
-from wavcube.losses.mel import LogMelSpectrogram, MelLoss
-from wavcube.losses.multi_scale_mel import MultiScaleMelLoss
-from wavcube.losses.permutation import permutation_invariant
-from wavcube.losses.phase_sensitive import phase_sensitive_loss
+from wavcube.losses.mel import LogMelSpectrogram, MelLoss, MultiScaleMelLoss
 from wavcube.losses.regularizers import kl_divergence
 from wavcube.losses.semantic import semantic_loss
+from wavcube.losses.separation import permutation_invariant, phase_sensitive_loss
 
 __all__ = [
     "LogMelSpectrogram",

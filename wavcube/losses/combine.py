@@ -47,3 +47,79 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
     if not terms:
         raise ValueError("weighted_sum needs at least one loss term, got none")
     return reduce(Tensor.add, (weights[name] * term for name, term in terms.items()))
+
+
+def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over items of the mean over the frames that a mask keeps of each.
+
+    Every item counts the same: an item's loss does not depend on its batch, and N processes with B
+    items each train as one process with N * B does.
+
+    Parameters
+    ----------
+    values : Tensor
+        One value per frame, ``[B, N]``.
+    mask : Tensor, optional
+        Bool ``[B, N]``, True for valid frames; all are valid when it is left out.
+
+    Returns
+    -------
+    Tensor
+        Scalar; an item without a valid frame counts as zero, with a zero gradient and not NaN.
+
+    Raises
+    ------
+    ValueError
+        If the mask's shape is not that of the values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> values = torch.tensor([[1.0, 3.0, 9.0], [4.0, 4.0, 4.0]])
+    >>> masked_mean(values, torch.tensor([[True, True, False], [True, True, True]]))
+    tensor(3.)
+    """
+    if mask is None:
+        return values.mean()
+    _check_mask(mask, values)
+    return (values.where(mask, 0.0).sum(1) / mask.sum(1).clamp(min=1)).mean()
+
+
+def zero_padding(features: Tensor, mask: Tensor) -> Tensor:
+    """Replace the frames that a mask leaves out by zeros, whatever stands there.
+
+    Done before the arithmetic of a criterion, not after: 0 * NaN is NaN, in the gradient too.
+
+    Parameters
+    ----------
+    features : Tensor
+        Frames, ``[B, N, C]``.
+    mask : Tensor
+        Bool ``[B, N]``, True for valid frames.
+
+    Returns
+    -------
+    Tensor
+        ``[B, N, C]``; no gradient reaches the frames left out.
+
+    Raises
+    ------
+    ValueError
+        If the mask's shape is not ``[B, N]``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> zero_padding(torch.tensor([[[5.0], [float("nan")]]]), torch.tensor([[True, False]]))
+    tensor([[[5.],
+             [0.]]])
+    """
+    _check_mask(mask, features[..., 0])
+    return features.where(mask.unsqueeze(-1), 0.0)
+
+
+def _check_mask(mask: Tensor, frames: Tensor) -> None:
+    if mask.shape != frames.shape:
+        raise ValueError(
+            f"the mask {tuple(mask.shape)} must have one entry for each frame {tuple(frames.shape)}"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wavcube.losses.masking import masked_mean, zero_padding
+from wavcube.losses.combine import masked_mean, zero_padding
 
 
 def kl_divergence(mu: Tensor, log_variance: Tensor, mask: Tensor | None = None) -> Tensor:

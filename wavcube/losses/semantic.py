@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from wavcube.losses.masking import masked_mean, zero_padding
+from wavcube.losses.combine import masked_mean, zero_padding
 
 
 def semantic_loss(feature_hat: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

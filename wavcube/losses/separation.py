@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from wavcube.lobes.lengths import length_mask
-from wavcube.losses.masking import zero_padding
+from wavcube.losses.combine import zero_padding
 from wavcube.losses.mel import LogMelSpectrogram
 
 
@@ -134,3 +134,193 @@ def pairwise_latent(estimates: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         distance = squared + 1.0 - cosine_similarity(first, second, dim=-1)
         valid = mask[:, None, None]
         return distance.where(valid, 0.0).sum(dim=-1) / valid.sum(dim=-1).clamp(min=1)
+
+
+def best_assignment(pairwise: Tensor) -> Tensor:
+    """Find the assignment that costs least.
+
+    Parameters
+    ----------
+    pairwise : Tensor
+        Loss of every estimate with every target, `[B, S, S]`.
+
+    Returns
+    -------
+    Tensor
+        For each target the place of its estimate, `[B, S]`. With one source nothing is assigned.
+
+    Raises
+    ------
+    ImportError
+        If there are several sources and asteroid is missing.
+
+    Examples
+    --------
+    >>> best_assignment(torch.tensor([[[9.0, 1.0], [2.0, 9.0]]]))
+    tensor([[1, 0]])
+    """
+    if pairwise.shape[1] == 1:
+        return pairwise.new_zeros(pairwise.shape[:2], dtype=torch.long)
+    try:
+        from asteroid.losses import PITLossWrapper
+    except ImportError as error:
+        raise ImportError(
+            f"separation needs asteroid: pip install 'wavcube[eval]' ({error})"
+        ) from error
+    # its products would be taken in 16 bits, and a close second assignment for the best
+    with torch.autocast(pairwise.device.type, enabled=False), torch.no_grad():
+        return PITLossWrapper.find_best_perm(pairwise.float())[1]
+
+
+def assigned(pairwise: Tensor, assignment: Tensor) -> Tensor:
+    """Average the losses of an assignment over sources and items.
+
+    Parameters
+    ----------
+    pairwise : Tensor
+        `[B, S, S]`, estimates by targets.
+    assignment : Tensor
+        Of :func:`best_assignment`, `[B, S]`.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+
+    Examples
+    --------
+    >>> assigned(torch.tensor([[[9.0, 1.0], [2.0, 9.0]]]), torch.tensor([[1, 0]]))
+    tensor(1.5000)
+    """
+    return pairwise.transpose(1, 2).gather(2, assignment[..., None]).mean()
+
+
+def permutation_invariant(pairwise: Tensor) -> Tensor:
+    """Average the losses of the best assignment over sources and items.
+
+    Parameters
+    ----------
+    pairwise : Tensor
+        Loss of every estimate with every target, `[B, S, S]`.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+
+    Raises
+    ------
+    ImportError
+        If there are several sources and asteroid is missing.
+
+    Examples
+    --------
+    >>> permutation_invariant(torch.tensor([[[9.0, 1.0], [2.0, 9.0]]]))
+    tensor(1.5000)
+    """
+    return assigned(pairwise, best_assignment(pairwise))
+
+
+def phase_sensitive_target(mixture: Tensor, targets: Tensor) -> Tensor:
+    """Magnitude of each target as far as it points along the mixture: |S| max(0, cos(dphase)).
+
+    Parameters
+    ----------
+    mixture : Tensor
+        Complex spectra `[B, M, F]`.
+    targets : Tensor
+        Complex spectra `[B, S, M, F]`.
+
+    Returns
+    -------
+    Tensor
+        `[B, S, M, F]`, not negative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mixture = torch.tensor([[[2.0 + 0j, 1j, 1j]]])
+    >>> phase_sensitive_target(mixture, torch.tensor([[[[3.0 + 4j, 1.0 + 0j, -1j]]]]))
+    tensor([[[[3., 0., 0.]]]])
+    """
+    # |S| cos(phase of S - phase of Y) = Re(S conj(Y)) / |Y|, without an angle and its gradient
+    direction = mixture / mixture.abs().clamp(min=1e-12)
+    return (targets * direction.conj()[:, None]).real.relu()
+
+
+def pairwise_phase_sensitive(
+    masks: Tensor, targets: Tensor, *, magnitude: Tensor, num_frames: Tensor
+) -> Tensor:
+    """Compare every masked mixture with every target.
+
+    Parameters
+    ----------
+    masks : Tensor
+        `[B, S, M, F]`.
+    targets : Tensor
+        Of :func:`phase_sensitive_target`, `[B, S, M, F]`.
+    magnitude : Tensor
+        Of the mixture, `[B, M, F]`.
+    num_frames : Tensor
+        Valid frames of each item `[B]`; masks, targets and magnitude are zero after them.
+
+    Returns
+    -------
+    Tensor
+        `[B, S, S]`, estimates by targets: squared error summed over time and frequency, divided by
+        the frames.
+
+    Examples
+    --------
+    >>> import torch
+    >>> masks, targets = torch.ones(1, 1, 2, 3), torch.zeros(1, 1, 2, 3)
+    >>> settings = {"magnitude": torch.full((1, 2, 3), 2.0), "num_frames": torch.tensor([2])}
+    >>> pairwise_phase_sensitive(masks, targets, **settings)
+    tensor([[[12.]]])
+    """
+    estimates = masks * magnitude[:, None]
+    errors = (estimates[:, :, None] - targets[:, None]).square().sum(dim=(3, 4))
+    return errors / num_frames[:, None, None]
+
+
+def phase_sensitive_loss(
+    masks: Tensor, mixture: Tensor, targets: Tensor, num_frames: Tensor
+) -> Tensor:
+    """Loss of the best assignment of masks to targets, for each item as a whole.
+
+    The mean over items of: squared error summed over time and frequency, divided by the item's
+    frames and the sources. Which mask belongs to which target is found by
+    :func:`~wavcube.losses.separation.permutation_invariant`.
+
+    Parameters
+    ----------
+    masks : Tensor
+        `[B, S, M, F]`.
+    mixture : Tensor
+        Complex spectra `[B, M, F]`.
+    targets : Tensor
+        Complex spectra `[B, S, M, F]`.
+    num_frames : Tensor
+        Valid frames of each item `[B]`; spectra and masks are zero after them.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+
+    Raises
+    ------
+    ImportError
+        If there are several sources and asteroid is missing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mixture = torch.tensor([[[2.0 + 0j]]])
+    >>> targets, masks = torch.tensor([[[[1.0 + 1j]]]]), torch.tensor([[[[1.0]]]])
+    >>> phase_sensitive_loss(masks, mixture, targets, torch.tensor([1]))
+    tensor(1.)
+    """
+    target = phase_sensitive_target(mixture, targets)
+    settings = {"magnitude": mixture.abs(), "num_frames": num_frames}
+    return permutation_invariant(pairwise_phase_sensitive(masks, target, **settings))

@@ -6,22 +6,13 @@ outside the base installation (``pip install 'wavcube[eval]'``) are imported whe
 
 from __future__ import annotations
 
-from wavcube.metrics.base import Measurement, Metric, MetricInfo
+from wavcube.metrics.base import Measurement, Metric, MetricError, MetricInfo, SignalPair
 from wavcube.metrics.dnsmos import dnsmos_metrics
-from wavcube.metrics.evaluation import Evaluation
-from wavcube.metrics.folders import evaluate_folders
-from wavcube.metrics.html_report import write_html
-from wavcube.metrics.players import Players, embed_players
-from wavcube.metrics.registry import DEFAULT_METRICS, METRICS
+from wavcube.metrics.folders import Evaluation, evaluate_folders
+from wavcube.metrics.html_report import Players, embed_players, write_html
 from wavcube.metrics.report import Summary, aggregate, format_table
-from wavcube.metrics.scores import PairScores, score_many, score_pair
-from wavcube.metrics.separation import (
-    SourceScores,
-    best_permutation,
-    score_sources,
-    si_sdr_table,
-)
-from wavcube.metrics.signals import MetricError, SignalPair
+from wavcube.metrics.scores import DEFAULT_METRICS, METRICS, PairScores, score_many, score_pair
+from wavcube.metrics.separation import SourceScores, best_permutation, score_sources, si_sdr_table
 from wavcube.metrics.utmos import utmos_metric
 
 __all__ = [

@@ -14,9 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from wavcube.metrics.base import Measurement, Metric, MetricInfo, require
-from wavcube.metrics.model_file import ModelFile
-from wavcube.metrics.signals import LoadedPair, MetricError, resample
+from wavcube.metrics.base import (
+    LoadedPair,
+    Measurement,
+    Metric,
+    MetricError,
+    MetricInfo,
+    ModelFile,
+    require,
+    resample,
+)
 
 Seconds = float
 

@@ -6,18 +6,146 @@ unnoticed. All that was not written here (names, reasons, titles) is escaped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wavcube.metrics.evaluation import note_on_words
-from wavcube.metrics.page_parts import SCRIPT, STYLE
+import soundfile
+
+from wavcube.data.audio import inspect_audio, read_audio
+from wavcube.metrics.folders import audio_files, note_on_words
 from wavcube.metrics.report import group_failures, heading
-from wavcube.utils.atomic import write_atomically
+from wavcube.utils.files import write_atomically
 
-if TYPE_CHECKING:
-    from wavcube.metrics.players import Players
+STYLE = """
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.45; }
+body { margin: 1.5rem auto; padding: 0 1rem; max-width: 110rem; }
+h1 { font-size: 1.4rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin-top: 2rem; }
+p { max-width: 50rem; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9rem; }
+th, td { padding: 0.3rem 0.6rem; border-bottom: 1px solid #8886; text-align: left; }
+th { vertical-align: bottom; }
+th button { all: unset; cursor: pointer; font-weight: bold; }
+th button:focus-visible { outline: 2px solid; }
+th[aria-sort=ascending] button::after { content: " \\25B2"; }
+th[aria-sort=descending] button::after { content: " \\25BC"; }
+#clips td:first-child { max-width: 18rem; overflow-wrap: anywhere; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+.failed { color: #c33; }
+audio { width: 14rem; height: 2.2rem; display: block; }
+"""
+
+# Cells without a number (failed clips) stay below in both directions.
+SCRIPT = """
+document.querySelectorAll("th button").forEach((button) => {
+  button.addEventListener("click", () => {
+    const head = button.parentElement, row = head.parentElement;
+    const column = [...row.children].indexOf(head);
+    const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    for (const other of row.children) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+    const body = row.closest("table").tBodies[0];
+    const numeric = [...body.rows].some((line) => line.cells[column].dataset.value);
+    const key = (line) => {
+      const cell = line.cells[column];
+      return numeric ? parseFloat(cell.dataset.value ?? "NaN") : cell.textContent;
+    };
+    const sorted = [...body.rows].sort((first, second) => {
+      const a = key(first), b = key(second);
+      if (!numeric) return sign * a.localeCompare(b);
+      if (isNaN(a) || isNaN(b)) return isNaN(a) - isNaN(b);
+      return sign * (a - b);
+    });
+    body.append(...sorted);
+  });
+});
+"""
+
+# Browsers open a page of this size in a second or two; it is some 100 pairs of 10 s at 16 kHz.
+AUDIO_LIMIT = 50_000_000
+
+
+@dataclass
+class Players:
+    """What a page can play.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes that all data URIs together may take.
+    sources : dict of str to list
+        By clip: the data URIs of the reference and of the generated signal, None for one that
+        cannot be read (its row says why).
+    left_out : list of str
+        Clips for which the limit left no room.
+    """
+
+    limit: int = AUDIO_LIMIT
+    sources: dict[str, list[str | None]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+def embed_players(
+    reference_dir: str | Path,
+    generated_dir: str | Path,
+    names: Sequence[str],
+    limit: int = AUDIO_LIMIT,
+) -> Players:
+    """Embed clips and their references until the limit is reached.
+
+    The clips that find room are spread over the whole list, not its beginning: a clip too long for
+    what is left is passed over, and the search goes on.
+
+    Parameters
+    ----------
+    reference_dir, generated_dir : str or Path
+        Folders that were evaluated.
+    names : Sequence of str
+        Clips to embed: relative names without suffix.
+    limit : int
+        Bytes that all data URIs together may take; with 0 no file is read.
+
+    Returns
+    -------
+    Players
+        Data URIs of 16-bit FLAC, mono, each at its own rate.
+    """
+    players = Players(limit)
+    references, generated = audio_files(reference_dir), audio_files(generated_dir)
+    room = limit
+    # counting with reversed bits: any number of first steps is spread evenly over the list
+    for index in sorted(range(len(names)), key=lambda i: f"{i:032b}"[::-1]):
+        name = names[index]
+        pair = [_data_uri(files.get(name)) for files in (references, generated)] if limit else []
+        size = sum(len(uri) for uri in pair if uri is not None)
+        if limit and size <= room:
+            players.sources[name] = pair
+            room -= size
+        else:
+            players.left_out.append(name)
+    players.left_out.sort()
+    return players
+
+
+def _data_uri(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        rate = inspect_audio(path).sample_rate
+        samples = read_audio(path, rate).numpy()
+        stream = io.BytesIO()
+        soundfile.write(stream, samples, rate, format="FLAC", subtype="PCM_16")
+    except (OSError, ValueError, soundfile.LibsndfileError):
+        # scoring met the same file and told the reason; FLAC has no rates above 655 kHz
+        return None
+    return f"data:audio/flac;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; media-src data:"
@@ -77,7 +205,7 @@ def render_html(report: Mapping[str, Any], players: Players, title: str) -> str:
 
     Examples
     --------
-    >>> from wavcube.metrics.players import Players
+    >>> from wavcube.metrics.html_report import Players
     >>> report = {"metrics": {}, "files": [], "without_reference": []}
     >>> "<h1>a &lt; b</h1>" in render_html(report, Players(), "a < b")
     True

@@ -6,8 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from wavcube.metrics.base import MetricInfo, require
-from wavcube.metrics.signals import MetricError
+from wavcube.metrics.base import MetricError, MetricInfo, require
 
 LOWEST_HZ = 60.0
 HIGHEST_HZ = 500.0

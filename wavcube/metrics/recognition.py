@@ -11,8 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from wavcube.metrics.base import Measurement, MetricInfo, require
-from wavcube.metrics.signals import LoadedPair, MetricError, resample
+from wavcube.metrics.base import LoadedPair, Measurement, MetricError, MetricInfo, require, resample
 
 _RECOGNISER = "by pocketsphinx with its packaged en-us model; lower case, punctuation removed"
 _RATE = 16000  # in Hz

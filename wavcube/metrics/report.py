@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wavcube.metrics.registry import INFOS
-from wavcube.metrics.scores import PairScores
+from wavcube.metrics.scores import INFOS, PairScores
 
 
 @dataclass(frozen=True)

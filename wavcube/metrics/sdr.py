@@ -6,8 +6,7 @@ import warnings
 
 import numpy as np
 
-from wavcube.metrics.base import MetricInfo, require
-from wavcube.metrics.signals import MetricError
+from wavcube.metrics.base import MetricError, MetricInfo, require
 
 INFO = MetricInfo(
     key="si_sdr",

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wavcube.metrics.base import MetricInfo, require
-from wavcube.metrics.signals import MetricError
+from wavcube.metrics.base import MetricError, MetricInfo, require
 
 INFO = MetricInfo(
     key="speaker_similarity",

@@ -16,9 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from wavcube.metrics.base import Measurement, Metric, MetricInfo
-from wavcube.metrics.model_file import ModelFile
-from wavcube.metrics.signals import LoadedPair, MetricError, resample
+from wavcube.metrics.base import (
+    LoadedPair,
+    Measurement,
+    Metric,
+    MetricError,
+    MetricInfo,
+    ModelFile,
+    resample,
+)
 
 _RATE = 16000  # in Hz
 INFO = MetricInfo(

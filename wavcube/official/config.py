@@ -84,7 +84,7 @@ def encoder_config(folder: Path, layer: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        For :func:`wavcube.release.build.build`.
+        For :func:`wavcube.release.config_file.build`.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def bottleneck_config(
     Returns
     -------
     dict
-        For :func:`wavcube.release.build.build`.
+        For :func:`wavcube.release.config_file.build`.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def decoder_config(backbone: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
     Returns
     -------
     dict
-        For :func:`wavcube.release.build.build`.
+        For :func:`wavcube.release.config_file.build`.
 
     Raises
     ------

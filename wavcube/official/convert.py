@@ -19,12 +19,11 @@ from torch import Tensor
 
 from wavcube.official.config import bottleneck_config, decoder_config, encoder_config, read_yaml
 from wavcube.official.names import FEATURES, TRAINED_ENCODER, translate
-from wavcube.release.build import build
 from wavcube.release.card import ModelCard, Source
+from wavcube.release.config_file import build
 from wavcube.release.folder import write_release
-from wavcube.release.mmap import drop_pages
 from wavcube.release.ssl_folder import CONFIGURATION, fetch_encoder
-from wavcube.release.weights import load_strictly
+from wavcube.release.weights import drop_pages, load_strictly
 
 logger = logging.getLogger(__name__)
 

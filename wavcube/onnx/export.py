@@ -17,7 +17,7 @@ from wavcube.lobes.wavcube import WavCube
 from wavcube.onnx import numpy_istft
 from wavcube.onnx.graphs import DecoderGraph, EncoderGraph
 from wavcube.release.folder import latent_hash
-from wavcube.utils.atomic import atomic_folder
+from wavcube.utils.files import atomic_folder
 
 ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
 OPSET = 18

@@ -16,13 +16,12 @@ from torch.nn import functional as F
 
 from wavcube.lobes.bottleneck import VariationalBottleneck
 from wavcube.lobes.decoder.causal_transformer import CausalTransformerBackbone
-from wavcube.lobes.decoder.istft import MAX_MAGNITUDE
+from wavcube.lobes.decoder.decoder import MAX_MAGNITUDE
 from wavcube.lobes.decoder.local_vocoder import LocalVocoder
-from wavcube.lobes.decoder.rotary import rotary_table
+from wavcube.lobes.decoder.rotary_transformer import rotary_table
 from wavcube.lobes.layers.level import VARIANCE_FLOOR
-from wavcube.lobes.ssl.encoder import SSLEncoder
+from wavcube.lobes.ssl.encoder import SSLEncoder, run_layers
 from wavcube.lobes.ssl.filterbank_wavlm import LogMelFrontEnd
-from wavcube.lobes.ssl.models import run_layers
 from wavcube.lobes.ssl.transformer import RelativeTransformer
 from wavcube.lobes.wavcube import WavCube
 
@@ -123,7 +122,7 @@ class RelativeAttentionGraph(nn.Module):
         value: Tensor,
         gate: Tensor,
     ) -> Tensor:
-        """Attend; see :class:`~wavcube.lobes.ssl.relative_attention.GlobalAttention`."""
+        """Attend; see :class:`~wavcube.lobes.ssl.transformer.GlobalAttention`."""
         bias, seen = gate * plan[0], plan[1]
         if seen is not None:
             bias = bias.masked_fill(~seen, float("-inf"))

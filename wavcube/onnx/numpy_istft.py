@@ -9,7 +9,7 @@ import numpy as np
 
 
 def inverse_stft(magnitude: np.ndarray, phase: np.ndarray, hop: int) -> np.ndarray:
-    """Synthesise waveforms as :class:`~wavcube.lobes.decoder.istft.ISTFTHead` does.
+    """Synthesise waveforms as :class:`~wavcube.lobes.decoder.decoder.ISTFTHead` does.
 
     Frames are windowed with a periodic Hann window, overlap-added, and divided by the overlapped
     squared window; half of the window's overhang is cut on each side.

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from wavcube.lobes.lengths import ceil_division, length_mask, to_absolute
 from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.losses.masking import masked_mean
+from wavcube.losses.combine import masked_mean
 from wavcube.pretraining.cluster_targets import ClusterTargets
 from wavcube.pretraining.corruption import Corruption
 from wavcube.training.brain import GuardedBrain, unwrap

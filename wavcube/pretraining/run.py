@@ -11,20 +11,18 @@ from pathlib import Path
 
 from speechbrain.dataio.dataloader import SaveableDataLoader
 
-from wavcube.data.crops import CropDataset
-from wavcube.data.scan import scan_audio_folder
-from wavcube.data.splits import evenly_spaced
-from wavcube.data.utterances import utterance_dataset
+from wavcube.data.crops import CropDataset, utterance_dataset
+from wavcube.data.manifest import evenly_spaced
+from wavcube.data.prepare import scan_audio_folder
 from wavcube.experiment.run import Run, Training
 from wavcube.experiment.speech import synthetic_corpus
-from wavcube.experiment.usage import print_main
 from wavcube.lobes.lengths import to_absolute
 from wavcube.pretraining.brain import PretrainingBrain, PretrainingSettings
 from wavcube.pretraining.cluster_targets import CepstralFeatures, ClusterTargets, EncoderFeatures
 from wavcube.release.ssl_folder import write_encoder
 from wavcube.training.brain import GuardedBrain
 from wavcube.training.checkpoints import AtomicCheckpointer
-from wavcube.training.distributed import global_batch_size, leave_group, run_on_main
+from wavcube.training.distributed import global_batch_size, leave_group, print_main, run_on_main
 from wavcube.training.run_logger import RunLogger
 
 logger = logging.getLogger(__name__)

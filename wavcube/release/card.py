@@ -93,7 +93,7 @@ def library_versions() -> dict[str, str]:
     dict of str to str
         Name to version, wavcube's own included.
     """
-    from wavcube import __version__
+    from wavcube.version import __version__
 
     found = {"wavcube": __version__}
     for name in LIBRARIES:

@@ -2,15 +2,255 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
+from torch import Tensor, nn
+
+from wavcube.lobes.configurable import Configurable, describe, imported_class
 from wavcube.release.card import ModelCard, Source, library_versions
-from wavcube.release.registry import SHORT_NAMES, rename_classes
-from wavcube.utils.atomic import recovery_hint
+from wavcube.release.old_names import SHORT_NAMES, rename_classes
+from wavcube.release.weights import model_hash
+from wavcube.utils.files import recovery_hint
+
+
+def check_arguments(lobe: type[nn.Module], named: Mapping[str, Any]) -> None:
+    """Compare arguments with the signature of a lobe, whose annotations are plain types.
+
+    Parameters
+    ----------
+    lobe : type
+        A module's class.
+    named : mapping
+        Arguments by name.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument that is unknown, missing or of another type.
+
+    Examples
+    --------
+    >>> from wavcube.lobes.ssl.encoder import LayerMix
+    >>> check_arguments(LayerMix, {"num_states": 3})
+    >>> check_arguments(LayerMix, {"num_states": "three"})
+    Traceback (most recent call last):
+    ...
+    ValueError: LayerMix: argument num_states must be int, got 'three'
+    """
+    try:
+        given = inspect.signature(lobe).bind(**named).arguments
+    except TypeError as error:
+        raise ValueError(f"{lobe.__name__}: {error}") from error
+    hints = get_type_hints(lobe.__init__)
+    for name, value in given.items():
+        if not _fits(value, hints[name]):
+            found = type(value).__name__ if isinstance(value, nn.Module) else repr(value)
+            raise ValueError(
+                f"{lobe.__name__}: argument {name} must be {_spell(hints[name])}, got {found}"
+            )
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - an annotation
+    """Whether a value is of an annotated type, as far as the lobes' signatures need it."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, choice) for choice in inner)
+    if origin is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(item, inner[0]) for item in value)
+    if origin is not None:
+        return isinstance(value, origin)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _spell(hint: object) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_spell, get_args(hint)))
+    if hint is NoneType:
+        return "null"
+    return hint.__name__ if isinstance(hint, type) else str(hint).rpartition(".")[2]
+
+
+SEMANTIC_DECODER = "bottleneck.semantic_decoder."
+
+
+def release_config(model: Configurable) -> dict[str, Any]:
+    """Describe a model as its release would: no semantic decoder, plain data.
+
+    Parameters
+    ----------
+    model : Configurable
+        Of the latent, or of a task.
+
+    Returns
+    -------
+    dict
+        For :func:`~wavcube.release.config_file.build`; equal to what config.json holds.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_wavcube
+    >>> release_config(tiny_wavcube())["class"]
+    'WavCube'
+    """
+    config = describe(model)
+    set_semantic_decoder(config, False)
+    return config
+
+
+def set_semantic_decoder(config: dict[str, Any], wanted: bool) -> None:
+    """Say in a configuration whether the bottleneck, if there is one, has its semantic decoder."""
+    if isinstance(config.get("bottleneck"), dict):  # an acoustic codec has none
+        config["bottleneck"]["with_decoder"] = wanted
+
+
+def release_hash(model: Configurable, state: Mapping[str, Tensor] | None = None) -> str:
+    """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`.
+
+    Parameters
+    ----------
+    model : Configurable
+        Whose configuration counts.
+    state : mapping of str to Tensor, optional
+        Weights to hash in place of the model's own, where those were rounded since.
+    """
+    return model_hash(release_config(model), inference_state(model) if state is None else state)
+
+
+def latent_hash(model: LatentCodec, state: Mapping[str, Tensor] | None = None) -> str:
+    """Hash what makes a model's latents: two models of one hash have the same latents.
+
+    Parameters
+    ----------
+    model : LatentCodec
+        Its decoder does not count, so that latents outlive a decoder that was trained further.
+    state : mapping of str to Tensor, optional
+        See :func:`release_hash`.
+
+    Examples
+    --------
+    >>> from wavcube.testing import tiny_wavcube
+    >>> model = tiny_wavcube()
+    >>> whole, latent = release_hash(model), latent_hash(model)
+    >>> _ = next(model.decoder.parameters()).data.zero_()
+    >>> release_hash(model) == whole, latent_hash(model) == latent
+    (False, True)
+    """
+    config = {name: value for name, value in release_config(model).items() if name != "decoder"}
+    return model_hash(config, _WithoutDecoder(inference_state(model) if state is None else state))
+
+
+class _WithoutDecoder(Mapping[str, Tensor]):
+    """A view that reads no weight before it is asked for."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self._state = state
+        self._names = [name for name in state if not name.startswith("decoder.")]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._state[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def inference_state(model: Configurable) -> dict[str, Tensor]:
+    """Give the weights that a release holds: all but the semantic decoder's."""
+    state = model.state_dict()
+    return {k: v for k, v in state.items() if not k.startswith(SEMANTIC_DECODER)}
+
+
+# a module is imported when a release first names a class of it; those of tasks are found by their
+# folders
+MODULES = {
+    "wavcube.lobes.wavcube": "WavCube AcousticSkip",
+    "wavcube.lobes.acoustic_codec": "AcousticCodec AcousticEncoder",
+    "wavcube.lobes.ssl.encoder": "SSLEncoder LayerMix",
+    "wavcube.lobes.bottleneck": "LatentBasis SemanticBottleneck VariationalBottleneck",
+    "wavcube.lobes.decoder.decoder": "AcousticDecoder ISTFTHead",
+    "wavcube.lobes.decoder.convnext": "ConvNeXtBackbone",
+    "wavcube.lobes.decoder.causal_transformer": "CausalTransformerBackbone",
+    "wavcube.lobes.decoder.local_vocoder": "LocalVocoder",
+    "wavcube.representations.codec": "CodecRepresentation",
+    "wavcube.representations.latent": "LatentRepresentation PackagedLatent",
+    "wavcube.representations.mel": "MelRepresentation",
+    "wavcube.representations.ssl": "SSLRepresentation PackagedSSL",
+    "wavcube.representations.waveform": "WaveformRepresentation",
+    "wavcube.lobes.layers.spectrogram": "MaskHead",
+    "wavcube.lobes.layers.latent_map": "LatentHead",
+    "wavcube.lobes.layers.mean_pool": "MeanPoolHead",
+    "wavcube.lobes.layers.conformer": "MaskedConformer",
+}
+_HOMES = {name: module for module, names in MODULES.items() for name in names.split()}
+
+
+def registered_class(name: object) -> type[Configurable]:
+    """Return the class that a release names. What the release says chooses no module to import.
+
+    Parameters
+    ----------
+    name : object
+        Short name of a class of this package, or of a :class:`Configurable` of the user's own
+        whose module was imported.
+
+    Returns
+    -------
+    type
+        The class.
+
+    Raises
+    ------
+    ValueError
+        If there is no such class.
+
+    Examples
+    --------
+    >>> registered_class("LayerMix")
+    <class 'wavcube.lobes.ssl.encoder.LayerMix'>
+    """
+    found = None
+    if isinstance(name, str):
+        home = _HOMES.get(name)
+        found = getattr(importlib.import_module(home), name) if home else _class_of_a_task(name)
+    if found is None:
+        raise ValueError(
+            f"class {name!r} is not one that a release may name; one of your own is found once its "
+            "module is imported"
+        )
+    return found
+
+
+def _class_of_a_task(name: str) -> type[Configurable] | None:
+    """Find a class that was imported, or that a task has: of the package, then of others."""
+    folders = importlib.import_module("wavcube.tasks").folder_names()
+    modules = ["wavcube.tasks.model", *(f"wavcube.tasks.{folder}.model" for folder in folders)]
+    for module in modules:
+        if imported_class(name) is not None:
+            break
+        importlib.import_module(module)
+    if imported_class(name) is None:
+        for entry in entry_points(group="wavcube_tasks"):
+            entry.load()
+    return imported_class(name)
+
+
+if TYPE_CHECKING:
+    from wavcube.lobes.latent_codec import LatentCodec
 
 CONFIG_FILE = "config.json"
 FORMAT, FORMAT_VERSION = "wavcube-release", 2
@@ -64,7 +304,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The model's configuration, for :func:`~wavcube.release.build.build`.
+        The model's configuration, for :func:`~wavcube.release.config_file.build`.
 
     Raises
     ------
@@ -189,3 +429,148 @@ def _read(folder: str | Path) -> dict[str, Any]:
     if not known or not isinstance(content.get("model"), dict):
         raise ValueError(f"{path} is not of the format {FORMAT} {FORMAT_VERSION}: {list(found)}")
     return content
+
+
+def build(config: Mapping[str, Any], where: str = "the configuration") -> Configurable:
+    """Build a model with random weights from plain data.
+
+    Parameters
+    ----------
+    config : mapping
+        What :func:`wavcube.lobes.configurable.describe` gave: `class`, a short name, and the
+        constructor's arguments, nested modules in the same way.
+    where : str
+        Its origin, for the message.
+
+    Returns
+    -------
+    Configurable
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If a class is unknown or does not take the arguments, naming them.
+
+    Examples
+    --------
+    >>> build({"class": "LayerMix", "num_states": 3})
+    LayerMix()
+    >>> build({"class": "os.system", "command": "ls"})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: the configuration: class 'os.system' is not one that a release may name...
+    """
+    arguments = {
+        key: build(value, where) if isinstance(value, Mapping) and "class" in value else value
+        for key, value in config.items()
+        if key != "class"
+    }
+    try:
+        module = registered_class(config.get("class"))
+        check_arguments(module, arguments)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    try:
+        return module(**arguments)
+    except Exception as error:  # a constructor may fail on values of the right types in any way
+        raise ValueError(f"{where}: {module.__name__} cannot be built: {error}") from error
+
+
+WEIGHTS_HOOK = "wavcube.release.weights.load_release_weights"
+PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"
+YAML_FILE = "hyperparams.yaml"
+WEIGHTS_FILE = "model.safetensors"
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TEMPLATE = f"""\
+# A WavCube release, written from config.json. Load it with
+#     LOADER.from_hparams(source=FOLDER)
+# which reads config.json alone. SpeechBrain's own loaders take this file, with the override
+# pretrained_path: FOLDER.
+
+pretrained_path: .
+
+NAME:MODEL
+
+modules:
+    NAME: !ref <NAME>
+
+pretrainer: !new:{PRETRAINER}
+    loadables:
+        NAME: !ref <NAME>
+    paths:
+        NAME: !ref <pretrained_path>/{WEIGHTS_FILE}
+    custom_hooks:
+        NAME: !name:{WEIGHTS_HOOK}
+"""
+
+
+def hyperparams_yaml(
+    config: Mapping[str, Any],
+    name: str = "wavcube",
+    loader: str = "WavCube",
+    files: Sequence[str] = (),
+) -> str:
+    """Turn a lobe's configuration into a self-contained HyperPyYAML text.
+
+    Parameters
+    ----------
+    config : mapping
+        Of a model; a mapping with the key `class` becomes `!new:` of that class's dotted name, as
+        SpeechBrain's loaders need it.
+    name : str
+        What the lobe is called among the modules.
+    loader : str
+        The class that loads it, for the reader.
+    files : sequence of str
+        Names of what else that class needs of the release.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Examples
+    --------
+    >>> text = hyperparams_yaml({"class": "LayerMix", "num_states": 2})
+    >>> print(text.splitlines()[7])
+    wavcube: !new:wavcube.lobes.ssl.encoder.LayerMix
+    """
+    text = _TEMPLATE.replace("LOADER", loader).replace("NAME", name)
+    text = text.replace("MODEL", _render(config, 1))
+    return f"{text}\nfiles:{_render(list(files), 1)}\n" if files else text
+
+
+def _render(value: object, depth: int) -> str:
+    """Write what follows `key:`, leading space or line break included."""
+    if isinstance(value, Mapping):
+        tag = f" !new:{_dotted(value['class'])}" if "class" in value else ""
+        items = {key: item for key, item in value.items() if key != "class"}
+        if not items:
+            return tag or " {}"
+        indent = "    " * depth
+        lines = [f"{indent}{_key(key)}:{_render(item, depth + 1)}" for key, item in items.items()]
+        return "\n".join([tag, *lines])
+    if isinstance(value, list | tuple):
+        return " [" + ", ".join(_scalar(item) for item in value) + "]"
+    return " " + _scalar(value)
+
+
+def _dotted(name: str) -> str:
+    kind = registered_class(name)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _key(key: str) -> str:
+    return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key)
+
+
+def _scalar(value: object) -> str:
+    """Write a scalar or flow list as JSON, which YAML reads, with the dot it wants in floats."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+    if isinstance(value, float):
+        text = repr(value)
+        return text if "." in text or "n" in text else text.replace("e", ".0e")
+    return json.dumps(value)

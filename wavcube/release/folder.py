@@ -11,28 +11,27 @@ import torch
 from torch import Tensor
 
 from wavcube.lobes.configurable import Configurable
-from wavcube.release.build import build
 from wavcube.release.card import ModelCard, render_card
 from wavcube.release.config_file import (
     CONFIG_FILE,
+    SEMANTIC_DECODER,
+    WEIGHTS_FILE,
+    YAML_FILE,
+    build,
     check_is_release,
     extra_file_names,
-    read_card,
-    read_config,
-    write_config,
-)
-from wavcube.release.described import (
-    SEMANTIC_DECODER,
+    hyperparams_yaml,
     inference_state,
     latent_hash,
+    read_card,
+    read_config,
     release_config,
     release_hash,
     set_semantic_decoder,
+    write_config,
 )
-from wavcube.release.hyperparams_yaml import WEIGHTS_FILE, YAML_FILE, hyperparams_yaml
-from wavcube.release.weights import load_strictly, model_hash, read_weights
-from wavcube.release.weights_file import write_weights
-from wavcube.utils.atomic import atomic_folder, check_apart, recovery_hint
+from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
+from wavcube.utils.files import atomic_folder, check_apart, recovery_hint
 
 if TYPE_CHECKING:
     from wavcube.lobes.latent_codec import LatentCodec

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
-from wavcube.release.config_file import CONFIG_FILE
-from wavcube.release.hyperparams_yaml import WEIGHTS_FILE
-from wavcube.utils.atomic import recovery_hint
+from wavcube.release.config_file import CONFIG_FILE, WEIGHTS_FILE
+from wavcube.utils.files import recovery_hint
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

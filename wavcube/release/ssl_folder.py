@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.release.weights import current_name, load_strictly, read_weights
-from wavcube.release.weights_file import write_weights
+from wavcube.release.weights import current_name, load_strictly, read_weights, write_weights
 
 CONFIGURATION = ("config.json", "preprocessor_config.json")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

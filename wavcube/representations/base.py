@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable
-from wavcube.lobes.layers.layer_mix import LayerMix
 from wavcube.lobes.lengths import ceil_division, length_mask, to_absolute
+from wavcube.lobes.ssl.encoder import LayerMix
 from wavcube.release.weights import model_hash
 
 

@@ -9,9 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.lobes.ssl.models import unused_parameters
-from wavcube.release.described import latent_hash, release_config
+from wavcube.lobes.ssl.encoder import SSLEncoder, unused_parameters
+from wavcube.release.config_file import latent_hash, release_config
 from wavcube.release.folder import load_release
 from wavcube.release.source import packaged_model
 from wavcube.representations.base import (

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavcube.lobes.ssl.encoder import SSLEncoder
-from wavcube.lobes.ssl.models import unused_parameters
+from wavcube.lobes.ssl.encoder import SSLEncoder, unused_parameters
 from wavcube.release.ssl_folder import load_encoder, packaged_encoder
 from wavcube.representations.base import (
     Representation,

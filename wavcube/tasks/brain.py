@@ -23,8 +23,7 @@ from torch.optim import Optimizer
 from wavcube.losses import weighted_sum
 from wavcube.release.weights import load_strictly
 from wavcube.tasks.model import TaskModel
-from wavcube.tasks.settings import TaskSettings
-from wavcube.tasks.task import KEPT, Task
+from wavcube.tasks.task import KEPT, Task, TaskSettings
 from wavcube.training.brain import GuardedBrain, unwrap
 from wavcube.training.distributed import all_gather, transparent
 from wavcube.training.run_logger import RunLogger
@@ -53,7 +52,7 @@ class TaskBrain(GuardedBrain):
 
     Examples
     --------
-    >>> from wavcube.lobes.layers.mask_head import MaskHead
+    >>> from wavcube.lobes.layers.spectrogram import MaskHead
     >>> from wavcube.representations import MelRepresentation
     >>> from wavcube.tasks.enhancement.model import MaskEnhancer
     >>> from wavcube.tasks.enhancement.task import Enhancement

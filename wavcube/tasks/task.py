@@ -9,6 +9,7 @@ the packaged default follow from it. docs/tasks.md builds one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -19,16 +20,41 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from wavcube.data.crops import CropDataset
-from wavcube.data.splits import describe_split, evenly_spaced
-from wavcube.data.utterances import utterance_dataset
+from wavcube.data.crops import CropDataset, utterance_dataset
+from wavcube.data.manifest import describe_split, evenly_spaced
 from wavcube.metrics import Summary
 from wavcube.metrics.report import bootstrap
 from wavcube.representations import Representation
 from wavcube.tasks.model import TaskModel
-from wavcube.tasks.settings import TaskSettings
 from wavcube.tasks.verbs import Verb
 from wavcube.training.distributed import global_batch_size
+from wavcube.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings(TrainingSettings):
+    """How a task's model trains. Whether more of the best metric is better is the task's to say.
+
+    Parameters
+    ----------
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
+        See :class:`~wavcube.training.settings.TrainingSettings`.
+    max_rollbacks, log_every, shard_optimizer
+        See there.
+    lr : float
+        Of the head; a representation that is fine-tuned has its own.
+    weights : Mapping of str to float, optional
+        Weight of each loss term that is on; by default the terms of the task are added.
+
+    Examples
+    --------
+    >>> TaskSettings(updates=1000, lr=1e-3, best_metric="wer").lr
+    0.001
+    """
+
+    lr: float
+    weights: Mapping[str, float] | None = None
+
 
 # what is measured of an item by name, or the reason why it could not be
 ItemScores = Mapping[str, float | str]

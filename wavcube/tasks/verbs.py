@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavcube.utils.suffixes import WRITTEN_SUFFIXES
+from wavcube.utils.files import WRITTEN_SUFFIXES
 
 if TYPE_CHECKING:
     from torch import Tensor

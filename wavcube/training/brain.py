@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from speechbrain import Stage
-from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.checkpoints import (
+    Checkpointer,
+)
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
+from wavcube.training.checkpoints import RandomState
 from wavcube.training.distributed import all_means, same_everywhere, unwrap
 from wavcube.training.ema import ExponentialMovingAverage
-from wavcube.training.guard import SkipCounter
 from wavcube.training.loop import RunLoop
-from wavcube.training.optimizers import OptimizerSet
-from wavcube.training.random_state import RandomState
+from wavcube.training.optimizers import OptimizerSet, SkipCounter, UpdateEpochs, WarmupSchedule
 from wavcube.training.run_logger import EpochMeans, RunLogger
-from wavcube.training.schedules import UpdateEpochs, WarmupSchedule
 from wavcube.training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
 
 
 class GuardedBrain(RunLoop):
@@ -30,7 +33,7 @@ class GuardedBrain(RunLoop):
     - Several optimizers step together or not at all: when a loss or a gradient of any of them is
       not finite, all skip. Skips are counted; after ``nonfinite_patience`` in a row the run returns
       to its last checkpoint.
-    - Learning rates follow updates (:class:`~wavcube.training.schedules.WarmupSchedule`).
+    - Learning rates follow updates (:class:`~wavcube.training.optimizers.WarmupSchedule`).
     - Everything with state is a recoverable, so that an interrupted run goes on bit for bit.
     - Several processes train as one does with all their batches together
       (:class:`~wavcube.training.distributed_brain.DistributedBrain`).

@@ -15,16 +15,17 @@ from typing import Any, cast
 import torch
 from speechbrain import Brain
 from speechbrain.dataio.sampler import ReproducibleRandomSampler
-from speechbrain.utils.distributed import is_distributed_initialized
+from speechbrain.utils.distributed import (
+    is_distributed_initialized,
+)
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import Dataset, IterableDataset
 
-from wavcube.training.distributed import rank, unwrap, world_size
-from wavcube.training.random_state import draw_own_numbers
-from wavcube.training.sharded_optimizer import ShardedOptimizer
-from wavcube.training.shares import BatchShare
+from wavcube.training.checkpoints import draw_own_numbers
+from wavcube.training.distributed import BatchShare, rank, unwrap, world_size
+from wavcube.training.optimizers import ShardedOptimizer
 
 DEFAULT_SHUFFLE_SEED = 563375142  # SpeechBrain's
 

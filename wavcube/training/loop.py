@@ -20,7 +20,7 @@ from tqdm import tqdm
 from wavcube.training.distributed import all_gather, all_true
 from wavcube.training.distributed_brain import DistributedBrain
 from wavcube.training.ema import ExponentialMovingAverage
-from wavcube.training.guard import SkipCounter
+from wavcube.training.optimizers import SkipCounter
 from wavcube.training.run_logger import EpochMeans, RunLogger
 from wavcube.training.settings import TrainingSettings
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
 LearningRateShape = Literal["cosine", "linear", "constant"]
+
+
 Settings = TypeVar("Settings", bound="TrainingSettings")
 
 

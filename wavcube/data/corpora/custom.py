@@ -7,10 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wavcube.data.extra_speech import extra_speech
 from wavcube.data.manifest import Utterance, read_manifest
-from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
-from wavcube.data.scan import check_files, find_audio, scan_audio_folder
+from wavcube.data.prepare import (
+    check_files,
+    extra_speech,
+    find_audio,
+    fingerprint,
+    prepared_manifests,
+    scan_audio_folder,
+    write_prepared,
+)
 from wavcube.data.transcripts import row_of
 
 __all__ = ["extra_voices", "hold_out_sentences", "prepare_custom_corpus"]
@@ -154,7 +160,7 @@ def extra_voices(
     Raises
     ------
     FileNotFoundError, ValueError
-        See :func:`~wavcube.data.extra_speech.extra_speech`.
+        See :func:`~wavcube.data.prepare.extra_speech`.
     """
     return [
         row if row.spk_id else replace(row, spk_id=Path(folder).name)

@@ -22,12 +22,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wavcube.data.corpora.libri2mix_drawn import draw_mixtures
-from wavcube.data.manifest import Utterance, parse_path, read_rows
+from wavcube.data.manifest import (
+    Utterance,
+    evenly_spaced,
+    hold_out_speakers,
+    parse_path,
+    read_rows,
+    require_disjoint_speakers,
+)
 from wavcube.data.mixing.mixtures import MixtureRow, write_mixtures
-from wavcube.data.mixing.noise_sets import share_out_noises
-from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
-from wavcube.data.scan import BadFile, check_files, find_audio, scan_audio_folder
-from wavcube.data.splits import evenly_spaced, hold_out_speakers, require_disjoint_speakers
+from wavcube.data.mixing.noisy import share_out_noises
+from wavcube.data.prepare import (
+    BadFile,
+    check_files,
+    find_audio,
+    fingerprint,
+    prepared_manifests,
+    scan_audio_folder,
+    write_prepared,
+)
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_noises
 
 Mode = Literal["min", "max"]

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wavcube.data.manifest import Utterance
+from wavcube.data.manifest import Utterance, hold_out_speakers, require_disjoint_speakers
 from wavcube.data.prepare import (
+    check_files,
+    find_audio,
     fingerprint,
     prepare_own_audio,
     prepared_manifests,
     write_prepared,
 )
-from wavcube.data.scan import check_files, find_audio
-from wavcube.data.splits import hold_out_speakers, require_disjoint_speakers
 from wavcube.data.transcripts import read_transcripts
 
 logger = logging.getLogger(__name__)

@@ -13,10 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from wavcube.data.manifest import Utterance
-from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
-from wavcube.data.scan import check_files, find_audio
-from wavcube.data.splits import require_disjoint_speakers
+from wavcube.data.manifest import Utterance, require_disjoint_speakers
+from wavcube.data.prepare import (
+    check_files,
+    find_audio,
+    fingerprint,
+    prepared_manifests,
+    write_prepared,
+)
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_vctk, synthetic_speakers
 
 logger = logging.getLogger(__name__)

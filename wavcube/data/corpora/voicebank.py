@@ -20,10 +20,15 @@ from typing import NamedTuple
 
 import soundfile
 
-from wavcube.data.manifest import Utterance
-from wavcube.data.prepare import fingerprint, prepared_manifests, write_prepared
-from wavcube.data.scan import BadFile, check_files, find_audio
-from wavcube.data.splits import require_disjoint_speakers
+from wavcube.data.manifest import Utterance, require_disjoint_speakers
+from wavcube.data.prepare import (
+    BadFile,
+    check_files,
+    find_audio,
+    fingerprint,
+    prepared_manifests,
+    write_prepared,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ A pair depends on the seed, the epoch and its index alone, as a crop does (`wavc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wavcube.data.audio import read_audio
-from wavcube.data.crops import CropDataset
-from wavcube.data.manifest import Utterance
+from wavcube.data.crops import CropDataset, SpeechDataset
+from wavcube.data.manifest import Utterance, hold_out_utterances
 from wavcube.data.mixing.signals import loop_with_fades, mix_at_snr, reverberate
-from wavcube.data.utterances import SpeechDataset
+from wavcube.data.prepare import scan_audio_folder
 
-__all__ = ["NoisyDataset", "read_noise", "read_piece"]
+__all__ = [
+    "NoisyDataset",
+    "read_noise",
+    "read_piece",
+    "share_out_noises",
+]
 
 # apart from CropDataset's draws, which have three numbers
 _STREAM = 1
@@ -40,7 +46,7 @@ class NoisyDataset(Dataset):
     Parameters
     ----------
     speech : SpeechDataset
-        `CropDataset` for training, `wavcube.data.utterances.utterance_dataset` for validation
+        `CropDataset` for training, `wavcube.data.crops.utterance_dataset` for validation
         (where no epoch is ever set, so that every validation hears the same noise).
     noises : Sequence[Utterance]
         With durations.
@@ -70,7 +76,7 @@ class NoisyDataset(Dataset):
     ...     write_audio(folder / f"{name}.wav", 0.1 * torch.randn(800), 8000)
     >>> rows = {name: Utterance(name, 0.1, str(folder / f"{name}.wav")) for name in ("speech",
     ...     "noise")}
-    >>> from wavcube.data.utterances import utterance_dataset
+    >>> from wavcube.data.crops import utterance_dataset
     >>> speech = utterance_dataset([rows["speech"]], 8000)
     >>> item = NoisyDataset(speech, [rows["noise"]], sample_rate=8000, seed=1)[0]
     >>> item["wav"].shape, item["clean"].shape
@@ -219,3 +225,70 @@ def _follow(clean: Tensor, heard: Tensor, scaled: Tensor) -> Tensor:
     if heard[loudest] == 0:
         return clean
     return clean * (scaled[loudest] / heard[loudest])
+
+
+ROLES = ("train", "valid", "test")
+_HELD_BACK = 0.1
+
+
+def share_out_noises(
+    folder: str | Path, seed: int = 1234, max_bad_fraction: float = 0.01
+) -> dict[str, list[Utterance]]:
+    """Give each role files of its own, so that no noise of a test is known from training.
+
+    Where the folder has subfolders named train, valid and test, these are the roles' own; else a
+    tenth of the files, drawn at random and at least one, goes to validation, and as many to test.
+
+    Parameters
+    ----------
+    folder : str | Path
+        Searched with its subfolders.
+    seed : int
+        Of the draw.
+    max_bad_fraction : float
+        How many files may be bad before the run stops.
+
+    Returns
+    -------
+    dict[str, list[Utterance]]
+        Rows of "train", "valid" and "test", with durations.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such folder, or not all three of those subfolders.
+    ValueError
+        When it holds fewer than three files, no audio, or too many bad files.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from wavcube.data.audio import write_audio
+    >>> folder = getfixture("tmp_path")
+    >>> for name in "abc":
+    ...     write_audio(folder / f"{name}.wav", 0.1 * torch.randn(800), 8000)
+    >>> {role: len(rows) for role, rows in share_out_noises(folder).items()}
+    {'train': 1, 'valid': 1, 'test': 1}
+    """
+    folder = Path(folder)
+    own = {role: (folder / role).is_dir() for role in ROLES}
+    if any(own.values()):
+        missing = [role for role in ROLES if not own[role]]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} has folders for {', '.join(r for r in ROLES if own[r])}, but none for "
+                f"{', '.join(missing)}"
+            )
+        return {
+            role: scan_audio_folder(folder / role, max_bad_fraction=max_bad_fraction).utterances
+            for role in ROLES
+        }
+    rows = scan_audio_folder(folder, max_bad_fraction=max_bad_fraction).utterances
+    if len(rows) < len(ROLES):
+        raise ValueError(
+            f"{folder} has {len(rows)} files: training, validation and test need one each at the "
+            "least, since a test on known noise says little"
+        )
+    rest, test = hold_out_utterances(rows, _HELD_BACK, seed)
+    train, valid = hold_out_utterances(rest, _HELD_BACK, seed + 1)
+    return {"train": train, "valid": valid, "test": test}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from torch import Tensor
 from wavcube.data.segments.row import Segment
 
 __all__ = ["OpenSegment", "open_segment", "read_segment"]
+
+logger = logging.getLogger(__name__)
 
 # durations in manifests are rounded; LibriHeavy's and Lhotse's by less than this
 TOLERANCE = 0.05  # seconds
@@ -169,3 +172,97 @@ def _source(segment: Segment, name: str) -> str | io.BytesIO:
     if len(data) != size:
         raise ValueError(f"{name} is truncated: of {size} bytes there are {len(data)}")
     return io.BytesIO(data)
+
+
+# a share says little of fewer reads
+_AT_LEAST = 1000
+
+
+_LOGGED = 10
+
+
+def check_bad_fraction(fraction: float) -> None:
+    """Refuse a limit that is no share.
+
+    Parameters
+    ----------
+    fraction : float
+        `max_bad_fraction`.
+
+    Raises
+    ------
+    ValueError
+        If it does not lie in [0, 1].
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"max_bad_fraction {fraction} must lie in [0, 1]")
+
+
+class UnreadableError(ValueError):
+    """Too much of a corpus cannot be read.
+
+    Parameters
+    ----------
+    message : str
+        Of the error; from a loader's worker it comes with a traceback before it, which is cut off.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
+
+
+class BadReads:
+    """Counts the reads of a process and its loaders' workers, and how many of them failed.
+
+    Parameters
+    ----------
+    max_fraction : float
+        How many may fail: of all reads so far, or of 1000 where there are fewer.
+
+    Examples
+    --------
+    >>> reads = BadReads(0.001)
+    >>> reads.failed(ValueError("a.wav is damaged"))
+    >>> reads.failed(ValueError("b.wav is damaged"))
+    Traceback (most recent call last):
+    ...
+    wavcube.data.segments.audio.UnreadableError: 2 of 2 segments could not be read, ...; ...
+    """
+
+    def __init__(self, max_fraction: float) -> None:
+        self.max_fraction = max_fraction
+        # reads and failures, in memory that is shared with workers, which last for an epoch only;
+        # two that count at once may lose one
+        self._counts = torch.zeros(2, dtype=torch.long).share_memory_()
+
+    @property
+    def bad(self) -> int:
+        """How many failed."""
+        return int(self._counts[1])
+
+    def succeeded(self) -> None:
+        """Count one that was read."""
+        self._counts[0] += 1
+
+    def failed(self, error: Exception) -> None:
+        """Count one that was not, and say why.
+
+        Parameters
+        ----------
+        error : Exception
+            The reason.
+
+        Raises
+        ------
+        UnreadableError
+            If there are too many.
+        """
+        self._counts += 1
+        reads, bad = self._counts.tolist()
+        if bad > self.max_fraction * max(reads, _AT_LEAST):
+            raise UnreadableError(
+                f"{bad} of {reads} segments could not be read, and at most "
+                f"{self.max_fraction:.2%} may fail (max_bad_fraction); `wavcube manifest` lists "
+                f"the bad ones and writes a manifest without them; the last: {error}"
+            ) from error
+        logger.warning("left out: %s", error)

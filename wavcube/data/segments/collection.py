@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -11,13 +14,132 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wavcube.data.manifest import parse_duration, parse_path
 from wavcube.data.segments.audio import read_segment
-from wavcube.data.segments.csv_rows import ListedRows, read_csv
 from wavcube.data.segments.lines import LineRows, group_of
-from wavcube.data.segments.row import Segment
+from wavcube.data.segments.row import Segment, hash_rows
 from wavcube.data.segments.tars import TarRows, find_shards
 
-__all__ = ["Segments", "is_segments", "listed_segments", "open_segments"]
+__all__ = [
+    "JoinedSegments",
+    "ListedRows",
+    "Segments",
+    "is_segments",
+    "iterate_csv",
+    "listed_segments",
+    "open_segments",
+    "read_csv",
+]
+
+
+class ListedRows:
+    """Rows in memory.
+
+    Parameters
+    ----------
+    rows : sequence of Segment
+        The rows.
+    root : Path
+        See :func:`~wavcube.data.segments.row.hash_rows`.
+    """
+
+    def __init__(self, rows: Sequence[Segment], root: Path = Path()) -> None:
+        self.rows, self.root = list(rows), root
+
+    def row(self, number: int) -> Segment:
+        """Give a row.
+
+        Parameters
+        ----------
+        number : int
+            From 0.
+        """
+        return self.rows[number]
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all rows."""
+        return hash_rows(self.rows, self.root)
+
+
+def read_csv(path: Path, root: Path) -> list[Segment]:
+    """Read a CSV manifest.
+
+    Parameters
+    ----------
+    path : Path
+        As :func:`iterate_csv` takes it, with durations.
+    root : Path
+        See there.
+
+    Raises
+    ------
+    ValueError
+        If a row has no duration, an ID is there twice, or there is no row.
+    """
+    rows: list[Segment] = []
+    first: dict[str, str] = {}
+    for place, row in iterate_csv(path, root):
+        if first.setdefault(row.id, place) != place:
+            raise ValueError(
+                f"{place}, column 'ID': {row.id!r} is that of {first[row.id]} already; IDs must be "
+                "unique"
+            )
+        if not row.duration:
+            raise ValueError(f"{place}: it has no duration; `wavcube manifest` measures them")
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} has a header and no rows")
+    return rows
+
+
+def iterate_csv(path: Path, root: Path) -> Iterator[tuple[str, Segment]]:
+    """Go through a CSV manifest without holding it.
+
+    Parameters
+    ----------
+    path : Path
+        With the column wav, and any of ID, duration, start, spk_id and wrd.
+    root : Path
+        Stands for `$data_root`, and relative paths are relative to it.
+
+    Yields
+    ------
+    str, Segment
+        Place for messages, and row.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            if "wav" not in (reader.fieldnames or []):
+                raise ValueError(f"{path} has no column 'wav'; its columns are {reader.fieldnames}")
+            for number, row in enumerate(reader, start=1):
+                place = f"{path}, row {number}"
+                if None in row or None in row.values():
+                    raise ValueError(f"{place}: it has more or fewer fields than the header")
+                yield place, _from_fields(row, place, path.parent, root)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
+
+
+def _from_fields(row: dict[str, str], place: str, here: Path, root: Path) -> Segment:
+    wav = parse_path(row, "wav", place, here, root)
+    duration = parse_duration(row["duration"], place) if row.get("duration") else 0.0
+    start = row.get("start") or "0"
+    try:
+        first = float(start)
+    except ValueError:
+        first = -1.0
+    if not 0 <= first < float("inf"):
+        raise ValueError(f"{place}, column 'start': {start!r} is not a number of seconds from 0 on")
+    name = row.get("ID", wav.stem).strip()
+    return Segment(name, duration, str(wav), first, row.get("spk_id", ""), row.get("wrd", ""))
+
 
 LINE_SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -311,3 +433,66 @@ def listed_segments(rows: Sequence[Segment], root: Path = Path()) -> Segments:
     groups = np.array([group_of(row) for row in rows], np.uint32)
     ends = np.cumsum(durations, dtype=np.float64)
     return Segments(ListedRows(rows, root), durations, ends, groups)
+
+
+class JoinedSegments(Sequence[Segment]):
+    """The segments of several manifests, one after the other.
+
+    Parameters
+    ----------
+    parts : sequence of Segments
+        One or more.
+
+    Examples
+    --------
+    >>> from wavcube.data.segments.collection import listed_segments
+    >>> parts = [listed_segments([Segment(name, 2.0, "a.wav")]) for name in "ab"]
+    >>> joined = JoinedSegments(parts)
+    >>> joined[1].id, len(joined), joined.seconds
+    ('b', 2, 4.0)
+    """
+
+    def __init__(self, parts: Sequence[Segments]) -> None:
+        self.parts = list(parts)
+        self._ends = list(accumulate(len(part) for part in parts))
+        self._seconds = list(accumulate(part.seconds for part in parts))
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, number: int) -> Segment: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Segment]: ...
+
+    def __getitem__(self, number: int | slice) -> Segment | list[Segment]:
+        """Read a row, or several."""
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"row {number} is not within 0..{len(self) - 1}")
+        number %= len(self)
+        which = bisect_right(self._ends, number)
+        return self.parts[which][number - self._before(which)]
+
+    @property
+    def seconds(self) -> float:
+        """Of all of them together."""
+        return self._seconds[-1]
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Draw one, with a probability that is proportional to its duration.
+
+        Parameters
+        ----------
+        rng : np.random.Generator
+            What it depends on.
+        """
+        which = bisect_right(self._seconds, rng.random() * self.seconds)
+        which = min(which, len(self.parts) - 1)
+        return self._before(which) + self.parts[which].draw(rng)
+
+    def _before(self, which: int) -> int:
+        return self._ends[which - 1] if which else 0

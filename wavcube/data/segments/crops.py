@@ -7,10 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from wavcube.data.crops import Crops, gain_to
-from wavcube.data.segments.audio import open_segment
-from wavcube.data.segments.bad import BadReads
-from wavcube.data.segments.collection import Segments
-from wavcube.data.segments.joined import JoinedSegments
+from wavcube.data.segments.audio import BadReads, open_segment
+from wavcube.data.segments.collection import JoinedSegments, Segments
 from wavcube.data.segments.row import Segment
 
 __all__ = ["SegmentCrops"]

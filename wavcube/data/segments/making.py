@@ -2,33 +2,133 @@
 
 from __future__ import annotations
 
+import csv
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from speechbrain.dataio.audio_io import AudioInfo
 from tqdm import tqdm
 
 from wavcube.data.audio import inspect_audio
-from wavcube.data.scan import CORPUS_SUFFIXES, utterance_at
-from wavcube.data.segments.ahead import map_ahead
-from wavcube.data.segments.audio import TOLERANCE
-from wavcube.data.segments.bad import BadList, check_bad_fraction
-from wavcube.data.segments.blocks import BlockWriter
-from wavcube.data.segments.collection import LINE_SUFFIXES
-from wavcube.data.segments.csv_rows import iterate_csv
-from wavcube.data.segments.lines import build_index, iterate_rows
+from wavcube.data.prepare import CORPUS_SUFFIXES, utterance_at
+from wavcube.data.segments.audio import (
+    _LOGGED,
+    TOLERANCE,
+    check_bad_fraction,
+)
+from wavcube.data.segments.batches import map_ahead
+from wavcube.data.segments.collection import LINE_SUFFIXES, iterate_csv
+from wavcube.data.segments.lines import BlockWriter, build_index, iterate_rows
 from wavcube.data.segments.row import Segment, parse_row, write_row
 from wavcube.data.segments.tars import find_shards
 from wavcube.data.transcripts import read_transcripts_beside
-from wavcube.utils.atomic import atomic_file
 from wavcube.utils.errors import one_line
+from wavcube.utils.files import atomic_file
 
-__all__ = ["Made", "make_manifest"]
+__all__ = [
+    "BadList",
+    "Made",
+    "make_manifest",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class BadList:
+    r"""Lists what is bad in a CSV file, with the reasons; there is no file if nothing is.
+
+    Parameters
+    ----------
+    path : Path
+        The file, with the columns ID and reason. It appears when the `with` ends, also if it ends
+        by an exception.
+
+    Raises
+    ------
+    OSError
+        At the end of the `with`, if the file cannot be written, on a full disk for example.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "bad.csv"
+    >>> with BadList(path) as bad:
+    ...     bad.add("a", "a.wav is damaged")
+    >>> path.read_text()
+    'ID,reason\na,a.wav is damaged\n'
+    >>> bad.judge(50, 0.01)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: 1 of 50 rows are bad, and at most 1.00% may be; ...
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self._first: list[str] = []
+
+    def __enter__(self) -> BadList:
+        self._atomic = atomic_file(self.path, overwrite=True)
+        draft = self._atomic.__enter__()
+        self._file = draft.open("w", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow(["ID", "reason"])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._file.close()
+        except OSError as failure:  # a full disk: no half of a list is left
+            self._atomic.__exit__(type(failure), failure, failure.__traceback__)
+            raise OSError(failure.errno, failure.strerror, str(self.path)) from failure
+        self._atomic.__exit__(None, None, None)
+        if not self.count:
+            self.path.unlink()
+        elif self.count > _LOGGED:
+            logger.warning("%d left out, listed in %s", self.count, self.path)
+
+    def add(self, name: str, reason: str) -> None:
+        """List one.
+
+        Parameters
+        ----------
+        name : str
+            Its id.
+        reason : str
+            What is wrong with it.
+        """
+        self.count += 1
+        if self.count <= _LOGGED:
+            self._first.append(reason)
+            logger.warning("left out: %s", reason)
+        self._writer.writerow([name, reason])
+
+    def judge(self, total: int, max_fraction: float) -> None:
+        """Raise a ValueError if there are too many.
+
+        Parameters
+        ----------
+        total : int
+            Good and bad ones.
+        max_fraction : float
+            How many of them may be bad.
+        """
+        if self.count > max_fraction * total:
+            raise ValueError(
+                f"{self.count} of {total} rows are bad, and at most {max_fraction:.2%} may be; "
+                f"{self.path} lists them: repair or remove them, or raise the limit "
+                f"(max_bad_fraction); the first: {self._first[0]}"
+            )
 
 
 class Made(NamedTuple):
@@ -77,7 +177,7 @@ def make_manifest(
     root : str or Path, optional
         Relative paths in manifests are relative to it; by default to each manifest's own folder.
     speaker_level : int, optional
-        Of the speakers' folders; see :func:`~wavcube.data.speakers.speaker_of`.
+        Of the speakers' folders; see :func:`~wavcube.data.manifest.speaker_of`.
     max_bad_fraction : float
         How many rows may be bad.
     overwrite : bool

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-__all__ = ["Segment", "parse_row", "write_row"]
+import numpy as np
+
+__all__ = [
+    "RowsHash",
+    "Segment",
+    "hash_rows",
+    "parse_row",
+    "write_row",
+]
 
 Seconds = float
 
@@ -198,3 +209,128 @@ def _channel(row: Mapping[str, Any], place: str) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{place}: 'channel' must be a whole number from 0 on, not {value!r}")
     return value
+
+
+class RowsHash:
+    """SHA-256 of which segments there are, fed one after the other, in their order.
+
+    Of each it takes what decides which sound is meant: id, recording, place in it, channel. A
+    change of a speaker or a text leaves it as it is.
+
+    Examples
+    --------
+    >>> one, two = RowsHash(), RowsHash()
+    >>> one.add(Segment("a", 2.0, "/here/a.wav", speaker="p1"), "a.wav")
+    >>> two.add(Segment("a", 2.0, "/there/a.wav"), "a.wav")
+    >>> one.hexdigest() == two.hexdigest()
+    True
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, segment: Segment, recording: str) -> None:
+        """Take the next one.
+
+        Parameters
+        ----------
+        segment : Segment
+            Of which the path is left out.
+        recording : str
+            The path, relative to what may be moved.
+        """
+        told = (segment.id, recording, segment.start, segment.duration, segment.channel)
+        self._digest.update(repr(told).encode())
+
+    def hexdigest(self) -> str:
+        """Give the hash of all so far."""
+        return self._digest.hexdigest()
+
+
+def hash_rows(rows: Iterable[Segment], root: Path) -> str:
+    """Hash segments that are in memory.
+
+    Parameters
+    ----------
+    rows : iterable of Segment
+        In their order.
+    root : Path
+        May be moved: paths within it count as relative to it, any other as they are.
+
+    Examples
+    --------
+    >>> here, there = ([Segment("a", 2.0, f"/{name}/a.wav")] for name in ("here", "there"))
+    >>> hash_rows(here, Path("/here")) == hash_rows(there, Path("/there"))
+    True
+    """
+    found = RowsHash()
+    for row in rows:
+        path = Path(row.path)
+        found.add(row, str(path.relative_to(root) if path.is_relative_to(root) else path))
+    return found.hexdigest()
+
+
+class UniqueNames:
+    """Collect ids, and refuse two that are the same.
+
+    Digests are kept in a file, which goes when the `with` ends.
+
+    Parameters
+    ----------
+    path : Path
+        The file to make.
+    again : Callable
+        Goes through all of them once more, as (place, id): to tell where the two are.
+
+    Examples
+    --------
+    >>> rows = [("line 1", "a"), ("line 2", "b"), ("line 3", "a")]
+    >>> with UniqueNames(getfixture("tmp_path") / "names", lambda: iter(rows)) as names:
+    ...     for _, name in rows:
+    ...         names.add(name)
+    ...     names.check()
+    Traceback (most recent call last):
+    ...
+    ValueError: line 3: the id 'a' is that of line 1 already; ids must be unique
+    """
+
+    def __init__(self, path: Path, again: Callable[[], Iterator[tuple[str, str]]]) -> None:
+        self._path, self._again = path, again
+        self._file = path.open("wb")
+
+    def __enter__(self) -> UniqueNames:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def add(self, name: str) -> None:
+        """Take note of an id.
+
+        Parameters
+        ----------
+        name : str
+            The id.
+        """
+        self._file.write(hashlib.blake2b(name.encode(), digest_size=8).digest())
+
+    def check(self) -> None:
+        """Raise a ValueError if two are the same; it says which and where."""
+        self._file.flush()
+        digests = np.fromfile(self._path, "<u8")
+        order = np.argsort(digests, kind="stable")
+        same = np.flatnonzero(digests[order][1:] == digests[order][:-1])
+        for position in same:
+            first, second = sorted(int(number) for number in order[position : position + 2])
+            place, name = next(islice(self._again(), first, None))
+            other, twin = next(islice(self._again(), second, None))
+            if name == twin:  # not only their digests
+                raise ValueError(
+                    f"{other}: the id {name!r} is that of {place} already; ids must be unique"
+                )

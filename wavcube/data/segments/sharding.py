@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import soundfile
 from tqdm import tqdm
 
-from wavcube.data.segments.ahead import map_ahead
 from wavcube.data.segments.audio import open_segment
-from wavcube.data.segments.bad import BadList
+from wavcube.data.segments.batches import map_ahead
 from wavcube.data.segments.collection import Segments
+from wavcube.data.segments.making import BadList
 from wavcube.data.segments.tars import INDEX, JOURNAL, TarRows
-from wavcube.utils.atomic import atomic_file, locked_folder, remove_drafts, sync, write_atomically
 from wavcube.utils.errors import one_line
+from wavcube.utils.files import atomic_file, locked_folder, remove_drafts, sync, write_atomically
 
 __all__ = ["Sharded", "write_shards"]
 

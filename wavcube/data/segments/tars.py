@@ -17,12 +17,16 @@ from typing import Any, NamedTuple
 import soundfile
 from tqdm import tqdm
 
-from wavcube.data.segments.identity import RowsHash
-from wavcube.data.segments.lines import group_of
-from wavcube.data.segments.names import UniqueNames
-from wavcube.data.segments.row import Segment, parse_row
-from wavcube.data.segments.tables import HASH, Index, one_at_a_time, open_index, write_index
-from wavcube.utils.suffixes import AUDIO_SUFFIXES
+from wavcube.data.segments.lines import (
+    HASH,
+    Index,
+    group_of,
+    one_at_a_time,
+    open_index,
+    write_index,
+)
+from wavcube.data.segments.row import RowsHash, Segment, UniqueNames, parse_row
+from wavcube.utils.files import AUDIO_SUFFIXES
 
 __all__ = ["TarRows", "find_shards"]
 

@@ -2,21 +2,176 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import soundfile
+from scipy.signal import firwin, resample_poly
 from tqdm import tqdm
 
 from wavcube.data.synthetic.espeak import Espeak, Voice
 from wavcube.data.synthetic.once import make_once
-from wavcube.data.synthetic.render import render
 from wavcube.data.synthetic.text import draw_text, transcript
-from wavcube.data.synthetic.voices import SPLITS, make_voices
 
-__all__ = ["CORPUS_FOLDER", "make_synthetic_corpus"]
+__all__ = [
+    "CORPUS_FOLDER",
+    "SPLITS",
+    "make_synthetic_corpus",
+    "make_voices",
+    "render",
+    "resample",
+]
+
+
+def render(
+    espeak: Espeak, text: str, voice: Voice, rng: random.Random, sample_rate: int
+) -> np.ndarray:
+    """Speak, resample and set the peak.
+
+    Parameters
+    ----------
+    espeak : Espeak
+        Speaks.
+    text : str
+        What to say.
+    voice : Voice
+        How to say it.
+    rng : random.Random
+        Draws the noise of the voice, and the peak from 0.25 to 0.85.
+    sample_rate : int
+        Wanted, in Hz.
+
+    Returns
+    -------
+    np.ndarray
+        int16 `[T]`.
+
+    Examples
+    --------
+    >>> with Espeak() as espeak:
+    ...     voice, rng = Voice("gmw/en", "f1", "F"), random.Random(1)
+    ...     render(espeak, "Hello.", voice, rng, 16000).dtype
+    dtype('int16')
+    """
+    samples, source_rate = espeak.speak(text, voice, seed=rng.randrange(1, 2**31))
+    waveform = resample(samples.astype(np.float64), source_rate, sample_rate)
+    peak = rng.uniform(0.25, 0.85)
+    return np.round(waveform * (peak * 32767 / np.abs(waveform).max())).astype(np.int16)
+
+
+def resample(waveform: np.ndarray, source_rate: int, sample_rate: int) -> np.ndarray:
+    """Change the rate of `[T]`.
+
+    Parameters
+    ----------
+    waveform : np.ndarray
+        float64 `[T]`.
+    source_rate, sample_rate : int
+        Present and wanted, in Hz.
+
+    Returns
+    -------
+    np.ndarray
+        float64 `[ceil(T * sample_rate / source_rate)]`.
+
+    Examples
+    --------
+    >>> resample(np.ones(441), 22050, 16000).shape
+    (320,)
+    """
+    if source_rate == sample_rate:
+        return waveform
+    common = math.gcd(source_rate, sample_rate)
+    up, down = sample_rate // common, source_rate // common
+    # scipy in float64 rather than torch: the result depends on no thread count, and rounding
+    # to 16 bits hides what is left.
+    return resample_poly(waveform, up, down, window=_low_pass(max(up, down)))
+
+
+@lru_cache
+def _low_pass(factor: int) -> np.ndarray:
+    """Filter for a rational resampler: pass band to 95 % of the lower Nyquist rate."""
+    return firwin(2 * 32 * factor + 1, 0.95 / factor, window=("kaiser", 9.0))
+
+
+SPLITS = ("train", "dev", "test")
+
+_ACCENTS = (
+    "gmw/en-US",
+    "gmw/en",
+    "gmw/en-GB-scotland",
+    "gmw/en-GB-x-rp",
+    "gmw/en-US-nyc",
+    "gmw/en-GB-x-gbclan",
+    "gmw/en-029",
+    "gmw/en-GB-x-gbcwmd",
+)
+
+# A variant is a timbre, so no variant serves two splits. Left out are robots, whispers, near
+# copies, variants that clip, and the two ("Reed", "caleb") whose samples differ from run to run.
+_VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "train": {
+        "F": ("f1", "Alicia", "belinda", "f3", "grandma", "Andrea", "f5", "anika", "shelby"),
+        "M": (
+            *("m1", "Andy", "Denis", "m2", "Henrique", "pablo", "m5", "Lee", "Mario", "m6"),
+            *("Hugo", "Michael", "m7", "Nguyen", "boris", "m8", "croak", "max", "david"),
+            *("grandpa", "ian", "iven3", "john", "klatt3", "marcelo", "miguel", "quincy"),
+            *("pedro", "rob", "sandro", "edward", "Alex"),
+        ),
+    },
+    "dev": {"F": ("f4", "Annie", "linda"), "M": ("m4", "michel", "victor", "Mike")},
+    "test": {"F": ("f2", "aunty", "steph"), "M": ("m3", "Diogo", "norbert", "travis")},
+}
+
+
+def make_voices(split: str, count: int, seed: int) -> list[Voice]:
+    """List `count` different voices, female and male in turn, shared with no other split.
+
+    Parameters
+    ----------
+    split : str
+        "train", "dev" or "test".
+    count : int
+        How many voices. A variant comes back with another accent when all have been used.
+    seed : int
+        Draws pitch, pitch range and rate.
+
+    Raises
+    ------
+    ValueError
+        When the split has fewer voices than that.
+
+    Examples
+    --------
+    >>> [voice.sex for voice in make_voices("dev", 3, seed=1)]
+    ['F', 'M', 'F']
+    """
+    variants = _VARIANTS[split]
+    limit = 2 * len(_ACCENTS) * min(len(names) for names in variants.values())
+    if not 1 <= count <= limit:
+        raise ValueError(f"{split} has from 1 to {limit} voices, not {count}")
+    rng = random.Random(f"voices {split} {seed}")
+    return [_voice(variants, index, rng) for index in range(count)]
+
+
+def _voice(variants: dict[str, tuple[str, ...]], index: int, rng: random.Random) -> Voice:
+    sex = "FM"[index % 2]
+    turn, place = divmod(index // 2, len(variants[sex]))
+    return Voice(
+        # one step further at every turn, so that no pair of accent and variant comes twice
+        accent=_ACCENTS[(place + turn + 4 * (index % 2)) % len(_ACCENTS)],
+        variant=variants[sex][place],
+        sex=sex,
+        pitch=rng.randint(32, 68),
+        pitch_range=rng.randint(35, 80),
+        rate=rng.randint(140, 200),
+    )
+
 
 CORPUS_FOLDER = "LibriSpeech"
 _SUBSETS = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}

@@ -11,11 +11,10 @@ from typing import Literal, get_args
 import soundfile
 from tqdm import tqdm
 
+from wavcube.data.synthetic.corpus import make_voices, render
 from wavcube.data.synthetic.espeak import Espeak, Voice
 from wavcube.data.synthetic.once import make_once
-from wavcube.data.synthetic.render import render
 from wavcube.data.synthetic.text import draw_sentence
-from wavcube.data.synthetic.voices import make_voices
 
 __all__ = ["VCTK_FOLDER", "make_synthetic_vctk", "synthetic_speakers"]
 

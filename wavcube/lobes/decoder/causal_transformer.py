@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable
-from wavcube.lobes.decoder.rotary import rotary_table
-from wavcube.lobes.decoder.rotary_transformer import RotaryTransformerLayer, causal_attention
+from wavcube.lobes.decoder.rotary_transformer import (
+    RotaryTransformerLayer,
+    causal_attention,
+    rotary_table,
+)
 from wavcube.lobes.lengths import length_mask
 
 

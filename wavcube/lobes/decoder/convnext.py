@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavcube.lobes.configurable import Configurable
-from wavcube.lobes.layers.activation_checkpointing import RecomputableLayer
 from wavcube.lobes.layers.linear import Linear, linear_gelu
+from wavcube.lobes.layers.modes import RecomputableLayer
 from wavcube.lobes.lengths import length_mask
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable
-from wavcube.lobes.decoder.rotary import rotary_table
-from wavcube.lobes.decoder.rotary_transformer import RotaryTransformerLayer
+from wavcube.lobes.decoder.rotary_transformer import RotaryTransformerLayer, rotary_table
 from wavcube.lobes.layers.local_attention import LocalAttention, check_window
 
 

@@ -4,12 +4,91 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavcube.lobes.decoder.rotary import rotate
-from wavcube.lobes.layers.activation_checkpointing import RecomputableLayer
 from wavcube.lobes.layers.linear import Linear, linear_gelu
+from wavcube.lobes.layers.modes import RecomputableLayer
+
+
+def rotary_table(
+    length: int,
+    head_dim: int,
+    device: torch.device | None = None,
+    theta: float = 1e4,
+    start: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Give the cosines and sines of every position's rotation angles.
+
+    Parameters
+    ----------
+    length : int
+        Number of positions T.
+    head_dim : int
+        Width D of an attention head, even.
+    device : torch.device or None
+        Where the table lives.
+    theta : float
+        Base of the geometric series of wavelengths.
+    start : int
+        First position.
+
+    Returns
+    -------
+    cosine, sine : Tensor
+        Tables `[T, D / 2]`, float32.
+
+    Raises
+    ------
+    ValueError
+        If head_dim is odd.
+
+    Examples
+    --------
+    >>> cosine, sine = rotary_table(3, 4)
+    >>> cosine.shape, float(sine[0].abs().max())
+    (torch.Size([3, 2]), 0.0)
+    """
+    if head_dim % 2:
+        raise ValueError(f"heads of width {head_dim} cannot be rotated: the width must be even")
+    exponents = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
+    if start:
+        # far positions times a frequency lose the angle in float32, and some devices have no more
+        positions = torch.arange(start, start + length, dtype=torch.float64)
+        angles = torch.outer(positions, (theta**-exponents).cpu().double())
+        return angles.cos().float().to(device), angles.sin().float().to(device)
+    positions = torch.arange(length, device=device, dtype=torch.float32)
+    angles = torch.outer(positions, theta**-exponents)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate queries or keys by their positions.
+
+    Parameters
+    ----------
+    x : Tensor
+        Queries or keys `[B, H, T, D]`.
+    table : tuple of Tensor
+        Cosines and sines `[T, D / 2]` of `rotary_table`.
+
+    Returns
+    -------
+    Tensor
+        Rotated `[B, H, T, D]` of x's dtype; lengths of vectors are kept.
+
+    Examples
+    --------
+    >>> x = torch.randn(1, 2, 3, 4)
+    >>> bool(torch.allclose(rotate(x, rotary_table(3, 4)).norm(dim=-1), x.norm(dim=-1)))
+    True
+    """
+    cosine, sine = table
+    first, second = x.float().chunk(2, dim=-1)
+    rotated = torch.cat((first * cosine - second * sine, first * sine + second * cosine), dim=-1)
+    return rotated.to(x.dtype)
+
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -52,7 +131,7 @@ class RotarySelfAttention(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from wavcube.lobes.decoder.rotary import rotary_table
+    >>> from wavcube.lobes.decoder.rotary_transformer import rotary_table
     >>> attention = RotarySelfAttention(dim=8, num_heads=2)
     >>> attention(torch.randn(1, 3, 8), rotary_table(3, 4), causal_attention).shape
     torch.Size([1, 3, 8])
@@ -110,7 +189,7 @@ class RotaryTransformerLayer(RecomputableLayer):
     Examples
     --------
     >>> import torch
-    >>> from wavcube.lobes.decoder.rotary import rotary_table
+    >>> from wavcube.lobes.decoder.rotary_transformer import rotary_table
     >>> layer = RotaryTransformerLayer(dim=8, num_heads=2, ffn_dim=16)
     >>> layer(torch.randn(1, 3, 8), rotary_table(3, 4), causal_attention).shape
     torch.Size([1, 3, 8])

@@ -10,13 +10,183 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
 
 from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.layers.level import Level, normalise
+from wavcube.lobes.layers.modes import is_plain_inference
 from wavcube.lobes.lengths import ceil_division, length_mask
-from wavcube.lobes.ssl.filterbank_wavlm import FilterBankWavLM
-from wavcube.lobes.ssl.front_end import run_front_end
-from wavcube.lobes.ssl.models import MODEL_TYPES, build_model, run_layers
+from wavcube.lobes.ssl.filterbank_wavlm import FilterBankWavLM, FilterBankWavLMConfig
+from wavcube.lobes.ssl.transformer import RelativeTransformer
+
+MODEL_TYPES: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] = {
+    "wavlm": (WavLMConfig, WavLMModel),
+    "filterbank_wavlm": (FilterBankWavLMConfig, FilterBankWavLM),
+    "hubert": (HubertConfig, HubertModel),
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
+}
+
+
+def build_model(
+    config: PretrainedConfig, model_class: type[PreTrainedModel], layer: int
+) -> PreTrainedModel:
+    """Build a model up to a layer, deterministic, on fused attention.
+
+    Parameters
+    ----------
+    config : PretrainedConfig
+        Is changed: dropout off, no more layers than are needed.
+    model_class : type
+        Of :data:`MODEL_TYPES`.
+    layer : int
+        See :class:`~wavcube.lobes.ssl.encoder.SSLEncoder`.
+
+    Returns
+    -------
+    PreTrainedModel
+        With random weights, under transformers' names.
+    """
+    for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"):
+        setattr(config, name, 0.0)
+    if layer >= 0:
+        config.num_hidden_layers = layer
+    wavlm = issubclass(model_class, WavLMModel)
+    # WavLM's own attention has no fused path; its layers are replaced below
+    config._attn_implementation = "eager" if wavlm else "sdpa"
+    model: Any = model_class(config)
+    if wavlm:
+        model.encoder.layers = RelativeTransformer(
+            config.hidden_size,
+            config.num_hidden_layers,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.num_buckets,
+            config.max_bucket_distance,
+            config.layer_norm_eps,
+            config.do_stable_layer_norm,
+            getattr(config, "attention_window", None),
+        )
+        model.encoder.layers.apply(model._init_weights)
+    return model
+
+
+def unused_parameters(model: PreTrainedModel, layer: int) -> list[nn.Parameter]:
+    """List the parameters that no feature depends on: of several processes none may train them.
+
+    Pretraining alone uses the first, the embedding of what is hidden.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Of :func:`build_model`.
+    layer : int
+        Of the feature; the last norm belongs to -1.
+
+    Examples
+    --------
+    >>> config = WavLMConfig(hidden_size=48, num_hidden_layers=1, do_stable_layer_norm=True)
+    >>> model = build_model(config, WavLMModel, 0)
+    >>> len(unused_parameters(model, -1)), len(unused_parameters(model, 0))
+    (1, 3)
+    """
+    parts: Any = model
+    unused = [parts.masked_spec_embed]
+    if layer >= 0 and model.config.do_stable_layer_norm:
+        unused += parts.encoder.layer_norm.parameters()
+    return unused
+
+
+def run_layers(
+    layers: nn.ModuleList, x: Tensor, mask: Tensor | None, keep_states: bool = True
+) -> list[Tensor]:
+    """Run a stack of layers.
+
+    Parameters
+    ----------
+    layers : nn.ModuleList
+        Of a model of :func:`build_model`.
+    x : Tensor
+        `[B, N, C]`.
+    mask : Tensor or None
+        `[B, N]`, True where valid; None where nothing is padded.
+    keep_states : bool
+        Whether all states are wanted, or only the last.
+
+    Returns
+    -------
+    list of Tensor
+        The input and every layer's output, `[B, N, C]` each.
+    """
+    if isinstance(layers, RelativeTransformer):
+        return layers.hidden_states(x, mask, keep_states)
+    states = [x]
+    keys = None if mask is None else mask[:, None, None, :].expand(-1, 1, x.shape[1], -1)
+    for layer in layers:
+        out = layer(states[-1], attention_mask=keys)
+        states.append(out[0] if isinstance(out, tuple) else out)
+        if not keep_states:
+            del states[0]
+    return states
+
+
+# 2 s at 50 Hz: the first convolution's output then stays in the cache
+FRAMES_AT_ONCE = 100
+
+
+def run_front_end(extractor: nn.Module, wavs: Tensor, hop: int, field: int) -> Tensor:
+    """Turn waveforms into frames.
+
+    A frame sees nothing but its own samples, so that pieces give the same as the whole, in a
+    fraction of its memory. A GroupNorm over time is the exception: its input is never cut.
+
+    Parameters
+    ----------
+    extractor : nn.Module
+        transformers' `feature_extractor`.
+    wavs : Tensor
+        `[B, T]`.
+    hop, field : int
+        Samples between two frames, and those that a frame sees.
+
+    Returns
+    -------
+    Tensor
+        `[B, N, F]`, N = floor((T - field) / hop) + 1.
+    """
+    frames = (wavs.shape[1] - field) // hop + 1
+    whole = frames <= FRAMES_AT_ONCE or _sees_everything(extractor) or not is_plain_inference()
+    if whole:
+        return _convolve(extractor, wavs)
+    made: list[Tensor] = []  # one tensor, once its width is known
+    for first in range(0, frames, FRAMES_AT_ONCE):
+        last = min(first + FRAMES_AT_ONCE, frames)
+        piece = _convolve(extractor, wavs[:, first * hop : (last - 1) * hop + field])
+        if not made:
+            made.append(piece.new_empty(len(wavs), frames, piece.shape[2]))
+        made[0][:, first:last] = piece
+    return made[0]
+
+
+def _sees_everything(extractor: nn.Module) -> bool:
+    return any(isinstance(module, nn.GroupNorm) for module in extractor.modules())
+
+
+def _convolve(extractor: nn.Module, wavs: Tensor) -> Tensor:
+    x = wavs[:, None]
+    layers: Any = extractor.conv_layers
+    # not extractor(wavs): in train mode that makes the waveform require gradients
+    for layer in layers:
+        x = layer(x)
+    return x.transpose(1, 2)
 
 
 @dataclass
@@ -264,3 +434,48 @@ class SSLEncoder(Configurable):
         if self._has_filter_bank:
             return extractor(wavs)
         return run_front_end(extractor, wavs, self.hop, self.num_samples_for(1))
+
+
+class LayerMix(Configurable):
+    """Weigh all states of an SSL encoder, its input embedding included.
+
+    The last layer knows what is said but little of how it sounds; the first ones are the reverse. A
+    latent that must serve both gets both. It starts as the plain mean.
+
+    Parameters
+    ----------
+    num_states : int
+        Layers of the encoder plus one.
+
+    Examples
+    --------
+    >>> LayerMix(2)([torch.zeros(1, 3, 4), torch.ones(1, 3, 4)])[0, 0, 0].item()
+    0.5
+    """
+
+    def __init__(self, num_states: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(num_states))
+
+    def forward(self, states: list[Tensor]) -> Tensor:
+        """Mix.
+
+        Parameters
+        ----------
+        states : list of Tensor
+            `[B, N, C]` each.
+
+        Returns
+        -------
+        Tensor
+            `[B, N, C]`.
+
+        Raises
+        ------
+        ValueError
+            If the number of states is another than the constructor's.
+        """
+        if len(states) != len(self.logits):
+            raise ValueError(f"{len(states)} states for a mix of {len(self.logits)}")
+        weights = self.logits.softmax(0)
+        return sum(weight * state for weight, state in zip(weights, states, strict=True))

@@ -18,13 +18,13 @@ from tqdm import tqdm
 from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
 from wavcube.data.transcripts import row_of
-from wavcube.metrics.signals import MetricError
+from wavcube.metrics.base import MetricError
 from wavcube.metrics.speaker import embed_voice
 from wavcube.representations.cache import StateCache, state_key
 from wavcube.tasks.conversion.data import Clip
 from wavcube.tasks.conversion.model import VoiceConverter
 from wavcube.tasks.conversion.perturbation import SpeakerPerturbation
-from wavcube.utils.atomic import write_atomically
+from wavcube.utils.files import write_atomically
 
 __all__ = ["FeatureCache", "check_several"]
 

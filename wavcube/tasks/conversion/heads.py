@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import length_mask
-from wavcube.losses.masking import masked_mean
+from wavcube.losses.combine import masked_mean
 from wavcube.tasks.conversion.voice import Voice, instance_normalize, masked_moments
 
 # ends of the scale of F0 that a head sees, in Hz

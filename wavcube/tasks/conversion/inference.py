@@ -13,14 +13,14 @@ from wavcube.data.audio import write_audio
 from wavcube.inference.base import check_computed
 from wavcube.inference.files import check_output
 from wavcube.lobes.lengths import to_absolute
-from wavcube.metrics.signals import MetricError, TechnicalError
+from wavcube.metrics.base import MetricError, TechnicalError
 from wavcube.metrics.speaker import embed_voice
 from wavcube.tasks.conversion import VERB
 from wavcube.tasks.conversion.model import VoiceConverter
 from wavcube.tasks.conversion.voice import Voice
 from wavcube.tasks.inference import Released
 from wavcube.tasks.model import TaskModel
-from wavcube.utils.suffixes import WRITTEN_SUFFIXES
+from wavcube.utils.files import WRITTEN_SUFFIXES
 
 # voiced speech that a reference must have, in seconds; some seconds are better
 SHORTEST_REFERENCE = 0.5

@@ -15,12 +15,10 @@ from tqdm import tqdm
 from wavcube.data.audio import read_audio, write_audio
 from wavcube.data.corpora.custom import extra_voices, prepare_custom_corpus
 from wavcube.data.corpora.vctk import extra_folders, is_vctk, prepare_vctk, synthetic_vctk
-from wavcube.data.manifest import Utterance, read_manifest
+from wavcube.data.manifest import Utterance, describe_split, evenly_spaced, read_manifest
 from wavcube.data.prepare import check_same_data
-from wavcube.data.splits import describe_split, evenly_spaced
 from wavcube.data.synthetic import synthetic_speakers
 from wavcube.data.synthetic.vctk import Role
-from wavcube.experiment.usage import print_main
 from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses import MelLoss
 from wavcube.metrics import Summary
@@ -41,8 +39,8 @@ from wavcube.tasks.conversion.trials import (
 )
 from wavcube.tasks.conversion.voice import Voice, masked_moments
 from wavcube.tasks.registry import register_task
-from wavcube.tasks.settings import TaskSettings
-from wavcube.tasks.task import ItemScores, Splits, Task
+from wavcube.tasks.task import ItemScores, Splits, Task, TaskSettings
+from wavcube.training.distributed import print_main
 
 RESYNTHESIS = "source, resynthesised"
 LOGGED_CLIPS = 3

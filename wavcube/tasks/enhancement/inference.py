@@ -16,7 +16,7 @@ class WavCubeEnhancer(Released):
     --------
     >>> import torch
     >>> from wavcube.tasks.enhancement.model import MaskEnhancer
-    >>> from wavcube.lobes.layers.mask_head import MaskHead
+    >>> from wavcube.lobes.layers.spectrogram import MaskHead
     >>> from wavcube.representations import MelRepresentation
     >>> model = MaskEnhancer(MelRepresentation(), MaskHead(160, 320, hidden_dim=4, num_layers=1))
     >>> enhancer = WavCubeEnhancer({"model": model}, run_opts={"device": "cpu"})

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from wavcube.representations.base import Representation
-from wavcube.tasks.signal_models import LatentModel, MaskModel, SignalModel
+from wavcube.tasks.signal import LatentModel, MaskModel, SignalModel
 
 
 class Enhancer(SignalModel):
@@ -66,7 +66,7 @@ class MaskEnhancer(MaskModel, Enhancer):
     Examples
     --------
     >>> import torch
-    >>> from wavcube.lobes.layers.mask_head import MaskHead
+    >>> from wavcube.lobes.layers.spectrogram import MaskHead
     >>> from wavcube.representations import MelRepresentation
     >>> head = MaskHead(8, stride=320, hidden_dim=4, num_layers=1)
     >>> model = MaskEnhancer(MelRepresentation(num_mel_bins=4), head)

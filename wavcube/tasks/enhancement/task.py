@@ -14,27 +14,28 @@ from torch.utils.data import Dataset
 from wavcube.data.corpora import librispeech
 from wavcube.data.corpora.vctk import extra_folders, is_vctk, prepare_vctk, synthetic_vctk
 from wavcube.data.corpora.voicebank import is_voicebank, prepare_voicebank
-from wavcube.data.crops import CropDataset
-from wavcube.data.extra_speech import extra_speech
+from wavcube.data.crops import CropDataset, SpeechDataset, utterance_dataset
 from wavcube.data.manifest import Utterance, read_manifest
-from wavcube.data.mixing.noise_sets import ROLES, share_out_noises
-from wavcube.data.mixing.noisy import NoisyDataset
-from wavcube.data.mixing.pair_datasets import PairCrops, PairDataset
-from wavcube.data.mixing.pairs import NoisyPair, pair_up, prepare_own_pairs, read_pairs
-from wavcube.data.prepare import check_same_data
-from wavcube.data.scan import scan_audio_folder
+from wavcube.data.mixing.noisy import ROLES, NoisyDataset, share_out_noises
+from wavcube.data.mixing.pairs import (
+    NoisyPair,
+    PairCrops,
+    PairDataset,
+    pair_up,
+    prepare_own_pairs,
+    read_pairs,
+)
+from wavcube.data.prepare import check_same_data, extra_speech, scan_audio_folder
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_noises, synthetic_speakers
 from wavcube.data.synthetic.vctk import Role
-from wavcube.data.utterances import SpeechDataset, utterance_dataset
 from wavcube.lobes.layers.latent_map import LatentHead
-from wavcube.lobes.layers.mask_head import MaskHead
+from wavcube.lobes.layers.spectrogram import MaskHead
 from wavcube.metrics import Metric, dnsmos_metrics
-from wavcube.metrics.registry import add_model_metrics
+from wavcube.metrics.scores import add_model_metrics
 from wavcube.tasks.enhancement import VERB
 from wavcube.tasks.enhancement.model import LatentEnhancer, MaskEnhancer
 from wavcube.tasks.registry import register_task
-from wavcube.tasks.signal import SignalTask
-from wavcube.tasks.signal_models import SignalModel
+from wavcube.tasks.signal import SignalModel, SignalTask
 from wavcube.tasks.task import Splits
 
 # what chooses the speech: a run goes on with the same only

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable
-from wavcube.lobes.layers.bidirectional_lstm import BidirectionalLSTM
 from wavcube.lobes.layers.conformer import MaskedConformer
+from wavcube.lobes.layers.recurrent import BidirectionalLSTM
 from wavcube.lobes.layers.spec_augment import SpecAugment
 from wavcube.lobes.lengths import length_mask, to_absolute
 

@@ -18,21 +18,17 @@ from wavcube.data.manifest import Utterance
 from wavcube.data.tokens import TextTokens, find_too_short, read_text, train_tokens
 from wavcube.data.transcripts import place_of, read_transcripts_beside, split_by_speaker
 from wavcube.experiment.speech import prepare_rows
-from wavcube.experiment.usage import print_main
 from wavcube.metrics import Summary
-from wavcube.release.build import build
-from wavcube.release.config_file import extra_file_names
-from wavcube.release.described import release_config
+from wavcube.release.config_file import build, extra_file_names, release_config
 from wavcube.representations import Representation
 from wavcube.tasks.recognition import VERB
 from wavcube.tasks.recognition.model import RecognitionModel
 from wavcube.tasks.recognition.search import CTCSearch
 from wavcube.tasks.registry import register_task
 from wavcube.tasks.run import AT_THE_START
-from wavcube.tasks.settings import TaskSettings
-from wavcube.tasks.task import ItemScores, Splits, Task
+from wavcube.tasks.task import ItemScores, Splits, Task, TaskSettings
 from wavcube.tasks.utterances import LabelledDataset, reader
-from wavcube.training.distributed import global_batch_size
+from wavcube.training.distributed import global_batch_size, print_main
 
 SEARCH_KEYS = ("beam_size", "language_model", "lm_weight", "word_score")
 

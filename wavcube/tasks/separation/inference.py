@@ -18,7 +18,7 @@ class WavCubeSeparator(Released):
     Examples
     --------
     >>> import torch
-    >>> from wavcube.lobes.layers.mask_head import MaskHead
+    >>> from wavcube.lobes.layers.spectrogram import MaskHead
     >>> from wavcube.tasks.separation.model import MaskSeparator
     >>> from wavcube.representations import MelRepresentation
     >>> head = MaskHead(160, 320, num_sources=2, hidden_dim=4, num_layers=1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wavcube.representations.waveform import WaveformRepresentation
 from wavcube.tasks.separation.conv_tasnet import ConvTasNetHead
-from wavcube.tasks.signal_models import MEL, SI_SDR, LatentModel, MaskModel, SignalModel
+from wavcube.tasks.signal import MEL, SI_SDR, LatentModel, MaskModel, SignalModel
 
 
 class Separator(SignalModel):
@@ -27,7 +27,7 @@ class MaskSeparator(MaskModel, Separator):
     Examples
     --------
     >>> import torch
-    >>> from wavcube.lobes.layers.mask_head import MaskHead
+    >>> from wavcube.lobes.layers.spectrogram import MaskHead
     >>> from wavcube.representations import MelRepresentation
     >>> head = MaskHead(8, stride=320, num_sources=2, hidden_dim=4, num_layers=1)
     >>> model = MaskSeparator(MelRepresentation(num_mel_bins=4), head)

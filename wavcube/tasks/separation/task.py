@@ -11,14 +11,12 @@ from torch.utils.data import Dataset
 
 from wavcube.data.corpora.libri2mix import prepare_mixtures
 from wavcube.data.corpora.libri2mix_drawn import draw_mixtures
-from wavcube.data.extra_speech import extra_speech
 from wavcube.data.manifest import Utterance
-from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, read_mixtures
-from wavcube.data.mixing.remixing import RemixedDataset
-from wavcube.data.prepare import check_same_data
+from wavcube.data.mixing.mixtures import MixtureDataset, MixtureRow, RemixedDataset, read_mixtures
+from wavcube.data.prepare import check_same_data, extra_speech
 from wavcube.experiment.speech import synthetic_corpus
 from wavcube.lobes.layers.latent_map import LatentHead
-from wavcube.lobes.layers.mask_head import MaskHead
+from wavcube.lobes.layers.spectrogram import MaskHead
 from wavcube.tasks.registry import register_task
 from wavcube.tasks.separation import VERB
 from wavcube.tasks.separation.conv_tasnet import ConvTasNetHead
@@ -27,8 +25,7 @@ from wavcube.tasks.separation.model import (
     MaskSeparator,
     WaveformSeparator,
 )
-from wavcube.tasks.signal import SignalTask
-from wavcube.tasks.signal_models import SignalModel
+from wavcube.tasks.signal import SignalModel, SignalTask
 from wavcube.tasks.task import Splits
 
 # what chooses the mixtures: a run goes on with the same only

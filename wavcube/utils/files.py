@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -462,3 +462,36 @@ def _is_running(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
+LATENT_SUFFIXES = (".safetensors",)
+# lossless: a copy in a lossy format would be judged for what the format lost
+WRITTEN_SUFFIXES = (".wav", ".flac")
+
+
+def check_suffix(path: str | Path, suffixes: Sequence[str]) -> None:
+    """Refuse the name of an output that ends in something else.
+
+    Parameters
+    ----------
+    path : str or Path
+        The name.
+    suffixes : sequence of str
+        What it may end in, in lower case.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+
+    Examples
+    --------
+    >>> check_suffix("copy.WAV", WRITTEN_SUFFIXES)
+    >>> check_suffix("copy.mp3", WRITTEN_SUFFIXES)
+    Traceback (most recent call last):
+    ...
+    ValueError: copy.mp3 must end in .wav or .flac
+    """
+    if Path(path).suffix.lower() not in suffixes:
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
