@@ -6,8 +6,8 @@ import argparse
 import io
 import logging
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,7 +220,17 @@ class _Quiet(logging.Filter):
         return not any(part in text for part in NOISE.get(record.name, ()))
 
 
-_QUIET = _Quiet()
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Leave out of the log what libraries say of a run that is not for its user."""
+    quiet = _Quiet()
+    for name in NOISE:
+        logging.getLogger(name).addFilter(quiet)
+    try:
+        yield
+    finally:
+        for name in NOISE:
+            logging.getLogger(name).removeFilter(quiet)
 
 
 class _Options(RunOptions):
@@ -235,7 +245,7 @@ class _Options(RunOptions):
 
 
 def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptions, str]:
-    r"""Read a recipe's arguments, find its other processes, and quieten what SpeechBrain logs.
+    r"""Read a recipe's arguments, and find its other processes.
 
     `--help` ends the process; where a YAML is named it lists that file's keys. `--debug` asks for a
     dry run: a few updates on little data (:mod:`~wavcube.experiment.command_line`). The precision
@@ -267,8 +277,6 @@ def parse_arguments(arguments: Sequence[str], usage: str) -> tuple[str, RunOptio
     >>> parse_arguments([str(path), "--seed", "1", "--lr=0.1", "--seed=2"], "")[2]
     'seed: 2\nlr: 0.1'
     """
-    for name in NOISE:
-        logging.getLogger(name).addFilter(_QUIET)
     if {"-h", "--help"} & set(arguments):
         files = [a for a in arguments if Path(a).suffix in (".yaml", ".yml") and Path(a).is_file()]
         print_main(help_text(usage, files[0] if files else None))

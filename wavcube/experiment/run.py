@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from wavcube.data.prepare import check_same_data
 from wavcube.data.segments.audio import UnreadableError
-from wavcube.experiment.command_line import open_yaml, parse_arguments
+from wavcube.experiment.command_line import open_yaml, parse_arguments, quiet_libraries
 from wavcube.experiment.report import check_counts
 from wavcube.training.brain import GuardedBrain
 from wavcube.training.checkpoints import checkpoints_in
@@ -362,6 +362,10 @@ class Run:
         arguments : sequence of str
             Of the process.
         """
+        with quiet_libraries():
+            self._main(arguments)
+
+    def _main(self, arguments: Sequence[str]) -> None:
         program = self.script.name
         with handle_interrupt(program), self.exit_on_user_error():
             path, self.run_opts, overrides = parse_arguments(arguments, self.usage)
