@@ -14,6 +14,8 @@ from recognizers import spell
 
 from wavcube.data.audio import write_audio
 
+pytestmark = pytest.mark.slow
+
 SPEAKERS = ("anna", "ben", "cleo", "dora", "emil")
 
 

@@ -49,6 +49,7 @@ def written(folder):
     return {path.stem: path.with_suffix(".safetensors").stat().st_mtime_ns for path in records}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_and_repeats_nothing(speech, tmp_path):
     make, out = partial(Fatal, tmp_path), tmp_path / "out"
     whole = extract(speech, tmp_path / "whole", make, form=SMALL).folder
@@ -105,6 +106,7 @@ def extract_by_ray(repository, speech, markers, found_by_workers):
         return run_code(code, markers.parent, arguments, timeout=500)
 
 
+@pytest.mark.slow
 def test_ray_writes_the_same_bytes_through_the_death_of_a_worker(speech, tmp_path, repository):
     markers = tmp_path / "markers"
     markers.mkdir()
@@ -116,6 +118,7 @@ def test_ray_writes_the_same_bytes_through_the_death_of_a_worker(speech, tmp_pat
     assert hashes(tmp_path / "out") == hashes(whole)
 
 
+@pytest.mark.slow
 def test_a_failure_of_ray_is_one_line(speech, tmp_path, repository):
     markers = tmp_path / "markers"
     markers.mkdir()
@@ -163,6 +166,7 @@ def test_a_worker_with_another_model_writes_nothing(task):
         ShardWriter(other, "cpu")
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_same_bytes_by_two_processes(speech, tmp_path, capsys):
     release = str(random_release(tmp_path / "release"))
     options = ["--source", release, "--shard-size", "4", "--half", "--device", "cpu"]

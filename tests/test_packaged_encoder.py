@@ -33,6 +33,7 @@ def test_card_names_every_corpus_and_licence():
     assert "@@" not in card
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_knows_digits_of_speakers_it_never_heard(shared):
     encoder = load_encoder(packaged_encoder())

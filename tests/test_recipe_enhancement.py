@@ -136,6 +136,7 @@ def test_the_best_weights_are_released_and_not_the_last(recipe, pairs, monkeypat
     recipe.check_that_the_best_weights_are_released(monkeypatch, *given)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_one_that_was_not(recipe, pairs, tmp_path):
     recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={pairs}", *SPEAKERS)
 

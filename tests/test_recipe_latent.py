@@ -157,6 +157,7 @@ LatentBrain.fit_batch = dying
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_stage_2_ends_as_one_that_was_not(speech, repository, tmp_path):
     script = str(repository / "recipes" / "LibriSpeech" / "train.py")
 

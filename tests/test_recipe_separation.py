@@ -121,6 +121,7 @@ def test_the_best_weights_are_released_and_not_the_last(recipe, speech, monkeypa
     recipe.check_that_the_best_weights_are_released(monkeypatch, f"--data_folder={speech}")
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_one_that_was_not(recipe, speech, tmp_path):
     recipe.check_that_a_killed_run_ends_as_another(tmp_path, f"--data_folder={speech}")
 

@@ -57,6 +57,7 @@ def test_row_names_what_exists(row):
     assert f"{row['script']} {experiment(row).relative_to(REPOSITORY).as_posix()}" in readme
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", rows(), ids=title)
 def test_row_runs_and_leaves_its_files(row, tmp_path, tmp_path_factory):
     cache = tmp_path_factory.getbasetemp().parent / "synthetic"

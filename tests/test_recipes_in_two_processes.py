@@ -16,6 +16,8 @@ from wavcube.data.audio import write_audio
 from wavcube.release.folder import load_release
 from wavcube.testing import tone
 
+pytestmark = pytest.mark.slow
+
 TORCHRUN = """
 import os, runpy, sys
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch

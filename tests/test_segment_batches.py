@@ -293,6 +293,7 @@ class Dying(SegmentDataset):
         return super().__getitem__(number)
 
 
+@pytest.mark.slow
 def test_a_dead_worker_ends_the_run_which_then_goes_on(segments, tmp_path):
     whole = listen(segments, tmp_path / "whole")
     marker = tmp_path / "marker"

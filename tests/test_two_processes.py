@@ -18,6 +18,8 @@ from wavcube.data.manifest import Utterance
 from wavcube.testing import tone
 from wavcube.training.distributed import all_gather, same_everywhere
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def corpus(tmp_path):

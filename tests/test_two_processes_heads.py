@@ -18,6 +18,8 @@ from wavcube.tasks.recognition.task import Recognition
 from wavcube.tasks.task import TaskSettings
 from wavcube.tasks.utterances import LabelledDataset
 
+pytestmark = pytest.mark.slow
+
 # where a gradient is zero but for rounding, Adam with its usual eps takes a whole step
 ADAM = partial(torch.optim.AdamW, eps=1e-4)
 
