@@ -9,8 +9,8 @@ An order to read them in:
    and `filterbank_wavlm`) layer by layer (`transformer`, with its attention).
 3. Feature to latent and back: `bottleneck`, and the latent's coordinates.
 4. Latent to waveform, in `decoder`: `decoder`, with a small body (`convnext`) or the paper's
-   (`causal_transformer`, `rotary_transformer`, `local_vocoder`), and an inverse transform; `stream`,
-   of latents that come in pieces; for training, `discriminators`.
+   (`causal_transformer`, `rotary_transformer`, `local_vocoder`), and an inverse transform; for
+   latents that come in pieces, `stream`; for training, `discriminators`.
 5. `acoustic_codec`, the codec without a semantic part.
 6. What several of these and the tasks' heads are made of, in `layers`: `linear`, `modes`, `level`,
    `local_attention`, `spectrogram` with the mask head, `conformer`, `recurrent`, `mean_pool`,
