@@ -151,7 +151,7 @@ def test_own_mixtures_are_read_from_one_table(tmp_path):
         ({"split": "train"}, ValueError, "no mixture whose split is valid"),
         ({"mixture_ID": " "}, ValueError, "row 2, column 'mixture_ID': it is empty"),
         ({"mixture_ID": "m0"}, ValueError, "'m0' stands there twice"),
-        ({"source_1_gain": "0"}, ValueError, "row 2, column 'source_1_gain': '0' is no gain"),
+        ({"source_1_gain": "0"}, ValueError, "row 2, column 'source_1_gain': '0' is not a gain"),
         ({"source_2_path": ""}, ValueError, "row 2, column 'source_2_path': it is empty"),
         ({"source_2_path": "no.wav"}, FileNotFoundError, "row 2, column 'source_2_path'.*no.wav"),
         ({"noise_path": "no.wav"}, FileNotFoundError, "row 2, column 'noise_path'.*no.wav"),

@@ -89,8 +89,8 @@ def instead(**values):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        (without("source_2_gain"), ValueError, "has no column source_2_gain"),
-        (without("noise_path"), ValueError, "has no column noise_path"),
+        (without("source_2_gain"), ValueError, "has no column 'source_2_gain'"),
+        (without("noise_path"), ValueError, "has no column 'noise_path'"),
         (instead(source_1_gain="loud"), ValueError, r"row 1, column 'source_1_gain': 'loud'"),
         (instead(noise_gain="-1"), ValueError, r"row 1, column 'noise_gain': '-1'"),
         (instead(mixture_ID=" "), ValueError, r"row 1, column 'mixture_ID': it is empty"),

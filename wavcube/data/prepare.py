@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from wavcube.data.audio import inspect_audio
 from wavcube.data.manifest import (
+    Row,
     Utterance,
     hold_out_utterances,
     read_manifest,
@@ -37,9 +38,13 @@ __all__ = [
     "check_same_data",
     "find_audio",
     "fingerprint",
+    "prepare_once",
     "prepare_own_audio",
     "prepared_manifests",
+    "require_equal_length",
     "scan_audio_folder",
+    "split_by_name",
+    "split_in_three",
     "utterance_at",
     "write_prepared",
 ]
@@ -59,6 +64,10 @@ class BadFile:
 
     wav: str
     reason: str
+
+
+# rows of each manifest, and the files that were left out
+Made = tuple[Mapping[str, Sequence[Any]], Sequence[BadFile]]
 
 
 class Scan(NamedTuple):
@@ -187,6 +196,18 @@ def _check_file(row: Utterance) -> Utterance | BadFile:
     return replace(row, duration=duration)
 
 
+def require_equal_length(wav: str, partner: str) -> None:
+    """Raise a ValueError where two recordings, noisy and clean, differ in rate or length."""
+    (frames, rate), (others, other_rate) = (
+        (info.frames, info.sample_rate) for info in map(inspect_audio, (wav, partner))
+    )
+    if (frames, rate) != (others, other_rate):
+        raise ValueError(
+            f"{wav} has {frames} samples at {rate} Hz, its partner {partner} {others} at "
+            f"{other_rate} Hz; partners must be equally long"
+        )
+
+
 def utterance_at(path: Path, folder: Path, speaker_level: int | None = None) -> Utterance:
     """Name a file of a folder of audio as :func:`scan_audio_folder` does; nothing is read.
 
@@ -266,25 +287,100 @@ def prepare_own_audio(
         "test_fraction": test_fraction,
         "seed": seed,
         "max_bad_fraction": max_bad_fraction,
-        "files": fingerprint(files),
     }
-    done = prepared_manifests(out_folder, arguments)
-    if done is not None:
-        return done
-    limits: dict[str, Any] = {"max_bad_fraction": max_bad_fraction, "progress": progress}
-    scan = check_files(rows, **limits) if is_manifest else scan_audio_folder(source, **limits)
-    if len(scan.utterances) < 3:
-        raise ValueError(
-            f"{source} has {len(scan.utterances)} utterances; training, validation and test "
-            "need one each at the least"
+
+    def make() -> Made:
+        limits: dict[str, Any] = {"max_bad_fraction": max_bad_fraction, "progress": progress}
+        scan = check_files(rows, **limits) if is_manifest else scan_audio_folder(source, **limits)
+        if len(scan.utterances) < 3:
+            raise ValueError(
+                f"{source} has {len(scan.utterances)} utterances; training, validation and test "
+                "need one each at the least"
+            )
+        parts = split_in_three(
+            scan.utterances, hold_out_utterances, valid_fraction, test_fraction, seed
         )
-    rest, test = hold_out_utterances(scan.utterances, test_fraction, seed)
-    # of what is left, the share that is valid_fraction of everything
-    share = valid_fraction * len(scan.utterances) / len(rest)
-    train, valid = hold_out_utterances(rest, share, seed + 1)
+        return parts, scan.bad
+
     data_root = source.parent if is_manifest else source
-    manifests = {"train": train, "valid": valid, "test": test}
-    return write_prepared(out_folder, manifests, arguments, data_root=data_root, bad=scan.bad)
+    return prepare_once(out_folder, arguments, files, make, data_root=data_root)
+
+
+def split_in_three(
+    rows: Sequence[Row],
+    hold_out: Callable[[Sequence[Row], float, int], tuple[list[Row], list[Row]]],
+    valid_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> dict[str, list[Row]]:
+    """Hold shares of all rows out for validation and test.
+
+    Parameters
+    ----------
+    rows : Sequence[Utterance]
+        At least three.
+    hold_out : Callable
+        Draws a share, such as :func:`~wavcube.data.manifest.hold_out_utterances`.
+    valid_fraction, test_fraction : float
+        Of all rows, or of their speakers.
+    seed : int
+        Draws them.
+
+    Examples
+    --------
+    >>> rows = [Utterance(f"{i}", 1.0, "a.wav") for i in range(10)]
+    >>> parts = split_in_three(rows, hold_out_utterances, 0.2, 0.1, seed=0)
+    >>> {role: len(part) for role, part in parts.items()}
+    {'train': 7, 'valid': 2, 'test': 1}
+    """
+    rest, test = hold_out(rows, test_fraction, seed)
+    # of what is left, the share that is valid_fraction of everything
+    train, valid = hold_out(rest, valid_fraction * len(rows) / len(rest), seed + 1)
+    return {"train": train, "valid": valid, "test": test}
+
+
+def split_by_name(
+    rows: Sequence[Utterance], chosen: Mapping[str, Sequence[str]]
+) -> dict[str, list[Utterance]]:
+    """Give validation and test the speakers that are named, and training all others.
+
+    Parameters
+    ----------
+    rows : Sequence[Utterance]
+        With speakers.
+    chosen : Mapping[str, Sequence[str]]
+        Speakers of "valid" and "test".
+
+    Raises
+    ------
+    ValueError
+        If a speaker is unknown or in both, a role has none, or nobody is left to train on.
+
+    Examples
+    --------
+    >>> rows = [Utterance(name, 1.0, "a.wav", name) for name in "abcd"]
+    >>> parts = split_by_name(rows, {"valid": ["b"], "test": ["c"]})
+    >>> {role: [row.ID for row in part] for role, part in parts.items()}
+    {'train': ['a', 'd'], 'valid': ['b'], 'test': ['c']}
+    """
+    known = sorted({row.spk_id for row in rows})
+    for role, names in chosen.items():
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise ValueError(
+                f"{role}_speakers must name speakers of the data, not {unknown or list(names)}; "
+                f"there are: {', '.join(known)}"
+            )
+    both = sorted(set(chosen["valid"]) & set(chosen["test"]))
+    if both:
+        raise ValueError(f"speakers {', '.join(both)} are in valid_speakers and test_speakers")
+    apart = {name for names in chosen.values() for name in names}
+    manifests = {"train": [row for row in rows if row.spk_id not in apart]}
+    if not manifests["train"]:
+        raise ValueError(f"nobody is left to train on: all of {', '.join(known)} are held out")
+    for role, names in chosen.items():
+        manifests[role] = [row for row in rows if row.spk_id in names]
+    return manifests
 
 
 def check_same_data(path: str | Path, data: Mapping[str, Any], what: str = "data") -> None:
@@ -341,6 +437,43 @@ def fingerprint(files: Iterable[Path]) -> str:
         state = f"{found.st_size} {found.st_mtime_ns}" if found else "missing"
         digest.update(f"{path.absolute()} {state}\n".encode())
     return digest.hexdigest()
+
+
+def prepare_once(
+    out_folder: str | Path,
+    arguments: Mapping[str, Any],
+    files: Iterable[Path],
+    make: Callable[[], Made],
+    *,
+    data_root: str | Path,
+    write: Callable[[Path, Sequence[Any], str | Path | None], None] = write_manifest,
+) -> dict[str, Path]:
+    """Make a corpus's manifests, unless an earlier call has, with these arguments, of these files.
+
+    Parameters
+    ----------
+    out_folder, data_root, write
+        As :func:`write_prepared` takes them.
+    arguments : Mapping[str, Any]
+        Plain data on which the manifests depend.
+    files : iterable of Path
+        On which they depend as well: audio, transcripts, tables.
+    make : Callable
+        Gives the rows of each manifest, and the bad files.
+
+    Returns
+    -------
+    dict[str, Path]
+        CSV file of each.
+    """
+    complete = {**arguments, "files": fingerprint(files)}
+    done = prepared_manifests(out_folder, complete)
+    if done is not None:
+        return done
+    manifests, bad = make()
+    return write_prepared(
+        out_folder, manifests, complete, data_root=data_root, bad=bad, write=write
+    )
 
 
 def prepared_manifests(

@@ -9,13 +9,13 @@ from typing import Any
 
 from wavcube.data.manifest import Utterance, read_manifest
 from wavcube.data.prepare import (
+    Made,
     check_files,
     extra_speech,
     find_audio,
-    fingerprint,
-    prepared_manifests,
+    prepare_once,
     scan_audio_folder,
-    write_prepared,
+    split_by_name,
 )
 from wavcube.data.transcripts import row_of
 
@@ -75,19 +75,17 @@ def prepare_custom_corpus(
         "valid_speakers": list(valid_speakers),
         "test_speakers": list(test_speakers),
         "max_bad_fraction": max_bad_fraction,
-        "files": fingerprint(files),
     }
-    done = prepared_manifests(out_folder, arguments)
-    if done is not None:
-        return done
-    limits: dict[str, Any] = {"max_bad_fraction": max_bad_fraction, "progress": progress}
-    scan = check_files(rows, **limits) if is_manifest else scan_audio_folder(source, **limits)
-    if valid_speakers or test_speakers:
-        chosen = {"valid": list(valid_speakers), "test": list(test_speakers)}
-        manifests = _by_speaker(scan.utterances, chosen)
-    else:
-        manifests = hold_out_sentences(scan.utterances, source)
-    return write_prepared(out_folder, manifests, arguments, data_root=data_root, bad=scan.bad)
+
+    def make() -> Made:
+        limits: dict[str, Any] = {"max_bad_fraction": max_bad_fraction, "progress": progress}
+        scan = check_files(rows, **limits) if is_manifest else scan_audio_folder(source, **limits)
+        if valid_speakers or test_speakers:
+            chosen = {"valid": valid_speakers, "test": test_speakers}
+            return split_by_name(scan.utterances, chosen), scan.bad
+        return hold_out_sentences(scan.utterances, source), scan.bad
+
+    return prepare_once(out_folder, arguments, files, make, data_root=data_root)
 
 
 def hold_out_sentences(
@@ -167,22 +165,3 @@ def extra_voices(
         for folder in folders
         for row in extra_speech([folder], kept_apart, max_bad_fraction=max_bad_fraction)
     ]
-
-
-def _by_speaker(
-    rows: Sequence[Utterance], chosen: dict[str, list[str]]
-) -> dict[str, list[Utterance]]:
-    known = sorted({row.spk_id for row in rows})
-    for role, names in chosen.items():
-        if not names or (unknown := [name for name in names if name not in known]):
-            raise ValueError(
-                f"{role}_speakers must name speakers of the data, not {names and unknown}; there "
-                f"are: {', '.join(known)}"
-            )
-    apart = {name for names in chosen.values() for name in names}
-    manifests = {"train": [row for row in rows if row.spk_id not in apart]}
-    if not manifests["train"]:
-        raise ValueError(f"nobody is left to train on: all of {', '.join(known)} are held out")
-    for role, names in chosen.items():
-        manifests[role] = [row for row in rows if row.spk_id in names]
-    return manifests

@@ -13,11 +13,11 @@ mixture_ID, source_1_path, source_1_gain, source_2_path, source_2_gain, noise_pa
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,12 +34,11 @@ from wavcube.data.mixing.mixtures import MixtureRow, write_mixtures
 from wavcube.data.mixing.noisy import share_out_noises
 from wavcube.data.prepare import (
     BadFile,
+    Made,
     check_files,
     find_audio,
-    fingerprint,
-    prepared_manifests,
+    prepare_once,
     scan_audio_folder,
-    write_prepared,
 )
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_noises
 
@@ -170,8 +169,10 @@ def prepare_published(
         "noisy": noise_folder is not None,
     }
     sources = [path for paths in tables.values() for path in paths]
-    complete = describe(arguments, [*sources, *all_files(rows)], data_folder, limit)
-    return write_manifests(rows, complete, data_folder, out_folder, max_bad_fraction, progress)
+    places: dict[str, Any] = {"data_root": data_folder, "write": write_mixtures}
+    make = partial(check_mixtures, rows, mode, max_bad_fraction, progress)
+    complete = describe(arguments, data_folder, limit)
+    return prepare_once(out_folder, complete, [*sources, *all_files(rows)], make, **places)
 
 
 def prepare_generated(
@@ -237,8 +238,10 @@ def prepare_generated(
         "kind": kind,
         "splits": splits,
     }
-    complete = describe(arguments, all_files(rows), data_folder, limit)
-    return write_manifests(rows, complete, data_folder, out_folder, max_bad_fraction, progress)
+    places: dict[str, Any] = {"data_root": data_folder, "write": write_mixtures}
+    make = partial(check_mixtures, rows, mode, max_bad_fraction, progress)
+    complete = describe(arguments, data_folder, limit)
+    return prepare_once(out_folder, complete, all_files(rows), make, **places)
 
 
 def _list_generated(split: Path, kind: str) -> list[MixtureRow]:
@@ -333,21 +336,24 @@ def prepare_drawn(
     }
     sources = [Path(row.wav) for found in noises.values() for row in found]
     sources += [path for found in files.values() for path in found]
-    complete = describe(arguments, sources, data_folder)
-    done = prepared_manifests(out_folder, complete)
-    if done is not None:
-        return done
-    rows, bad = _usable_utterances(files, data_folder, min_seconds, max_bad_fraction, progress)
-    for role in ("valid", "test"):
-        if not rows.get(role):
-            rows["train"], rows[role] = hold_out_speakers(rows["train"], held_out_speakers, seed)
-    settings = {"sample_rate": sample_rate, "seed": seed}
-    drawn = {
-        role: draw_mixtures(found, noises[role], counts[role], **settings, role=role)
-        for role, found in rows.items()
-    }
-    places = drawn, complete, data_folder, out_folder
-    return write_manifests(*places, max_bad_fraction, progress, bad)
+    complete = describe(arguments, data_folder)
+
+    def make() -> Made:
+        rows, bad = _usable_utterances(files, data_folder, min_seconds, max_bad_fraction, progress)
+        for role in ("valid", "test"):
+            if not rows.get(role):
+                held_out = hold_out_speakers(rows["train"], held_out_speakers, seed)
+                rows["train"], rows[role] = held_out
+        settings = {"sample_rate": sample_rate, "seed": seed}
+        drawn = {
+            role: draw_mixtures(found, noises[role], counts[role], **settings, role=role)
+            for role, found in rows.items()
+        }
+        manifests, damaged = check_mixtures(drawn, mode, max_bad_fraction, progress)
+        return manifests, [*bad, *damaged]
+
+    places: dict[str, Any] = {"data_root": data_folder, "write": write_mixtures}
+    return prepare_once(out_folder, complete, sources, make, **places)
 
 
 def _usable_utterances(
@@ -410,26 +416,17 @@ def _utterance(path: Path, data_folder: Path) -> Utterance:
     return Utterance(name, 0.0, str(path), speaker)
 
 
-def write_manifests(
-    rows: Mapping[str, Sequence[MixtureRow]],
-    arguments: Mapping[str, Any],
-    data_folder: str | Path,
-    out_folder: str | Path,
-    max_bad_fraction: float,
-    progress: bool,
-    bad: Sequence[BadFile] = (),
-) -> dict[str, Path]:
-    """Check every file once, fill in durations, and write; at once when an earlier call has."""
-    done = prepared_manifests(out_folder, arguments)
-    if done is not None:
-        return done
+def check_mixtures(
+    rows: Mapping[str, Sequence[MixtureRow]], mode: Mode, max_bad_fraction: float, progress: bool
+) -> Made:
+    """Check every file once, and fill in durations."""
     scan = check_files(
         [Utterance(str(path), 0.0, str(path)) for path in all_files(rows)],
         max_bad_fraction=max_bad_fraction,
         progress=progress,
     )
     durations = {row.wav: row.duration for row in scan.utterances}
-    ends = min if arguments["mode"] == "min" else max
+    ends = min if mode == "min" else max
     manifests = {
         role: [
             replace(row, duration=ends(durations[wav] for wav in row.sources))
@@ -439,25 +436,17 @@ def write_manifests(
         for role, found in rows.items()
     }
     _require_disjoint(manifests)
-    return write_prepared(
-        out_folder,
-        manifests,
-        arguments,
-        data_root=data_folder,
-        bad=[*bad, *scan.bad],
-        write=write_mixtures,
-    )
+    return manifests, scan.bad
 
 
 def describe(
     arguments: Mapping[str, Any],
-    files: Sequence[Path],
     data_folder: str | Path,
     limit: Mapping[str, int | None] | None = None,
 ) -> dict[str, Any]:
-    """Describe what manifests depend on, for `wavcube.data.prepare.prepared_manifests`."""
-    folder, limit = str(Path(data_folder).resolve()), dict(limit or {})
-    return {**arguments, "data_folder": folder, "limit": limit, "files": fingerprint(files)}
+    """Describe what manifests depend on beside files; see `wavcube.data.prepare.prepare_once`."""
+    folder = str(Path(data_folder).resolve())
+    return {**arguments, "data_folder": folder, "limit": dict(limit or {})}
 
 
 def limited(
@@ -539,59 +528,46 @@ def read_metadata(
         When a column is missing, a field is empty or a gain is no number above 0; each with the
         row's place.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no metadata file {path}")
     needed = COLUMNS if noise_folder is not None else COLUMNS[:5]
-    rows: list[MixtureRow] = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in needed if name not in (reader.fieldnames or [])]
-        if missing:
-            raise ValueError(f"{path} has no column {', '.join(missing)}: not LibriMix's metadata")
-        for number, fields in enumerate(reader, start=1):
-            place = f"{path}, row {number}"
-            empty = [name for name in needed if not (fields[name] or "").strip()]
-            if empty:
-                raise ValueError(f"{place}, column {empty[0]!r}: it is empty")
-            rows.append(parse_row(fields, place, Path(speech_folder), noise_folder))
-    if not rows:
-        raise ValueError(f"{path} has a header and no rows")
+    speech, rows = Path(speech_folder), []
+    for place, fields in read_rows(Path(path), needed):
+        sources = tuple(_file(fields, f"source_{i}_path", place, speech) for i in (1, 2))
+        speakers = [Path(source).stem.partition("-")[0] for source in sources]
+        if len(set(speakers)) < 2:
+            raise ValueError(f"{place}: both sources are of speaker {speakers[0]}")
+        noise, noise_gain = "", 0.0
+        if noise_folder is not None:
+            noise = _file(fields, "noise_path", place, Path(noise_folder))
+            noise_gain = _gain(fields, "noise_gain", place)
+        gains = tuple(_gain(fields, f"source_{i}_gain", place) for i in (1, 2))
+        name, spk_id = _name(fields, place), "_".join(speakers)
+        rows.append(MixtureRow(name, sources, gains, noise, noise_gain, spk_id=spk_id))
     return rows
 
 
-def parse_row(
-    fields: dict[str, str], place: str, speech_folder: Path, noise_folder: str | Path | None
-) -> MixtureRow:
-    """Read one row; see `read_metadata`."""
+def _name(fields: Mapping[str, str], place: str) -> str:
+    name = fields["mixture_ID"].strip()
+    if not name:
+        raise ValueError(f"{place}, column 'mixture_ID': it is empty")
+    return name
 
-    def locate(column: str, folder: str | Path) -> str:
-        path = Path(folder, fields[column].strip())
-        if not path.is_file():
-            raise FileNotFoundError(f"{place}, column {column!r}: there is no file {path}")
-        return str(path)
 
-    def gain(column: str) -> float:
-        try:
-            value = float(fields[column])
-        except ValueError:
-            value = math.nan
-        if not 0 < value < math.inf:
-            raise ValueError(f"{place}, column {column!r}: {fields[column]!r} is no gain above 0")
-        return value
+def _file(fields: dict[str, str], column: str, place: str, folder: Path) -> str:
+    path = parse_path(fields, column, place, folder, None)
+    if not path.is_file():
+        raise FileNotFoundError(f"{place}, column {column!r}: there is no file {path}")
+    return str(path)
 
-    sources = tuple(locate(f"source_{i}_path", speech_folder) for i in (1, 2))
-    speakers = [Path(source).stem.partition("-")[0] for source in sources]
-    if len(set(speakers)) < 2:
-        raise ValueError(f"{place}: both sources are of speaker {speakers[0]}")
-    return MixtureRow(
-        fields["mixture_ID"].strip(),
-        sources,
-        (gain("source_1_gain"), gain("source_2_gain")),
-        "" if noise_folder is None else locate("noise_path", noise_folder),
-        0.0 if noise_folder is None else gain("noise_gain"),
-        spk_id="_".join(speakers),
-    )
+
+def _gain(fields: Mapping[str, str], column: str, place: str, default: str = "") -> float:
+    text = fields.get(column, "").strip() or default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"{place}, column {column!r}: {text!r} is not a gain above 0")
+    return value
 
 
 REQUIRED = ("mixture_ID", "split", "source_1_path", "source_2_path")
@@ -655,44 +631,28 @@ def prepare_own_mixtures(
         raise ValueError(f"{table}, column 'mixture_ID': {twice[0]!r} stands there twice")
     rows = limited(rows, limit)
     arguments = {"max_bad_fraction": max_bad_fraction, "mode": mode, "table": table.name}
-    complete = describe(arguments, [table, *all_files(rows)], table.parent, limit)
-    return write_manifests(rows, complete, table.parent, out_folder, max_bad_fraction, progress)
+    complete = describe(arguments, table.parent, limit)
+    make = partial(check_mixtures, rows, mode, max_bad_fraction, progress)
+    places: dict[str, Any] = {"data_root": table.parent, "write": write_mixtures}
+    return prepare_once(out_folder, complete, [table, *all_files(rows)], make, **places)
 
 
 def _parse(fields: dict[str, str], place: str, here: Path) -> MixtureRow:
-    def locate(column: str, needed: bool = True) -> str:
-        if not needed and not fields.get(column, "").strip():
-            return ""
-        path = parse_path(fields, column, place, here, None)
-        if not path.is_file():
-            raise FileNotFoundError(f"{place}, column {column!r}: there is no file {path}")
-        return str(path)
-
-    def gain(column: str) -> float:
-        text = fields.get(column, "").strip() or "1"
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 < value < math.inf:
-            raise ValueError(f"{place}, column {column!r}: {text!r} is no gain above 0")
-        return value
-
-    name = fields["mixture_ID"].strip()
-    if not name:
-        raise ValueError(f"{place}, column 'mixture_ID': it is empty")
     speakers = fields.get("spk_id", "").strip()
     if speakers and len(set(speakers.split("_"))) != 2:
         raise ValueError(
             f"{place}, column 'spk_id': {speakers!r} is not two different speakers joined by '_'"
         )
-    noise = locate("noise_path", needed=False)
+    noise, mixture = (
+        _file(fields, column, place, here) if fields.get(column, "").strip() else ""
+        for column in ("noise_path", "mixture_path")
+    )
     return MixtureRow(
-        name,
-        (locate("source_1_path"), locate("source_2_path")),
-        (gain("source_1_gain"), gain("source_2_gain")),
+        _name(fields, place),
+        tuple(_file(fields, f"source_{i}_path", place, here) for i in (1, 2)),
+        tuple(_gain(fields, f"source_{i}_gain", place, "1") for i in (1, 2)),
         noise,
-        gain("noise_gain") if noise else 0.0,
-        locate("mixture_path", needed=False),
+        _gain(fields, "noise_gain", place, "1") if noise else 0.0,
+        mixture,
         spk_id=speakers,
     )

@@ -13,12 +13,11 @@ from typing import Any
 
 from wavcube.data.manifest import Utterance, hold_out_speakers, require_disjoint_speakers
 from wavcube.data.prepare import (
+    Made,
     check_files,
     find_audio,
-    fingerprint,
+    prepare_once,
     prepare_own_audio,
-    prepared_manifests,
-    write_prepared,
 )
 from wavcube.data.transcripts import read_transcripts
 
@@ -115,22 +114,17 @@ def prepare_librispeech(
         "held_out_speakers": held_out_speakers,
         "seed": seed,
         "max_bad_fraction": max_bad_fraction,
-        "files": fingerprint(list_sources(data_folder, files)),
     }
-    done = prepared_manifests(out_folder, arguments)
-    if done is not None:
-        return done
-    rows = {name: list_utterances(data_folder / name, files[name]) for name in sorted(files)}
-    everything = [row for name in rows for row in rows[name]]
-    scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
-    manifests = assign_roles(rows, scan.utterances, splits, held_out_speakers, seed)
-    return write_prepared(out_folder, manifests, arguments, data_root=data_folder, bad=scan.bad)
 
+    def make() -> Made:
+        rows = {name: list_utterances(data_folder / name, files[name]) for name in sorted(files)}
+        everything = [row for name in rows for row in rows[name]]
+        scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
+        return assign_roles(rows, scan.utterances, splits, held_out_speakers, seed), scan.bad
 
-def list_sources(data_folder: Path, files: Mapping[str, Sequence[Path]]) -> list[Path]:
-    """List all that the manifests depend on: the splits' audio files and transcripts."""
     sources = [path for name in files for path in files[name]]
-    return sources + [path for name in files for path in find_transcripts(data_folder / name)]
+    sources += [path for name in files for path in find_transcripts(data_folder / name)]
+    return prepare_once(out_folder, arguments, sources, make, data_root=data_folder)
 
 
 def assign_roles(

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from wavcube.data.manifest import Utterance, require_disjoint_speakers
+from wavcube.data.manifest import Utterance
 from wavcube.data.prepare import (
+    Made,
     check_files,
     find_audio,
-    fingerprint,
-    prepared_manifests,
-    write_prepared,
+    prepare_once,
+    split_by_name,
 )
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_vctk, synthetic_speakers
 
@@ -80,21 +80,17 @@ def prepare_vctk(
         "test_speakers": list(test_speakers),
         "microphone": microphone,
         "max_bad_fraction": max_bad_fraction,
-        "files": fingerprint([*files, *transcripts]),
     }
-    done = prepared_manifests(out_folder, arguments)
-    if done is not None:
-        return done
-    rows = list_utterances(audio, files, data_folder / "txt", microphone)
-    chosen = {"valid": list(valid_speakers), "test": list(test_speakers)}
-    check_speakers(chosen, rows)
-    scan = check_files(rows, max_bad_fraction=max_bad_fraction, progress=progress)
-    apart = {speaker for names in chosen.values() for speaker in names}
-    manifests = {"train": [row for row in scan.utterances if row.spk_id not in apart]}
-    for role, names in chosen.items():
-        manifests[role] = [row for row in scan.utterances if row.spk_id in names]
-    require_disjoint_speakers(manifests)
-    return write_prepared(out_folder, manifests, arguments, data_root=data_folder, bad=scan.bad)
+
+    def make() -> Made:
+        rows = list_utterances(audio, files, data_folder / "txt", microphone)
+        chosen = {"valid": valid_speakers, "test": test_speakers}
+        split_by_name(rows, chosen)  # a speaker that is not there, before every file is opened
+        scan = check_files(rows, max_bad_fraction=max_bad_fraction, progress=progress)
+        return split_by_name(scan.utterances, chosen), scan.bad
+
+    sources = [*files, *transcripts]
+    return prepare_once(out_folder, arguments, sources, make, data_root=data_folder)
 
 
 def is_vctk(folder: Path) -> bool:
@@ -145,23 +141,6 @@ def read_transcript(path: Path) -> str:
     if not words:
         raise ValueError(f"{path}: the transcript is empty")
     return words
-
-
-def check_speakers(chosen: dict[str, list[str]], rows: Sequence[Utterance]) -> None:
-    """Make sure that the speakers of valid and test are there, once, and somebody is left."""
-    known = sorted({row.spk_id for row in rows})
-    for role, names in chosen.items():
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
-            raise ValueError(
-                f"{role}_speakers must name speakers of the corpus, not {unknown or names}; "
-                f"there are: {', '.join(known)}"
-            )
-    both = sorted(set(chosen["valid"]) & set(chosen["test"]))
-    if both:
-        raise ValueError(f"speakers {', '.join(both)} are in valid_speakers and test_speakers")
-    if len(known) == len(set(chosen["valid"]) | set(chosen["test"])):
-        raise ValueError(f"nobody is left to train on: all of {', '.join(known)} are held out")
 
 
 def synthetic_vctk(hparams: Mapping[str, Any]) -> Path:

@@ -18,16 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
-
 from wavcube.data.manifest import Utterance, require_disjoint_speakers
 from wavcube.data.prepare import (
     BadFile,
+    Made,
     check_files,
     find_audio,
-    fingerprint,
-    prepared_manifests,
-    write_prepared,
+    prepare_once,
+    require_equal_length,
 )
 
 logger = logging.getLogger(__name__)
@@ -89,27 +87,24 @@ def prepare_voicebank(
     data_folder = Path(data_folder)
     sides = find_sides(data_folder, train_set)
     pairs = {part: list_pairs(side) for part, side in sides.items()}
-    files = [Path(row.wav) for part in pairs.values() for pair in part for row in pair]
+    everything = [row for part in pairs.values() for pair in part for row in pair]
     arguments = {
         "data_folder": str(data_folder.resolve()),
         "valid_speakers": list(valid_speakers),
         "test_speakers": list(test_speakers),
         "train_set": train_set,
         "max_bad_fraction": max_bad_fraction,
-        "files": fingerprint(files),
     }
-    done = prepared_manifests(out_folder, arguments)
-    if done is not None:
-        return done
-    everything = [row for part in pairs.values() for pair in part for row in pair]
-    scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
-    durations = {row.wav: row.duration for row in scan.utterances}
-    good = {part: check_pairs(found, durations) for part, found in pairs.items()}
-    held_out = {"valid": valid_speakers, "test": test_speakers}
-    manifests = assign_roles(good, held_out, data_folder)
-    return write_prepared(
-        out_folder, manifests, arguments, data_root=data_folder, bad=list_bad(scan.bad, pairs)
-    )
+
+    def make() -> Made:
+        scan = check_files(everything, max_bad_fraction=max_bad_fraction, progress=progress)
+        durations = {row.wav: row.duration for row in scan.utterances}
+        good = {part: check_pairs(found, durations) for part, found in pairs.items()}
+        held_out = {"valid": valid_speakers, "test": test_speakers}
+        return assign_roles(good, held_out, data_folder), list_bad(scan.bad, pairs)
+
+    files = [Path(row.wav) for row in everything]
+    return prepare_once(out_folder, arguments, files, make, data_root=data_folder)
 
 
 def is_voicebank(folder: Path) -> bool:
@@ -177,12 +172,7 @@ def check_pairs(
         if any(row.wav not in durations for row in pair):
             continue
         noisy, clean = (replace(row, duration=durations[row.wav]) for row in pair)
-        (frames, rate), (partner_frames, partner_rate) = _size(noisy), _size(clean)
-        if (frames, rate) != (partner_frames, partner_rate):
-            raise ValueError(
-                f"{noisy.wav} has {frames} samples at {rate} Hz, its partner {clean.wav} "
-                f"{partner_frames} at {partner_rate} Hz; partners must be equally long"
-            )
+        require_equal_length(noisy.wav, clean.wav)
         good.append((noisy, clean))
     return good
 
@@ -233,8 +223,3 @@ def list_bad(
     partners = {a.wav: b.wav for pair in both for a, b in (pair, pair[::-1])}
     alone = [partners[wav] for wav in reasons if partners[wav] not in reasons]
     return listed + [BadFile(wav, f"{wav} goes with {partners[wav]}") for wav in alone]
-
-
-def _size(row: Utterance) -> tuple[int, int]:
-    info = soundfile.info(row.wav)
-    return info.frames, info.samplerate

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from wavcube.data.audio import inspect_audio, read_audio
+from wavcube.data.audio import read_audio
 from wavcube.data.crops import CropDataset, gain_to
 from wavcube.data.manifest import (
     Utterance,
@@ -24,10 +24,11 @@ from wavcube.data.manifest import (
 )
 from wavcube.data.prepare import (
     BadFile,
+    Made,
     check_files,
-    fingerprint,
-    prepared_manifests,
-    write_prepared,
+    prepare_once,
+    require_equal_length,
+    split_in_three,
 )
 
 __all__ = [
@@ -209,29 +210,23 @@ def prepare_own_pairs(
         "test_fraction": test_fraction,
         "seed": seed,
         "max_bad_fraction": max_bad_fraction,
-        "files": fingerprint(
-            [source, *(Path(w) for pair in pairs for w in (pair.wav, pair.clean))]
-        ),
     }
-    done = prepared_manifests(out_folder, arguments)
-    if done is not None:
-        return done
-    good, bad = _check(pairs, max_bad_fraction, progress)
-    if len(good) < 3:
-        raise ValueError(
-            f"{source} has {len(good)} pairs; training, validation and test need one each at the "
-            "least"
-        )
-    speakers = {pair.spk_id for pair in good}
-    by_speaker = "" not in speakers and len(speakers) >= 3
-    rest, test = _hold_back(good, test_fraction, seed, by_speaker)
-    # of what is left, the share that is valid_fraction of everything
-    share = valid_fraction * len(good) / len(rest)
-    train, valid = _hold_back(rest, share, seed + 1, by_speaker)
-    manifests = {"train": train, "valid": valid, "test": test}
-    return write_prepared(
-        out_folder, manifests, arguments, data_root=source.parent, bad=bad, write=write_pairs
-    )
+
+    def make() -> Made:
+        good, bad = _check(pairs, max_bad_fraction, progress)
+        if len(good) < 3:
+            raise ValueError(
+                f"{source} has {len(good)} pairs; training, validation and test need one each at "
+                "the least"
+            )
+        speakers = {pair.spk_id for pair in good}
+        by_speaker = "" not in speakers and len(speakers) >= 3
+        hold_out = _hold_out_speakers if by_speaker else hold_out_utterances
+        return split_in_three(good, hold_out, valid_fraction, test_fraction, seed), bad
+
+    files = [source, *(Path(wav) for pair in pairs for wav in (pair.wav, pair.clean))]
+    places: dict[str, Any] = {"data_root": source.parent, "write": write_pairs}
+    return prepare_once(out_folder, arguments, files, make, **places)
 
 
 def _check(
@@ -245,21 +240,14 @@ def _check(
     for pair in pairs:
         if pair.wav not in durations or pair.clean not in durations:
             continue
-        sizes = [(i.frames, i.sample_rate) for i in map(inspect_audio, (pair.wav, pair.clean))]
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"{pair.wav} has {sizes[0][0]} samples at {sizes[0][1]} Hz, its partner "
-                f"{pair.clean} {sizes[1][0]} at {sizes[1][1]} Hz; partners must be equally long"
-            )
+        require_equal_length(pair.wav, pair.clean)
         good.append(replace(pair, duration=durations[pair.wav]))
     return good, scan.bad
 
 
-def _hold_back(
-    pairs: Sequence[NoisyPair], fraction: float, seed: int, by_speaker: bool
+def _hold_out_speakers(
+    pairs: Sequence[NoisyPair], fraction: float, seed: int
 ) -> tuple[list[NoisyPair], list[NoisyPair]]:
-    if not by_speaker:
-        return hold_out_utterances(pairs, fraction, seed)
     speakers = {pair.spk_id for pair in pairs}
     return hold_out_speakers(pairs, max(1, round(fraction * len(speakers))), seed)
 
