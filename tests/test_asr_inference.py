@@ -222,7 +222,7 @@ def test_a_language_model_decides_between_words_that_sound_alike(tmp_path):
 def test_a_language_model_that_cannot_be_used_is_a_clear_error(tmp_path, monkeypatch):
     tokens, arpa = train_tokens(["A B"], tmp_path), tmp_path / "lm.arpa"
     arpa.write_text(ARPA[:60])
-    with pytest.raises(ValueError, match=r"lm\.arpa is no language model that KenLM reads"):
+    with pytest.raises(ValueError, match=r"lm\.arpa is not a language model that KenLM reads"):
         CTCSearch(tokens, 4, arpa)
     monkeypatch.setattr("wavcube.tasks.recognition.search.find_spec", lambda _: None)
     with pytest.raises(ImportError, match=r"wavcube\[lm\]"):
@@ -242,7 +242,7 @@ def test_transcripts_beside_the_audio(tmp_path):
     rows.append(Utterance("c", 1.0, str(tmp_path / "a.wav"), wrd="OWN"))
     assert [row.wrd for row in read_transcripts_beside(rows)] == ["ONE TWO", "", "OWN"]
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ValueError, match=r"b\.txt is no text in UTF-8"):
+    with pytest.raises(ValueError, match=r"b\.txt is not text in UTF-8"):
         read_transcripts_beside(rows)
 
 

@@ -39,7 +39,7 @@ def empty(path):
 
 
 def text(path):
-    path.write_text("This is no sound.\n" * 100)
+    path.write_text("This is not sound.\n" * 100)
 
 
 def truncated(path):

@@ -97,5 +97,5 @@ def test_validation_does_not_depend_on_batches():
 
 
 def test_an_unknown_best_metric_is_refused():
-    with pytest.raises(ValueError, match=r"'wer' is none of .* \['latent', 'loss', 'mel'\]"):
+    with pytest.raises(ValueError, match=r"'wer' is not one of .* \['latent', 'loss', 'mel'\]"):
         brain(best_metric="wer")

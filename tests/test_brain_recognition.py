@@ -56,7 +56,9 @@ def fit(trained, tokens, per_epoch=6):
 
 
 def test_an_unknown_metric_is_refused_before_training(tokens):
-    with pytest.raises(ValueError, match=r"best_metric 'bleu' is none of .*'cer', 'loss', 'wer'"):
+    with pytest.raises(
+        ValueError, match=r"best_metric 'bleu' is not one of .*'cer', 'loss', 'wer'"
+    ):
         brain(tokens, best_metric="bleu")
 
 

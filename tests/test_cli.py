@@ -23,7 +23,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Three clips in two folders, and something that is no sound."""
+    """Three clips in two folders, and something that is not sound."""
     folder = tmp_path / "speech"
     for number, name in enumerate(("a.wav", "b.flac", "deep/c.wav")):
         write_audio(folder / name, tone(0.2 + 0.1 * number, number), 16000)
@@ -235,7 +235,7 @@ def test_a_hub_id_without_a_network_fails_at_once(corpus, capsys, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     said = fails(capsys, "encode", corpus / "a.wav", "--source", "owner/name")
-    assert "owner/name is no folder here and not in the cache, and there is no network" in said
+    assert "owner/name is not a folder here and not in the cache, and there is no network" in said
 
 
 def test_the_version(capsys):

@@ -238,7 +238,7 @@ def test_moments_and_normalisation_are_of_valid_frames():
     torch.testing.assert_close(std, torch.ones(2, 3), atol=1e-4, rtol=0)
     assert not normal[1, 4:].any()
     still = instance_normalize(torch.full((1, 5, 3), 2.0), torch.tensor([5]))
-    assert not still.any(), "a channel that stands still is no noise"
+    assert not still.any(), "a channel that stands still is not noise"
 
 
 def test_a_melody_moves_as_a_whole_or_stays():

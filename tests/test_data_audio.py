@@ -94,7 +94,7 @@ def test_empty_file(tmp_path):
 @pytest.mark.parametrize("name", ["text.wav", "text.flac", "text.mp3"])
 def test_not_audio(tmp_path, name):
     path = tmp_path / name
-    path.write_text("This is no audio. " * 100)
+    path.write_text("This is not audio. " * 100)
     with pytest.raises(ValueError, match="not an audio file"):
         read_audio(path, RATE)
 

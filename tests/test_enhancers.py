@@ -144,7 +144,7 @@ def test_fine_tuning_aims_at_what_the_decoder_knows():
         ),
         (latent_enhancer, {"phase_sensitive": 1.0}, "loss", r"learns by \['latent', 'mel'\]"),
         (mask_enhancer, {}, "loss", "not by the loss terms"),
-        (mask_enhancer, {"mel": 1.0}, "wer", "best_metric 'wer' is none of"),
+        (mask_enhancer, {"mel": 1.0}, "wer", "best_metric 'wer' is not one of"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(make, weights, best, message):

@@ -47,7 +47,7 @@ def test_spectrum_of_an_item_does_not_depend_on_its_batch(hop):
     spectrogram = Spectrogram(512, hop)
     wavs, num_samples = padded(LENGTHS, noise=1.0)
     spectra = spectrogram(wavs, num_samples)
-    # changed spectra, also after an item's own: what is no waveform's must not spread either
+    # changed spectra, also after an item's own: what is not a waveform's must not spread either
     changed = spectra * torch.rand(spectra.shape[-1]) + torch.randn(spectra.shape)
     back = spectrogram.inverse(changed, num_samples)
     for item, size in enumerate(LENGTHS):

@@ -131,7 +131,7 @@ def test_f0_without_voice_has_a_reason():
         ("the bat sat down", 1),
         ("the cat sat down now", 1),
         ("", 4),
-        ("down sat cat the", 4),  # a permutation of the words is no match
+        ("down sat cat the", 4),  # a permutation of the words is not a match
     ],
 )
 def test_word_errors_of_known_texts(heard, errors):

@@ -264,7 +264,7 @@ def test_mistakes_in_a_table_name_their_row(recipe, speech, capsys, tmp_path, ch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--best_metric=bleu"], "best_metric 'bleu' is none of"),
+        (["--best_metric=bleu"], "best_metric 'bleu' is not one of"),
         (["--test_speakers=[carl]"], r"\['carl'\] speak nothing; there are \['a', 'b'\]"),
         (["--vocabulary=nothing.txt"], "no text file nothing.txt"),
         (["--token_kind=words"], "tokens 'words' are none of"),

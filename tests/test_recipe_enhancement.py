@@ -195,7 +195,7 @@ def test_mistakes_end_with_one_line_and_code_2(mistaken, pairs, tmp_path):
     data = f"--data_folder={pairs}"
     assert "nowhere" in mistaken("--data_folder=nowhere")
     assert "sample_clips is 0" in mistaken(data, *SPEAKERS, "--sample_clips=0")
-    assert "best_metric 'wer' is none of" in mistaken(data, *SPEAKERS, "--best_metric=wer")
+    assert "best_metric 'wer' is not one of" in mistaken(data, *SPEAKERS, "--best_metric=wer")
     assert "valid_speakers must name speakers" in mistaken(data)
     message = mistaken(data, *SPEAKERS, yaml="enhancement_latent")
     assert "take the representation wavcube, not MelRepresentation" in message

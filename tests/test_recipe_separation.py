@@ -187,7 +187,7 @@ def test_mistakes_end_with_one_line_and_code_2(mistaken, speech, tmp_path, finis
     data = f"--data_folder={speech}"
     assert "nowhere" in mistaken("--data_folder=nowhere")
     assert "sample_clips is 0" in mistaken(data, "--sample_clips=0")
-    assert "best_metric 'wer' is none of" in mistaken(data, "--best_metric=wer")
+    assert "best_metric 'wer' is not one of" in mistaken(data, "--best_metric=wer")
     assert "noisy mixtures need noise" in mistaken(data, "--noisy=True")
     assert "libri2mix_train-clean-100.csv" in mistaken(data, f"--metadata_folder={tmp_path}")
     assert "'softmin' for 2 sources" in mistaken(data, "--activation=softmin")

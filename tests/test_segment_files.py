@@ -34,7 +34,7 @@ def speak(path, seconds, seed=0, **options):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Five files in three folders, one with a transcript; and what is no audio."""
+    """Five files in three folders, one with a transcript; and what is not audio."""
     folder = tmp_path / "speech"
     for number, name in enumerate(("ann/a.wav", "ann/b.flac", "bob/1/c.wav", "d.wav", "bob/e.wav")):
         speak(folder / name, 0.5 + 0.1 * number, number)

@@ -310,7 +310,7 @@ def test_shards_of_others(tmp_path, recording):
 def test_what_is_no_manifest(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no manifest"):
         open_segments(tmp_path / "none.jsonl")
-    with pytest.raises(ValueError, match="is no manifest: give JSON lines"):
+    with pytest.raises(ValueError, match="is not a manifest: give JSON lines"):
         open_segments(tmp_path)
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(ValueError, match=r"empty.jsonl has no row"):

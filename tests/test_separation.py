@@ -122,7 +122,7 @@ def test_fine_tuning_aims_at_what_the_decoder_knows():
         (mask_on_mel, {"latent": 1.0}, "loss", r"learns by \['mel', 'phase_sensitive', 'si_sdr'\]"),
         (latent_separator, {"si_sdr": 1.0}, "loss", r"learns by \['latent', 'mel'\]"),
         (waveform, {}, "loss", "not by the loss terms"),
-        (mask_on_mel, {"si_sdr": 1.0}, "wer", "best_metric 'wer' is none of"),
+        (mask_on_mel, {"si_sdr": 1.0}, "wer", "best_metric 'wer' is not one of"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(make, weights, best, message):

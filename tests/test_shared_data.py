@@ -12,7 +12,7 @@ def test_absent_data_skip_a_test_or_fail_it(tmp_path, monkeypatch, required, out
     monkeypatch.setenv("WAVCUBE_SHARED", str(tmp_path))
     assert find_shared() == tmp_path
     monkeypatch.setenv("WAVCUBE_SHARED", str(tmp_path / "gone"))
-    # both are caught, so that a wrong skip is no skip of this test
+    # both are caught, so that a wrong skip is not a skip of this test
     with pytest.raises((pytest.skip.Exception, pytest.fail.Exception), match="gone") as error:
         find_shared()
     assert error.type is outcome

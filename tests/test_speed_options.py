@@ -184,9 +184,9 @@ def test_the_command_line_chooses_the_precision(tmp_path, packaged):
 
 def test_options_are_checked_before_anything_is_built():
     for options, message in (
-        ({"precision": "half"}, "precision 'half' is none of"),
-        ({"precision": "int8"}, "int8 is no precision: give quantize='int8'"),
-        ({"quantize": "int4"}, "quantize 'int4' is none of"),
+        ({"precision": "half"}, "precision 'half' is not one of"),
+        ({"precision": "int8"}, "int8 is not a precision: give quantize='int8'"),
+        ({"quantize": "int4"}, "quantize 'int4' is not one of"),
         ({"quantize": "int8", "precision": "bf16"}, "quantize goes with precision 'fp32'"),
     ):
         with pytest.raises(ValueError, match=message):

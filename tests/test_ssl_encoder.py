@@ -149,7 +149,7 @@ def test_wrong_sources_and_settings_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="safetensors"):
         load_encoder(tmp_path)
     (tmp_path / "config.json").write_text("{broken")
-    with pytest.raises(ValueError, match=r"config\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
         load_encoder(tmp_path)
     with pytest.raises(FileNotFoundError, match="neither a folder nor"):
         load_encoder("no-such-owner/no-such-model")

@@ -81,7 +81,7 @@ def _release_of_run(folder: Path) -> Path:
 
 
 def _check_release(folder: Path) -> None:
-    """Say what a folder is that is no release."""
+    """Say what a folder is that is not a release."""
     if not (folder / CONFIG_FILE).is_file():
         raise ValueError(
             f"{folder} is the output of a recipe: its release is {_release_of_run(folder)}"

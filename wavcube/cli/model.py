@@ -85,7 +85,7 @@ def load_model(options: argparse.Namespace, kind: type[Loaded] | None = None) ->
         if not offline:
             raise
         raise FileNotFoundError(
-            f"{source} is no folder here and not in the cache, and there is no network to reach "
+            f"{source} is not a folder here and not in the cache, and there is no network to reach "
             f"{constants.ENDPOINT}"
         ) from error
 

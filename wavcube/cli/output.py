@@ -20,7 +20,7 @@ def say(text: str) -> None:
     >>> say("done")
     done
     """
-    # a terminal that lacks a sign (an arrow, a file name that is no Unicode) must not cost a result
+    # a terminal that lacks a sign (an arrow, a name that is not Unicode) must not cost a result
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 

@@ -137,7 +137,7 @@ def whole_lengths(
     Raises
     ------
     ValueError
-        If one is no whole number.
+        If one is not a whole number.
 
     Examples
     --------
@@ -239,7 +239,7 @@ def resample_batch(
     Raises
     ------
     ValueError
-        If the rate is no positive whole number.
+        If the rate is not a positive whole number.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def resample_batch(
     (torch.Size([2, 160]), tensor([1.0000, 0.5000]))
     """
     if not isinstance(rate, Integral) or rate < 1:
-        raise ValueError(f"sample rate {rate!r} is no positive whole number of Hz")
+        raise ValueError(f"sample rate {rate!r} is not a positive whole number of Hz")
     samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device).tolist()
     parts = [
         torchaudio.functional.resample(wav[:count], rate, target)

@@ -163,7 +163,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, s
     FileNotFoundError
         When there is no such file.
     ValueError
-        When it is no CSV file, lacks a column, has no row, or a row is of another length.
+        When it is not a CSV file, lacks a column, has no row, or a row is of another length.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no manifest {path}")

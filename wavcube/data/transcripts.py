@@ -52,7 +52,7 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text") from error
+        raise ValueError(f"{path} is not UTF-8 text") from error
     texts: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -100,7 +100,7 @@ def _read_beside(row: Utterance, listed: dict[Path, dict[str, str]]) -> str:
     try:
         return " ".join(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8: {error}") from error
+        raise ValueError(f"{path} is not text in UTF-8: {error}") from error
 
 
 def place_of(row: Utterance, source: str | Path | None) -> str:

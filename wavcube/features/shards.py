@@ -70,7 +70,7 @@ class Form:
         choices = {"precision": Precision, "file_format": FileFormat, "computed_in": Computation}
         for name, known in choices.items():
             if getattr(self, name) not in get_args(known):
-                raise ValueError(f"{name} {getattr(self, name)!r} is none of {get_args(known)}")
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {get_args(known)}")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Description:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path} is no JSON: {error}") from error
+            raise ValueError(f"{path} is not JSON: {error}") from error
         _check_version(path, found)
         names = [f.name for f in fields(cls)]
         try:
@@ -405,7 +405,7 @@ class ShardRecord:
                 statistics and _parse_statistics(statistics),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no record of a shard: {error}") from error
+            raise ValueError(f"{path} is not a record of a shard: {error}") from error
         size = shard.stat().st_size
         if size != record.size:
             raise ValueError(f"{shard} has {size} bytes, its record says {record.size}")
@@ -561,7 +561,9 @@ class Index:
         keys, wanted = self.columns["keys"], _key(name)
         place = int(np.searchsorted(keys, wanted))
         if place == len(keys) or keys[place] != wanted:
-            raise KeyError(f"no features of {name!r}: it is no segment of theirs, or was left out")
+            raise KeyError(
+                f"no features of {name!r}: it is not a segment of theirs, or was left out"
+            )
         shard, start, frames, samples = (int(self.columns[c][place]) for c in _COLUMNS[1:])
         return shard, Row(name, start, frames, samples)
 
@@ -590,7 +592,7 @@ class Index:
         try:
             with safe_open(path, framework="pt") as file:
                 if (file.metadata() or {}).get("format") != FORMAT:
-                    raise ValueError(f"{path} is no index of features")
+                    raise ValueError(f"{path} is not an index of features")
                 columns = {name: file.get_tensor(name).numpy() for name in _COLUMNS}
                 return cls(columns, file.get_tensor("mean"), file.get_tensor("std"))
         except SafetensorError as error:

@@ -73,19 +73,19 @@ def check_options(run_opts: MutableMapping[str, Any]) -> str | None:
     >>> check_options({"precision": "half"})
     Traceback (most recent call last):
     ...
-    ValueError: precision 'half' is none of ('fp32', 'fp16', 'bf16', 'auto')
+    ValueError: precision 'half' is not one of ('fp32', 'fp16', 'bf16', 'auto')
     """
     if run_opts.get("precision") is None:
         run_opts.pop("precision", None)
     precision, quantize = run_opts.get("precision", "fp32"), run_opts.pop("quantize", None)
     if precision in QUANTIZED:
-        raise ValueError(f"{precision} is no precision: give quantize={precision!r}")
+        raise ValueError(f"{precision} is not a precision: give quantize={precision!r}")
     if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r} is none of {PRECISIONS}")
+        raise ValueError(f"precision {precision!r} is not one of {PRECISIONS}")
     if quantize is None:
         return None
     if quantize not in QUANTIZED:
-        raise ValueError(f"quantize {quantize!r} is none of {QUANTIZED}")
+        raise ValueError(f"quantize {quantize!r} is not one of {QUANTIZED}")
     if precision != "fp32" or run_opts.get("compile"):
         raise ValueError("quantize goes with precision 'fp32' and without compile")
     return quantize

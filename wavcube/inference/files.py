@@ -87,7 +87,7 @@ class FileMethods(LongForm):
         FileNotFoundError, FileExistsError
             If there is no such file, or ``out`` exists.
         ValueError
-            If it is no audio, is empty or holds samples that are not finite, or ``out`` ends in
+            If it is not audio, is empty or holds samples that are not finite, or ``out`` ends in
             something else.
         """
         check_output(out, LATENT_SUFFIXES, overwrite)
@@ -215,7 +215,7 @@ class FileMethods(LongForm):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is no audio, is empty or holds samples that are not finite.
+            If it is not audio, is empty or holds samples that are not finite.
         """
         return read_audio(path, self.sample_rate)
 

@@ -224,7 +224,7 @@ def draw(inspection: Inspection) -> Figure:
     seconds = len(inspection.waveform) / inspection.sample_rate
     width = min(max(_INCHES_PER_SECOND * seconds + 2, _MIN_WIDTH), _MAX_WIDTH)
     figure = Figure(figsize=(width, 11), layout="constrained")
-    # a file's name may hold dollars, which are no formula
+    # a file's name may hold dollars, which are not a formula
     figure.suptitle(
         f"{inspection.name} · {seconds:.2f} s · model {inspection.model_hash[:12]}",
         parse_math=False,

@@ -67,7 +67,7 @@ class WavCube(FileMethods):
         run_opts: Mapping[str, Any] | None = None,
         freeze_params: bool = True,
     ) -> None:
-        # dicts are no modules: they may be set before nn.Module is
+        # dicts are not modules: they may be set before nn.Module is
         self._hashes: dict[str, tuple[list[tuple[int, int]], str]] = {}
         # weights to hash in place of the lobe's own, if those were rounded
         self._stored: tuple[Mapping[str, Tensor], ...] = ()

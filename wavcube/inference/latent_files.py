@@ -191,7 +191,7 @@ class LatentHeader:
                     raise ValueError(f"{path} holds no latents: wavcube encode writes such files")
                 shape = file.get_slice(TENSOR).get_shape()
         except SafetensorError as error:
-            raise ValueError(f"{path} is no complete file of latents: {error}") from error
+            raise ValueError(f"{path} is not a complete file of latents: {error}") from error
         if len(shape) != 2:
             raise ValueError(f"{path}: latents of a recording must be [frames, width], got {shape}")
         try:

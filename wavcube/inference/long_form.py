@@ -273,8 +273,8 @@ class LongForm(ReleasedModel):
         Raises
         ------
         ValueError
-            If it is no recording, or a sample is not finite; if the chunk is shorter than a frame
-            or the context negative.
+            If it is not a recording, or a sample is not finite; if the chunk is shorter than a
+            frame or the context negative.
         """
         wavs, _ = self.checked(wav, None, sample_rate)
         if len(wavs) != 1:
@@ -309,8 +309,8 @@ class LongForm(ReleasedModel):
         Raises
         ------
         ValueError
-            If they are no latents of this model, or cannot give so many samples; or if the chunk is
-            shorter than a frame.
+            If they are not latents of this model, or cannot give so many samples; or if the chunk
+            is shorter than a frame.
         """
         latents = torch.as_tensor(latents)
         latents = latents[None] if latents.dim() == 2 else latents

@@ -75,7 +75,7 @@ class AcousticEncoder(Configurable):
     def set_trainable(self, what: Literal["none", "all"]) -> None:
         """Choose which parameters get gradients: none or all."""
         if what not in ("none", "all"):
-            raise ValueError(f"trainable {what!r} is none of 'none', 'all'")
+            raise ValueError(f"trainable {what!r} is not one of 'none', 'all'")
         self.requires_grad_(what == "all")
 
     def forward(

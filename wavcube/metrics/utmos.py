@@ -62,7 +62,7 @@ def utmos_metric(path: str | Path) -> Metric:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no such network.
+        If it is not such a network.
     """
     model = ModelFile.identify(path)
     try:
@@ -112,7 +112,7 @@ def _load(model: ModelFile) -> tuple[torch.jit.ScriptModule, torch.dtype]:
             warnings.simplefilter("ignore", category=DeprecationWarning)
             module = torch.jit.load(content, map_location="cpu").eval()
     except RuntimeError as error:
-        raise MetricError(f"the file is no TorchScript: {_last_line(error)}") from error
+        raise MetricError(f"the file is not TorchScript: {_last_line(error)}") from error
     _move_constants(module)
     second = 0.01 * np.random.default_rng(0).standard_normal(_RATE)
     reasons = {}

@@ -52,7 +52,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no plain YAML: {error}") from error
+        raise ValueError(f"{path} is not plain YAML: {error}") from error
     parts = []
     for name in ("feature_extractor", "backbone"):
         found = content
@@ -91,7 +91,7 @@ def encoder_config(folder: Path, layer: int) -> dict[str, Any]:
     FileNotFoundError
         If the folder has no config.json.
     ValueError
-        If it is no WavLM with the layers that the bottleneck copies, or has no such layer.
+        If it is not a WavLM with the layers that the bottleneck copies, or has no such layer.
     """
     path = folder / "config.json"
     if not path.is_file():

@@ -142,7 +142,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(
-                f"{path} is no checkpoint of torch.save: cut short, or of another format"
+                f"{path} is not a checkpoint of torch.save: cut short, or of another format"
             )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -150,8 +150,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         # what torch says before and after it is how to run the code
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition(" Please")[0]
         raise ValueError(
-            f"{path} is no checkpoint of plain tensors (broken, of another format, or made to run "
-            f"code; nothing of it was run): {reason}"
+            f"{path} is not a checkpoint of plain tensors (broken, of another format, or made to "
+            f"run code; nothing of it was run): {reason}"
         ) from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -43,7 +43,9 @@ def inverse_stft(magnitude: np.ndarray, phase: np.ndarray, hop: int) -> np.ndarr
         )
     size = 2 * (magnitude.shape[2] - 1)
     if hop < 1 or size % hop or size < 2 * hop:
-        raise ValueError(f"a transform of {size} samples is no multiple of two or more hops {hop}")
+        raise ValueError(
+            f"a transform of {size} samples is not a multiple of two or more hops {hop}"
+        )
     spectrum = magnitude.astype(np.float64) * np.exp(1j * phase.astype(np.float64))
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     frames = np.fft.irfft(spectrum, size) * window

@@ -81,7 +81,7 @@ class ModelCard:
                     raise ValueError(f"model card: {entry.name} of {item!r} must be said")
         if self.commercial_use not in ("yes", "no", "unclear"):
             raise ValueError(
-                f"model card: commercial_use {self.commercial_use!r} is none of yes, no, unclear"
+                f"model card: commercial_use {self.commercial_use!r} is not one of yes, no, unclear"
             )
 
 

@@ -408,8 +408,8 @@ def check_is_release(folder: Path) -> None:
         content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FileExistsError(
-            f"{folder} is not replaced: it is no WavCube release, having no {CONFIG_FILE} of the "
-            f"format {FORMAT}"
+            f"{folder} is not replaced: it is not a WavCube release, having no {CONFIG_FILE} of "
+            f"the format {FORMAT}"
         )
 
 
@@ -417,12 +417,12 @@ def _read(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} is no WavCube release: it has no {CONFIG_FILE}{recovery_hint(folder)}"
+            f"{folder} is not a WavCube release: it has no {CONFIG_FILE}{recovery_hint(folder)}"
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not JSON: {error}") from error
     content = content if isinstance(content, dict) else {}
     found = content.get("format"), content.get("format_version")
     known = found[0] == FORMAT and found[1] in READABLE_VERSIONS

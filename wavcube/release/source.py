@@ -115,7 +115,7 @@ def fetch_file(name: str, source: str, savedir: str | Path | None, config: Fetch
     if Path(source).is_dir():
         path = Path(source) / name
         if not path.is_file():
-            raise FileNotFoundError(f"{source} is no WavCube release: it has no {name}")
+            raise FileNotFoundError(f"{source} is not a WavCube release: it has no {name}")
         return path
     if savedir is not None:
         # each model has its own subfolder there, so that no file of another model is taken for it
@@ -124,5 +124,6 @@ def fetch_file(name: str, source: str, savedir: str | Path | None, config: Fetch
         return Path(fetch(name, source, None, None, LocalStrategy.NO_LINK, config))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"{source} is no folder here, and {name} of it could not be had from the hub: {error}"
+            f"{source} is not a folder here, and {name} of it could not be had from the hub: "
+            f"{error}"
         ) from error

@@ -51,7 +51,7 @@ class CodecRepresentation(Representation):
     def __init__(self, config: Mapping[str, Any]) -> None:
         model_type = config.get("model_type")
         if model_type not in _CODECS:
-            raise ValueError(f"model_type {model_type!r} is none of {sorted(_CODECS)}")
+            raise ValueError(f"model_type {model_type!r} is not one of {sorted(_CODECS)}")
         config_class, model_class = _CODECS[model_type]
         parsed = config_class.from_dict(dict(config))
         chunks = getattr(parsed, "chunk_length_s", None)
@@ -87,7 +87,7 @@ class CodecRepresentation(Representation):
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path} is no JSON: {error}") from error
+            raise ValueError(f"{path} is not JSON: {error}") from error
         representation = cls(config)
         loaded, report = _CODECS[config["model_type"]][1].from_pretrained(
             source,

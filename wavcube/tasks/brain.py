@@ -48,7 +48,7 @@ class TaskBrain(GuardedBrain):
     Raises
     ------
     ValueError
-        If the best metric is none of the task's, or the weights are not those of its terms.
+        If the best metric is not one of the task's, or the weights are not those of its terms.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class TaskBrain(GuardedBrain):
         measured = {"loss": "min", **task.metrics}
         if settings.best_metric not in measured:
             raise ValueError(
-                f"best_metric {settings.best_metric!r} is none of what this task's validation "
+                f"best_metric {settings.best_metric!r} is not one of what this task's validation "
                 f"measures: {sorted(measured)}"
             )
         settings = replace(settings, best_is_highest=measured[settings.best_metric] == "max")

@@ -68,7 +68,7 @@ class TrainingSettings:
             )
         if self.lr_schedule not in get_args(LearningRateShape):
             known = ", ".join(get_args(LearningRateShape))
-            raise ValueError(f"lr_schedule {self.lr_schedule!r} is none of {known}")
+            raise ValueError(f"lr_schedule {self.lr_schedule!r} is not one of {known}")
         if not 0 <= self.warmup <= self.updates or self.updates < 1:
             raise ValueError(
                 f"a warm-up of {self.warmup} (warmup) does not fit into {self.updates} updates"

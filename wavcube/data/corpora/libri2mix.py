@@ -525,7 +525,7 @@ def read_metadata(
     FileNotFoundError
         When the file, or one that it names, is missing.
     ValueError
-        When a column is missing, a field is empty or a gain is no number above 0; each with the
+        When a column is missing, a field is empty or a gain is not a number above 0; each with the
         row's place.
     """
     needed = COLUMNS if noise_folder is not None else COLUMNS[:5]

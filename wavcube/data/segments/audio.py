@@ -98,7 +98,7 @@ def open_segment(segment: Segment) -> Iterator[OpenSegment]:
     FileNotFoundError
         If there is no such recording.
     ValueError
-        If it is no audio, or too short, or has no such channel. What the body cannot decode is
+        If it is not audio, or too short, or has no such channel. What the body cannot decode is
         one too.
     """
     name = f"{segment.path} (segment {segment.id})"
@@ -182,7 +182,7 @@ _LOGGED = 10
 
 
 def check_bad_fraction(fraction: float) -> None:
-    """Refuse a limit that is no share.
+    """Refuse a limit that is not a share.
 
     Parameters
     ----------

@@ -373,8 +373,8 @@ def open_segments(
     FileNotFoundError
         If there is no such manifest.
     ValueError
-        If a line is no row, an id is there twice, a compressed manifest or a shard was cut short,
-        or the index is damaged or of another manifest. The audio is not looked at.
+        If a line is not a row, an id is there twice, a compressed manifest or a shard was cut
+        short, or the index is damaged or of another manifest. The audio is not looked at.
     PermissionError
         If an index is needed and nothing may be written beside the manifest.
 
@@ -397,8 +397,8 @@ def open_segments(
     if path.suffix == ".csv":
         return listed_segments(read_csv(path, base), base)
     raise ValueError(
-        f"{path} is no manifest: give JSON lines ({' or '.join(LINE_SUFFIXES)}), a CSV or a folder "
-        "of .tar shards; `wavcube manifest` makes one of a folder of audio"
+        f"{path} is not a manifest: give JSON lines ({' or '.join(LINE_SUFFIXES)}), a CSV or a "
+        "folder of .tar shards; `wavcube manifest` makes one of a folder of audio"
     )
 
 

@@ -524,7 +524,7 @@ def build_index(path: Path, folder: Path, progress: bool = False) -> None:
     Raises
     ------
     ValueError
-        If a line is no row or has no duration, an id is there twice, there is no row, or a
+        If a line is not a row or has no duration, an id is there twice, there is no row, or a
         compressed manifest is damaged.
     """
     form = "plain"

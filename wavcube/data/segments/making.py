@@ -295,7 +295,8 @@ def _stream(source: Path, root: str | Path | None, speaker_level: int | None) ->
         return (row for _, row in iterate_csv(source, base))
     if not source.is_dir():
         raise ValueError(
-            f"{source} is no folder of audio and no manifest ({', '.join(LINE_SUFFIXES)}, .csv)"
+            f"{source} is neither a folder of audio nor a manifest ({', '.join(LINE_SUFFIXES)}, "
+            ".csv)"
         )
     if find_shards(source):
         raise ValueError(f"{source} holds shards, which need no manifest: give the folder itself")

@@ -256,7 +256,7 @@ def _segment(
         except ValueError as error:
             raise ValueError(f"{place}: its json is damaged ({error})") from error
         if not isinstance(row, dict):
-            raise ValueError(f"{place}: its json is no object in braces")
+            raise ValueError(f"{place}: its json is not an object in braces")
     known = {name: row[name] for name in ("id", "duration", "speaker", "text") if name in row}
     read = parse_row(json.dumps({"id": key, **known, "path": path.name}), place, path.parent)
     return Segment(

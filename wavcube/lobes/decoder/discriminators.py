@@ -101,7 +101,7 @@ class MultiResolutionDiscriminator(Configurable):
 
     The form of the Descript Audio Codec (arXiv 2306.06546, section 3.2) as used in Vocos: one stack
     of convolutions for each frequency band, a joint last layer. The waveform's mean is removed and
-    its peak set to 0.8 first, so that loudness is no evidence. The spectrogram is computed in
+    its peak set to 0.8 first, so that loudness is not evidence. The spectrogram is computed in
     float32 also under autocast; the convolutions follow autocast.
 
     Parameters

@@ -228,7 +228,7 @@ def quantize_linears(module: nn.Module, device: torch.device) -> None:
     Raises
     ------
     ValueError
-        If that is no CPU.
+        If that is not a CPU.
     """
     if device.type != "cpu":
         raise ValueError(f"int8 runs on a CPU, not on {device}: take precision 'bf16' there")

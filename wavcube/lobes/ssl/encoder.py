@@ -253,7 +253,7 @@ class SSLEncoder(Configurable):
         settings = dict(config)
         model_type = settings.pop("model_type", None)
         if model_type not in MODEL_TYPES:
-            raise ValueError(f"model_type {model_type!r} is none of {sorted(MODEL_TYPES)}")
+            raise ValueError(f"model_type {model_type!r} is not one of {sorted(MODEL_TYPES)}")
         config_class, model_class = MODEL_TYPES[model_type]
         parsed = config_class(**settings)
         if not -1 <= layer < parsed.num_hidden_layers:
@@ -317,7 +317,7 @@ class SSLEncoder(Configurable):
             "transformer" leaves the convolutional front end as it is.
         """
         if what not in ("none", "transformer", "all"):
-            raise ValueError(f"trainable {what!r} is none of 'none', 'transformer', 'all'")
+            raise ValueError(f"trainable {what!r} is not one of 'none', 'transformer', 'all'")
         self.requires_grad_(what != "none")
         self.model.feature_extractor.requires_grad_(what == "all")
 

@@ -128,7 +128,7 @@ class WavCubeVoiceConverter(Released):
         FileNotFoundError, FileExistsError
             If there is no such file, or ``out`` exists.
         ValueError
-            If one is no audio, is empty or holds samples that are not finite, or ``out`` ends in
+            If one is not audio, is empty or holds samples that are not finite, or ``out`` ends in
             something else; or as :meth:`convert_batch`.
         """
         check_output(out, WRITTEN_SUFFIXES, overwrite)

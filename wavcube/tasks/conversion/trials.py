@@ -198,7 +198,7 @@ def score_trials(
     Raises
     ------
     ValueError
-        If a metric is none of these.
+        If a metric is not one of these.
     """
     check_metrics(metrics)
 

@@ -111,5 +111,5 @@ def _beam_searcher(
         )
     except OSError as error:
         raise ValueError(
-            f"{language_model} is no language model that KenLM reads: {error}"
+            f"{language_model} is not a language model that KenLM reads: {error}"
         ) from error
