@@ -13,9 +13,9 @@ from releases import CARD, random_release, random_wavcube
 from wavcube import WavCube
 from wavcube.lobes.configurable import Configurable, describe
 from wavcube.lobes.ssl.encoder import LayerMix
-from wavcube.release.config_file import MODULES, build, registered_class
+from wavcube.release.config_file import MODULES, build, registered_class, rename_classes
 from wavcube.release.folder import load_release, release_config, release_hash, write_release
-from wavcube.release.old_names import OLD_NAMES, rename_classes
+from wavcube.release.old_names import OLD_NAMES
 from wavcube.release.source import packaged_release
 
 CPU = {"device": "cpu"}

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from wavcube.release.weights import StoredWeights, drop_pages, model_hash, write_weights
+from wavcube.release.config_file import model_hash
+from wavcube.release.weights import StoredWeights, drop_pages, write_weights
 
 MIXED = {
     "b.weight": torch.randn(3, 5),

@@ -11,8 +11,17 @@ from wavcube.metrics.dnsmos import dnsmos_metrics
 from wavcube.metrics.folders import Evaluation, evaluate_folders
 from wavcube.metrics.html_report import Players, embed_players, write_html
 from wavcube.metrics.report import Summary, aggregate, format_table
-from wavcube.metrics.scores import DEFAULT_METRICS, METRICS, PairScores, score_many, score_pair
-from wavcube.metrics.separation import SourceScores, best_permutation, score_sources, si_sdr_table
+from wavcube.metrics.scores import (
+    DEFAULT_METRICS,
+    METRICS,
+    PairScores,
+    SourceScores,
+    best_permutation,
+    score_many,
+    score_pair,
+    score_sources,
+    si_sdr_table,
+)
 from wavcube.metrics.utmos import utmos_metric
 
 __all__ = [

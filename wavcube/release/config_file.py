@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import json
@@ -17,8 +18,7 @@ from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable, describe, imported_class
 from wavcube.release.card import ModelCard, Source, library_versions
-from wavcube.release.old_names import SHORT_NAMES, rename_classes
-from wavcube.release.weights import model_hash
+from wavcube.release.old_names import OLD_NAMES, SHORT_NAMES
 from wavcube.utils.files import recovery_hint
 
 
@@ -117,7 +117,7 @@ def set_semantic_decoder(config: dict[str, Any], wanted: bool) -> None:
 
 
 def release_hash(model: Configurable, state: Mapping[str, Tensor] | None = None) -> str:
-    """Hash a model as its release does; see :func:`wavcube.release.weights.model_hash`.
+    """Hash a model as its release does; see :func:`wavcube.release.config_file.model_hash`.
 
     Parameters
     ----------
@@ -574,3 +574,76 @@ def _scalar(value: object) -> str:
         text = repr(value)
         return text if "." in text or "n" in text else text.replace("e", ".0e")
     return json.dumps(value)
+
+
+def rename_classes(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Replace names of classes in a model's configuration, at any depth.
+
+    Parameters
+    ----------
+    config : mapping
+        Of a model; left as it is.
+    names : mapping of str to str
+        Name by name; others stay.
+
+    Returns
+    -------
+    dict
+        A copy.
+
+    Examples
+    --------
+    >>> old = {"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3}
+    >>> rename_classes(old, SHORT_NAMES)
+    {'class': 'LayerMix', 'num_states': 3}
+    """
+    found = {
+        k: rename_classes(v, names) if isinstance(v, Mapping) else v for k, v in config.items()
+    }
+    name = config.get("class")
+    return {**found, "class": names[name]} if isinstance(name, str) and name in names else found
+
+
+def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Name a model by what it computes: its configuration and its weights.
+
+    Parameters
+    ----------
+    config : mapping
+        Of the model, as its release has it. What is None in it does not count, at any depth: it
+        was not given, and a part that models may have one day does not rename those without it.
+        Classes count by the names that they had in releases of format 1.
+    tensors : mapping of str to Tensor
+        Its weights, on any device; floating point ones count as float32, which a model runs in.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal. A model rounded to float16 is another one: its latents differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.zeros(1).half()})
+    True
+    >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.ones(1)})
+    False
+    >>> model_hash({"part": None}, {}) == model_hash({}, {})
+    True
+    """
+    given = _given(rename_classes(config, OLD_NAMES))
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _given(config: object) -> object:
+    """Leave out of plain data the entries that are None."""
+    if isinstance(config, Mapping):
+        return {key: _given(value) for key, value in config.items() if value is not None}
+    return [_given(value) for value in config] if isinstance(config, list | tuple) else config

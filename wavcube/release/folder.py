@@ -23,6 +23,7 @@ from wavcube.release.config_file import (
     hyperparams_yaml,
     inference_state,
     latent_hash,
+    model_hash,
     read_card,
     read_config,
     release_config,
@@ -30,7 +31,7 @@ from wavcube.release.config_file import (
     set_semantic_decoder,
     write_config,
 )
-from wavcube.release.weights import load_strictly, model_hash, read_weights, write_weights
+from wavcube.release.weights import load_strictly, read_weights, write_weights
 from wavcube.utils.files import atomic_folder, check_apart, recovery_hint
 
 if TYPE_CHECKING:

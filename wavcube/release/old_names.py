@@ -6,9 +6,6 @@ model has the hash that it always had. A class that came later has its short nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 OLD_NAMES = {
     "WavCube": "wavcube.lobes.wavcube.WavCube",
     "AcousticCodec": "wavcube.lobes.acoustic_codec.AcousticCodec",
@@ -52,34 +49,6 @@ OLD_NAMES = {
     ),
     "MaskedConformer": "wavcube.lobes.conformer.MaskedConformer",
 }
-
-
-def rename_classes(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Replace names of classes in a model's configuration, at any depth.
-
-    Parameters
-    ----------
-    config : mapping
-        Of a model; left as it is.
-    names : mapping of str to str
-        Name by name; others stay.
-
-    Returns
-    -------
-    dict
-        A copy.
-
-    Examples
-    --------
-    >>> old = {"class": "wavcube.lobes.layer_mix.LayerMix", "num_states": 3}
-    >>> rename_classes(old, SHORT_NAMES)
-    {'class': 'LayerMix', 'num_states': 3}
-    """
-    found = {
-        k: rename_classes(v, names) if isinstance(v, Mapping) else v for k, v in config.items()
-    }
-    name = config.get("class")
-    return {**found, "class": names[name]} if isinstance(name, str) and name in names else found
 
 
 SHORT_NAMES = {old: name for name, old in OLD_NAMES.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import math
 import mmap
@@ -13,14 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from wavcube.lobes.layers.linear import Linear
-from wavcube.release.old_names import OLD_NAMES, rename_classes
 
 _TYPES = {
     torch.float64: "F64",
@@ -400,51 +397,6 @@ def load_release_weights(module: nn.Module, path: str | Path) -> None:
     types = {k: v.dtype for k, v in module.state_dict().items() if k not in parameters}
     tensors = {k: v.to(types.get(k, v.dtype)) for k, v in tensors.items()}
     load_strictly(module, tensors, str(path), assign=True)
-
-
-def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Name a model by what it computes: its configuration and its weights.
-
-    Parameters
-    ----------
-    config : mapping
-        Of the model, as its release has it. What is None in it does not count, at any depth: it
-        was not given, and a part that models may have one day does not rename those without it.
-        Classes count by the names that they had in releases of format 1.
-    tensors : mapping of str to Tensor
-        Its weights, on any device; floating point ones count as float32, which a model runs in.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal. A model rounded to float16 is another one: its latents differ.
-
-    Examples
-    --------
-    >>> import torch
-    >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.zeros(1).half()})
-    True
-    >>> model_hash({}, {"a": torch.zeros(1)}) == model_hash({}, {"a": torch.ones(1)})
-    False
-    >>> model_hash({"part": None}, {}) == model_hash({}, {})
-    True
-    """
-    given = _given(rename_classes(config, OLD_NAMES))
-    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu()
-        if tensor.is_floating_point():
-            tensor = tensor.float()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _given(config: object) -> object:
-    """Leave out of plain data the entries that are None."""
-    if isinstance(config, Mapping):
-        return {key: _given(value) for key, value in config.items() if value is not None}
-    return [_given(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def _some(names: list[str]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import ceil_division, length_mask, to_absolute
 from wavcube.lobes.ssl.encoder import LayerMix
-from wavcube.release.weights import model_hash
+from wavcube.release.config_file import model_hash
 
 
 class Representation(Configurable):

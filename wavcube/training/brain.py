@@ -36,7 +36,7 @@ class GuardedBrain(RunLoop):
     - Learning rates follow updates (:class:`~wavcube.training.optimizers.WarmupSchedule`).
     - Everything with state is a recoverable, so that an interrupted run goes on bit for bit.
     - Several processes train as one does with all their batches together
-      (:class:`~wavcube.training.distributed_brain.DistributedBrain`).
+      (:class:`~wavcube.training.loop.DistributedBrain`).
 
     A subclass gives ``compute_forward`` and ``compute_objectives``, and :meth:`trainable` where
     there is more than one optimizer. In training ``compute_objectives`` returns a loss, or a dict

@@ -4,25 +4,132 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence, Sized
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
-from speechbrain import Stage
+from speechbrain import Brain, Stage
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
 from speechbrain.dataio.batch import BatchsizeGuesser
+from speechbrain.dataio.sampler import ReproducibleRandomSampler
 from speechbrain.utils.checkpoints import Checkpoint
-from torch.utils.data import DataLoader, Dataset
+from speechbrain.utils.distributed import (
+    is_distributed_initialized,
+)
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from tqdm import tqdm
 
-from wavcube.training.distributed import all_gather, all_true
-from wavcube.training.distributed_brain import DistributedBrain
+from wavcube.training.checkpoints import draw_own_numbers
+from wavcube.training.distributed import BatchShare, all_gather, all_true, rank, unwrap, world_size
 from wavcube.training.ema import ExponentialMovingAverage
-from wavcube.training.optimizers import SkipCounter
+from wavcube.training.optimizers import ShardedOptimizer, SkipCounter
 from wavcube.training.run_logger import EpochMeans, RunLogger
 from wavcube.training.settings import TrainingSettings
+
+DEFAULT_SHUFFLE_SEED = 563375142  # SpeechBrain's
+
+
+class DistributedBrain(Brain):
+    """SpeechBrain's Brain where it is one of several processes.
+
+    SpeechBrain's wrapper tells everybody the buffers in every forward pass, which would hang a
+    validation of unequal shares; its samplers deal items out one by one, whatever batches they were
+    meant for; and it scores the whole validation in each process.
+    """
+
+    def _wrap_distributed(self) -> None:
+        """Wrap what trains; called once optimizers are to be built."""
+        if is_distributed_initialized():
+            draw_own_numbers()
+            self._wrap()
+
+    def _wrap(self) -> None:
+        # of convolutions over one channel, whose gradients have two orders that are the same
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        self._wrapped_flags = self._training_flags()
+        on_gpu = self.device_type == "cuda"
+        for name, module in self.modules.items():
+            own = unwrap(module)
+            if any(parameter.requires_grad for parameter in own.parameters()):
+                if on_gpu:  # there is none for CPUs: each process normalises its own items there
+                    own = nn.SyncBatchNorm.convert_sync_batchnorm(own)
+                own = DistributedDataParallel(
+                    own,
+                    device_ids=[torch.device(self.device)] if on_gpu else None,
+                    broadcast_buffers=False,
+                    find_unused_parameters=self.find_unused_parameters,
+                )
+            self.modules[name] = own
+
+    def build_optimizer(self, groups: list[dict[str, Any]]) -> Optimizer:
+        """Build an optimizer, sharded over the processes where the settings ask for it.
+
+        Parameters
+        ----------
+        groups : list of dict
+            Its parameters.
+        """
+        if self.settings.shard_optimizer and is_distributed_initialized():
+            return ShardedOptimizer(groups, self.opt_class)
+        return self.opt_class(groups)
+
+    def _unwrap_all(self) -> None:
+        for name, module in self.modules.items():
+            self.modules[name] = unwrap(module)
+
+    def wrap_what_trains(self) -> None:
+        """Wrap anew if other parameters train than when it was done: each is expected to."""
+        if is_distributed_initialized() and self._training_flags() != self._wrapped_flags:
+            self._wrap()
+
+    def _training_flags(self) -> list[bool]:
+        return [parameter.requires_grad for parameter in self.modules.parameters()]
+
+    def _train_loader_specifics(
+        self, dataset: Dataset, loader_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Give this process its part of every global batch.
+
+        Batch samplers and iterable datasets are left alone: they know their process themselves.
+        """
+        if loader_kwargs.get("batch_sampler") is not None:
+            self.train_sampler = loader_kwargs["batch_sampler"]  # that it is told of epochs
+            return loader_kwargs
+        if not is_distributed_initialized():
+            return super()._train_loader_specifics(dataset, loader_kwargs)
+        if isinstance(dataset, IterableDataset):
+            return loader_kwargs
+        kwargs = dict(loader_kwargs)
+        order = kwargs.pop("sampler", None)
+        if kwargs.pop("shuffle", False):
+            seed = int(os.environ.get("SB_GLOBAL_SEED", DEFAULT_SHUFFLE_SEED))
+            order = self.train_sampler = ReproducibleRandomSampler(dataset, seed=seed)
+        order = range(len(_sized(dataset))) if order is None else order
+        size = kwargs.get("batch_size", 1)
+        return {**kwargs, "sampler": BatchShare(order, size, rank(), world_size())}
+
+    def _valid_loader_specifics(
+        self, dataset: Dataset, loader_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Give this process its part of the validation; it may be empty."""
+        chosen = {"sampler", "batch_sampler", "shuffle"} & loader_kwargs.keys()
+        if not is_distributed_initialized() or chosen or isinstance(dataset, IterableDataset):
+            return loader_kwargs
+        share = range(rank(), len(_sized(dataset)), world_size())
+        return {**loader_kwargs, "sampler": share}
+
+
+def _sized(dataset: Dataset) -> Sized:
+    """Take a dataset for one of known length, as those of single items are."""
+    return cast(Sized, dataset)
+
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
