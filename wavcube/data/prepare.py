@@ -452,14 +452,16 @@ def prepare_once(
 
     Parameters
     ----------
-    out_folder, data_root, write
-        As :func:`write_prepared` takes them.
+    out_folder : str | Path
+        Of the manifests; made if missing.
     arguments : Mapping[str, Any]
         Plain data on which the manifests depend.
     files : iterable of Path
         On which they depend as well: audio, transcripts, tables.
     make : Callable
         Gives the rows of each manifest, and the bad files.
+    data_root, write
+        As :func:`write_prepared` takes them.
 
     Returns
     -------

@@ -243,7 +243,7 @@ class LatentBrain(GuardedBrain):
         predictions : CodecOutput
             Of :meth:`compute_forward`.
         batch : PaddedBatch
-            See there.
+            The same.
         stage : Stage
             Of the experiment.
         """

@@ -18,10 +18,9 @@ class LatentSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
-        See :class:`~wavcube.training.settings.TrainingSettings`.
-    max_rollbacks, log_every, shard_optimizer
-        See there.
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest, max_rollbacks, \
+    log_every, shard_optimizer
+        As :class:`~wavcube.training.settings.TrainingSettings` has them.
     weights : Mapping of str to float
         Weight of each loss term that is on: "mel" and "semantic" always; "linear", the semantic
         loss of the bottleneck's linear map, for one that has it; "anchoring" of the encoder to its
@@ -143,10 +142,9 @@ class AcousticSettings(LatentSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
-        See :class:`~wavcube.training.settings.TrainingSettings`.
-    max_rollbacks, log_every, shard_optimizer
-        See there.
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest, max_rollbacks, \
+    log_every, shard_optimizer
+        As :class:`~wavcube.training.settings.TrainingSettings` has them.
     weights, lr
         See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones exist.
     encoder_lr : float
@@ -195,10 +193,9 @@ class DecoderSettings(LatentSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
-        See :class:`~wavcube.training.settings.TrainingSettings`.
-    max_rollbacks, log_every, shard_optimizer
-        See there.
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest, max_rollbacks, \
+    log_every, shard_optimizer
+        As :class:`~wavcube.training.settings.TrainingSettings` has them.
     weights
         See :class:`LatentSettings`; of the loss terms only "mel" and the adversarial ones.
     lr : float

@@ -235,7 +235,7 @@ class LatentCodec(Configurable):
         Returns
         -------
         CodecOutput
-            See there.
+            Latents, waveforms and mask.
         """
         samples, frames = self.lengths_of(wavs, wav_lens)
         latents = self.latents_of(wavs, samples, frames)

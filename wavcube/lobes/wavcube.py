@@ -219,7 +219,7 @@ class WavCube(LatentCodec):
         Returns
         -------
         WavCubeOutput
-            See there.
+            Latents, waveforms, mask and features.
         """
         samples, frames = self.lengths_of(wavs, wav_lens)
         features = self.encoder(wavs, samples, frames)

@@ -63,10 +63,9 @@ class PretrainingSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
-        See :class:`~wavcube.training.settings.TrainingSettings`.
-    max_rollbacks, log_every, shard_optimizer
-        See there.
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest, max_rollbacks, \
+    log_every, shard_optimizer
+        As :class:`~wavcube.training.settings.TrainingSettings` has them.
     clusters : int
         Classes to predict.
     layer : int

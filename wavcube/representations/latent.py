@@ -34,9 +34,9 @@ class LatentRepresentation(Representation):
     model : LatentCodec
         The lobe.
     unfreeze_at : int, optional
-        See :class:`~wavcube.representations.base.Representation`.
+        Update from which on the model is fine-tuned.
     lr : float, optional
-        See there.
+        At which it is, then.
 
     Examples
     --------

@@ -31,9 +31,9 @@ class SSLRepresentation(Representation):
     model : SSLEncoder
         With all of its layers.
     unfreeze_at : int, optional
-        See :class:`~wavcube.representations.base.Representation`.
+        Update from which on the model is fine-tuned.
     lr : float, optional
-        See there.
+        At which it is, then.
 
     Examples
     --------

@@ -157,7 +157,7 @@ class TaskBrain(GuardedBrain):
         predictions : mapping of str to Tensor
             Of :meth:`compute_forward`.
         batch : PaddedBatch
-            See there.
+            The same.
         stage : Stage
             Of the experiment.
         """

@@ -37,10 +37,9 @@ class TaskSettings(TrainingSettings):
 
     Parameters
     ----------
-    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest
-        See :class:`~wavcube.training.settings.TrainingSettings`.
-    max_rollbacks, log_every, shard_optimizer
-        See there.
+    updates, name, warmup, lr_schedule, ema_decay, best_metric, best_is_highest, max_rollbacks, \
+    log_every, shard_optimizer
+        As :class:`~wavcube.training.settings.TrainingSettings` has them.
     lr : float
         Of the head; a representation that is fine-tuned has its own.
     weights : Mapping of str to float, optional

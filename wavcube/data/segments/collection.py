@@ -70,7 +70,7 @@ def read_csv(path: Path, root: Path) -> list[Segment]:
     path : Path
         As :func:`iterate_csv` takes it, with durations.
     root : Path
-        See there.
+        Stands for `$data_root` in it.
 
     Raises
     ------

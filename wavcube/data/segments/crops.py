@@ -25,7 +25,7 @@ class SegmentCrops(Crops):
     segments : Segments or JoinedSegments
         What to draw from, in proportion to the durations.
     crop_seconds, crops_per_epoch, sample_rate, seed, peak_db
-        See there.
+        As :class:`~wavcube.data.crops.CropDataset` takes them.
     max_bad_fraction : float
         How many of the segments drawn may be unreadable before it raises.
 

@@ -87,7 +87,7 @@ class WavCubeASR(Released):
         Raises
         ------
         ValueError, FileNotFoundError, ImportError
-            See there.
+            If an option is out of range, the model is not there, or a package for it is missing.
         """
         self.search = CTCSearch(self.tokens, beam_size, language_model, lm_weight, word_score)
 
