@@ -168,7 +168,7 @@ def test_transcripts_metrics_and_processes_are_passed_on(folders, tmp_path, monk
     [
         (b"a/one HELLO\na/two\n", "line 2: a name and its text"),
         (b"a/one HELLO\na/one AGAIN\n", "line 2: 'a/one' has a text already"),
-        (b"\xff\xfe\x00", "no UTF-8"),
+        (b"\xff\xfe\x00", "not text in UTF-8"),
     ],
 )
 def test_a_bad_file_of_transcripts_is_refused(tmp_path, content, reason):
@@ -196,7 +196,7 @@ def test_mistakes_are_one_line_and_write_nothing(folders, tmp_path, capsys):
         "needs --html": [*folders, "--json", new, "--audio-limit", 3],
         "at least 0": [*folders, "--json", new, "--html", "page.html", "--audio-limit", -1],
         "got inf": [*folders, "--json", new, "--html", "page.html", "--audio-limit", "inf"],
-        "no file of transcripts": [*folders, "--json", new, "--transcripts", "gone.txt"],
+        "no text file": [*folders, "--json", new, "--transcripts", "gone.txt"],
         "no transcript belongs": [*folders, "--json", new, "--transcripts", other],
         "no file can be made in": [*folders, "--json", taken / "new.json"],
     }

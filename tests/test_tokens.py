@@ -7,7 +7,7 @@ from wavcube.data.tokens import (
     TextTokens,
     find_too_short,
     frames_needed,
-    read_text,
+    read_sentences,
     train_tokens,
 )
 
@@ -88,17 +88,17 @@ def test_what_cannot_be_trained_is_refused_and_leaves_nothing(tmp_path):
 def test_one_text_file_gives_a_vocabulary(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("\ufeffone two\n\n  three \n", encoding="utf-8")
-    assert read_text(path) == ["one two", "three"]
-    tokens = train_tokens(read_text(path), tmp_path / "tokens")
+    assert read_sentences(path) == ["one two", "three"]
+    tokens = train_tokens(read_sentences(path), tmp_path / "tokens")
     assert tokens.decode(tokens.encode("three two")) == "three two"
     path.write_text(" \n", encoding="utf-8")
     with pytest.raises(ValueError, match="holds no text"):
-        read_text(path)
+        read_sentences(path)
     path.write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ValueError, match="UTF-8"):
-        read_text(path)
+        read_sentences(path)
     with pytest.raises(FileNotFoundError, match="no text file"):
-        read_text(tmp_path / "none")
+        read_sentences(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wavcube.data.texts import read_rows
+
 __all__ = [
     "Utterance",
     "describe_split",
@@ -140,48 +142,6 @@ def read_manifest(path: str | Path, data_root: str | Path | None = None) -> list
     root = Path(data_root) if data_root is not None else None
     rows = [_parse_row(row, place, path.parent, root) for place, row in read_rows(path, ["wav"])]
     check_unique(rows, f"{path}, ")
-    return rows
-
-
-def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Read a CSV file's rows, each with its place for messages.
-
-    Parameters
-    ----------
-    path : Path
-        CSV file, UTF-8, with a header.
-    columns : Sequence[str]
-        That must be there.
-
-    Returns
-    -------
-    list[tuple[str, dict[str, str]]]
-        Place and fields of each row.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is no such file.
-    ValueError
-        When it is not a CSV file, lacks a column, has no row, or a row is of another length.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no manifest {path}")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            found = list(reader.fieldnames or [])
-            for column in columns:
-                if column not in found:
-                    raise ValueError(f"{path} has no column {column!r}; its columns are {found}")
-            rows = [(f"{path}, row {number}", row) for number, row in enumerate(reader, start=1)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
-    if not rows:
-        raise ValueError(f"{path} has a header and no rows")
-    for place, row in rows:
-        if None in row or None in row.values():
-            raise ValueError(f"{place}: it has more or fewer fields than the header")
     return rows
 
 

@@ -14,9 +14,10 @@ import sentencepiece
 from speechbrain.tokenizers.SentencePiece import SentencePiece
 
 from wavcube.data.manifest import Utterance
+from wavcube.data.texts import read_lines
 from wavcube.utils.files import write_atomically
 
-__all__ = ["TextTokens", "find_too_short", "frames_needed", "read_text", "train_tokens"]
+__all__ = ["TextTokens", "find_too_short", "frames_needed", "read_sentences", "train_tokens"]
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def train_tokens(
     Parameters
     ----------
     texts : sequence of str
-        Transcripts, or the lines of :func:`read_text`.
+        Transcripts, or the lines of :func:`read_sentences`.
     folder : str or Path
         Each training has a subfolder of it, named by what it was trained on.
     kind : {"char", "unigram", "bpe"}
@@ -193,7 +194,7 @@ def _train(lines: str, draft: Path, kind: TokenKind, size: int, target: Path) ->
             add_dummy_prefix=kind != "char",
         )
     except RuntimeError as error:
-        count = len(lines.splitlines())
+        count = lines.count("\n") + 1
         raise ValueError(
             f"no {size} tokens ({kind}) can be trained on {count} transcripts: {error}"
         ) from error
@@ -201,7 +202,7 @@ def _train(lines: str, draft: Path, kind: TokenKind, size: int, target: Path) ->
     write_atomically(target / f"{trained.sp.vocab_size()}_{kind}.model", model, overwrite=True)
 
 
-def read_text(path: str | Path) -> list[str]:
+def read_sentences(path: str | Path) -> list[str]:
     """Read the lines of a text file that hold something.
 
     Parameters
@@ -221,14 +222,7 @@ def read_text(path: str | Path) -> list[str]:
     ValueError
         If it is not UTF-8, or blank.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no text file {path}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8: {error}") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in read_lines(path) if line.strip()]
     if not lines:
         raise ValueError(f"{path} holds no text")
     return lines

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from wavcube.data.manifest import Utterance, hold_out_utterances
+from wavcube.data.texts import iterate_rows, read_lines, read_text
 
 __all__ = [
     "place_of",
@@ -46,15 +46,8 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
     >>> read_transcripts(path)
     {'a/one': 'HELLO THERE', 'my clip': 'AND HERE'}
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of transcripts {path}")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text") from error
     texts: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         name, _, text = line.partition("\t" if "\t" in line else " ")
@@ -97,10 +90,7 @@ def _read_beside(row: Utterance, listed: dict[Path, dict[str, str]]) -> str:
             found = sorted(folder.glob("*.trans.txt"))
             listed[folder] = {k: v for file in found for k, v in read_transcripts(file).items()}
         return listed[folder].get(path.stem, "")
-    try:
-        return " ".join(path.read_text(encoding="utf-8-sig").split())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8: {error}") from error
+    return " ".join(read_text(path).split())
 
 
 def place_of(row: Utterance, source: str | Path | None) -> str:
@@ -152,10 +142,9 @@ def row_of(row: Utterance, source: str | Path | None) -> str:
     'my/b.wav'
     """
     if source is not None and Path(source).is_file():
-        with Path(source).open(newline="", encoding="utf-8-sig") as file:
-            for number, own in enumerate(csv.DictReader(file), start=1):
-                if row.ID == own.get("ID", Path(own.get("wav") or "").stem).strip():
-                    return f"{source}, row {number} ({row.ID})"
+        for place, own in iterate_rows(source):
+            if row.ID == own.get("ID", Path(own.get("wav") or "").stem).strip():
+                return f"{place} ({row.ID})"
     return row.wav
 
 

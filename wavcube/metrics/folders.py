@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wavcube.data.texts import read_text
 from wavcube.data.transcripts import read_transcripts
 from wavcube.metrics.base import Metric, MetricInfo, SignalPair
 from wavcube.metrics.report import Summary, aggregate, format_table, heading
@@ -266,7 +267,7 @@ def find_transcripts(folder: str | Path) -> dict[str, str]:
     for name, path in audio_files(folder).items():
         beside = path.with_suffix(".txt")
         if name not in texts and beside.is_file():
-            texts[name] = beside.read_text(encoding="utf-8").strip()
+            texts[name] = read_text(beside).strip()
     return texts
 
 

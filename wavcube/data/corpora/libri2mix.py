@@ -27,7 +27,6 @@ from wavcube.data.manifest import (
     evenly_spaced,
     hold_out_speakers,
     parse_path,
-    read_rows,
     require_disjoint_speakers,
 )
 from wavcube.data.mixing.mixtures import MixtureRow, write_mixtures
@@ -41,6 +40,7 @@ from wavcube.data.prepare import (
     scan_audio_folder,
 )
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_noises
+from wavcube.data.texts import read_rows
 
 Mode = Literal["min", "max"]
 # names of splits begin so: train-clean-100, train-100, dev-clean, dev, test-clean, test

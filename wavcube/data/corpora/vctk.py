@@ -22,6 +22,7 @@ from wavcube.data.prepare import (
     split_by_name,
 )
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_vctk, synthetic_speakers
+from wavcube.data.texts import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def read_transcript(path: Path) -> str:
     """Read one transcript; "" where there is none (those of speaker p315 are lost)."""
     if not path.is_file():
         return ""
-    words = " ".join(path.read_text(encoding="utf-8").split())
+    words = " ".join(read_text(path).split())
     if not words:
         raise ValueError(f"{path}: the transcript is empty")
     return words

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from wavcube.data.audio import read_audio
 from wavcube.data.mixing.noisy import read_noise, read_piece
 from wavcube.data.mixing.signals import fit_lengths, loop_with_fades
+from wavcube.data.texts import iterate_rows
 from wavcube.utils.files import write_atomically
 
 __all__ = [
@@ -244,10 +245,7 @@ def read_mixtures(path: str | Path, data_root: str | Path | None = None) -> list
     >>> read_mixtures(path, "/d") == rows
     True
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no manifest {path}")
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        return [_from_columns(fields, data_root) for fields in csv.DictReader(file)]
+    return [_from_columns(fields, data_root) for _, fields in iterate_rows(path)]
 
 
 def _as_columns(row: MixtureRow, root: str | Path | None) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from wavcube.data.manifest import (
     hold_out_utterances,
     parse_duration,
     parse_path,
-    read_rows,
     relative_path,
     write_rows,
 )
@@ -30,6 +29,7 @@ from wavcube.data.prepare import (
     require_equal_length,
     split_in_three,
 )
+from wavcube.data.texts import read_rows
 
 __all__ = [
     "NoisyPair",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from wavcube.data.segments.audio import read_segment
 from wavcube.data.segments.lines import LineRows, group_of
 from wavcube.data.segments.row import Segment, hash_rows
 from wavcube.data.segments.tars import TarRows, find_shards
+from wavcube.data.texts import iterate_rows
 
 __all__ = [
     "JoinedSegments",
@@ -113,18 +113,8 @@ def iterate_csv(path: Path, root: Path) -> Iterator[tuple[str, Segment]]:
     ValueError
         If it is not such a file.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            if "wav" not in (reader.fieldnames or []):
-                raise ValueError(f"{path} has no column 'wav'; its columns are {reader.fieldnames}")
-            for number, row in enumerate(reader, start=1):
-                place = f"{path}, row {number}"
-                if None in row or None in row.values():
-                    raise ValueError(f"{place}: it has more or fewer fields than the header")
-                yield place, _from_fields(row, place, path.parent, root)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    for place, row in iterate_rows(path, ["wav"]):
+        yield place, _from_fields(row, place, path.parent, root)
 
 
 def _from_fields(row: dict[str, str], place: str, here: Path, root: Path) -> Segment:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wavcube.data.corpora.librispeech import prepare
 from wavcube.data.manifest import Utterance
-from wavcube.data.tokens import TextTokens, find_too_short, read_text, train_tokens
+from wavcube.data.tokens import TextTokens, find_too_short, read_sentences, train_tokens
 from wavcube.data.transcripts import place_of, read_transcripts_beside, split_by_speaker
 from wavcube.experiment.speech import prepare_rows
 from wavcube.metrics import Summary
@@ -85,7 +85,7 @@ class Recognition(Task[RecognitionModel]):
             lines = (
                 [row.wrd for row in _transcribed(rows["train"], source)]
                 if text is None
-                else read_text(text)
+                else read_sentences(text)
             )
             kind, size = hparams["token_kind"], hparams["vocab_size"]
             self.tokens = train_tokens(lines, self.folder / "tokens", kind, size)
