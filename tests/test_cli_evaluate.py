@@ -52,6 +52,13 @@ def fails(capsys, *arguments):
     return said.err
 
 
+def test_a_table_alone_is_enough(folders, tmp_path, capsys):
+    before = tree(tmp_path)
+    assert main(["evaluate", *folders, "--metrics", FAST]) == 2
+    assert "Log-mel distance" in capsys.readouterr().out
+    assert tree(tmp_path) == before
+
+
 def test_prints_a_table_and_writes_every_score(folders, tmp_path, capsys):
     out = tmp_path / "new" / "scores.json"
     assert main(["evaluate", *folders, "--json", str(out), "--metrics", FAST]) == 2
@@ -184,7 +191,6 @@ def test_mistakes_are_one_line_and_write_nothing(folders, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     before = tree(tmp_path)
     calls = {
-        "--json": folders,
         "--overwrite": [*folders, "--json", taken],
         "is a folder": [*folders, "--json", tmp_path / "empty"],
         "nowhere": [tmp_path / "nowhere", folders[1], "--json", new],

@@ -35,9 +35,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("evaluate", help=text, description=f"{text}. {EXIT_CODES}")
     parser.add_argument("reference_dir", metavar="REFERENCE_DIR", help="folder of originals")
     parser.add_argument("generated_dir", metavar="GENERATED_DIR", help="folder of what is scored")
-    parser.add_argument(
-        "--json", required=True, type=Path, metavar="OUT", help="file of all scores"
-    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="file of all scores")
     parser.add_argument("--html", type=Path, metavar="OUT", help="page with players, for a browser")
     parser.add_argument(
         "--audio-limit",
@@ -111,7 +109,8 @@ def run(options: argparse.Namespace) -> int:
     say(evaluation.format())
     for line in list_failures(evaluation):
         say(line)
-    evaluation.write_json(options.json, overwrite=options.overwrite)
+    if options.json:
+        evaluation.write_json(options.json, overwrite=options.overwrite)
     if options.html:
         _write_page(options, evaluation)
     if not any(summary.count for summary in evaluation.summary.values()):
