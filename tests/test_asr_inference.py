@@ -72,8 +72,8 @@ def test_every_input_gives_text_or_a_clear_error(asr, kind):
     [
         (torch.tensor([0.0]), None, r"\(0, 1\]"),
         (torch.tensor([1.0, 1.0]), None, "the batch needs"),
-        (None, -5, "no positive whole number of Hz"),
-        (None, 8000.5, "no positive whole number of Hz"),
+        (None, -5, "not a positive whole number of Hz"),
+        (None, 8000.5, "not a positive whole number of Hz"),
     ],
 )
 def test_bad_lengths_and_rates(asr, lens, rate, message):

@@ -189,7 +189,7 @@ def test_mistakes_are_one_line_and_write_nothing(source, corpus, tmp_path, capsy
         "no release folder": ["export", tmp_path, tmp_path / "new"],
         "is audio: encode it first": ["decode", wav, "--source", source],
         "is a release already": ["export", source, tmp_path / "new"],
-        "no WavCube release": ["encode", wav, "--source", tmp_path / "empty"],
+        "not a WavCube release": ["encode", wav, "--source", tmp_path / "empty"],
         "notes.txt": ["info", corpus / "notes.txt"],
         "no checkpoint at a.ckpt": ["convert-official", "a.ckpt", "new", "--config", "b.yaml"],
     }

@@ -128,7 +128,7 @@ def test_preparation_resumes(corpus, tmp_path, monkeypatch):
 
 def test_an_interrupted_preparation_starts_again(corpus, tmp_path, monkeypatch):
     real, calls = write_manifest, []
-    defaults = prepare.write_prepared.__kwdefaults__
+    defaults = prepare.prepare_once.__kwdefaults__
 
     def dies(*args, **kwargs):
         calls.append(args)
@@ -137,8 +137,8 @@ def test_an_interrupted_preparation_starts_again(corpus, tmp_path, monkeypatch):
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        # what write_prepared calls for each manifest unless told otherwise
-        patch.setattr(prepare.write_prepared, "__kwdefaults__", {**defaults, "write": dies})
+        # what prepare_once calls for each manifest unless told otherwise
+        patch.setattr(prepare.prepare_once, "__kwdefaults__", {**defaults, "write": dies})
         with pytest.raises(KeyboardInterrupt):
             librispeech.prepare_librispeech(
                 corpus, tmp_path / "out", held_out_speakers=2, progress=False

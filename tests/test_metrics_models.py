@@ -216,7 +216,7 @@ def test_wrong_models_are_refused_before_anything_is_scored(folders, tmp_path, c
             "--dnsmos",
             write_onnx(tmp_path / "one.onnx", np.ones(1, np.float32), np.ones(1, np.float32)),
         ),
-        "no TorchScript": ("--utmos", tmp_path / "text"),
+        "not TorchScript": ("--utmos", tmp_path / "text"),
         "gave (1, 2) instead of one number": (
             "--utmos",
             write_script(tmp_path / "pair.jit", Pair()),

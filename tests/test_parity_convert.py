@@ -358,7 +358,7 @@ def no_sections(research):
     ("spoil", "message"),
     [
         (spoil_pickle, r"of it was run\): Unsupported global: GLOBAL io.open was .* default\.\Z"),
-        (spoil_yaml, "no plain YAML"),
+        (spoil_yaml, "not plain YAML"),
         (cut_to(0), "model.ckpt is not a checkpoint of torch.save: cut short"),
         (cut_to(5000), "model.ckpt is not a checkpoint of torch.save: cut short"),
         (cut_to(-100), "model.ckpt is not a checkpoint of torch.save: cut short"),

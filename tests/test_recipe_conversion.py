@@ -197,7 +197,7 @@ def mistaken(recipe, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--best_metric=stoi"], "best_metric 'stoi' is none"),
+        (["--best_metric=stoi"], "best_metric 'stoi' is not one"),
         (["--metrics=[stoi]"], "metrics ['stoi'] are none of conversion's"),
         (["--copies=0"], "copies 0: a converter learns from at least 1"),
         (["--target_speaker=p9"], "target_speaker 'p9' has 0 utterances"),

@@ -136,7 +136,7 @@ def test_overwriting_spares_the_models_of_others(tmp_path, capsys, config):
     (other / "model.safetensors").write_bytes(b"gigabytes")
     before = tree(tmp_path)
     assert main(["export", str(tmp_path / "run"), str(other), "--overwrite"]) == 2
-    assert "no WavCube release" in capsys.readouterr().err
+    assert "not a WavCube release" in capsys.readouterr().err
     assert tree(tmp_path) == before
 
 

@@ -114,7 +114,7 @@ def test_references_that_are_not_as_usual(converter, case):
 def test_other_rates_are_resampled(converter):
     made = converter.convert_batch(tone(0.3)[None, ::2], REFERENCE[::2], sample_rate=RATE // 2)
     assert made.shape == (1, 4800)
-    with pytest.raises(ValueError, match="no positive whole number"):
+    with pytest.raises(ValueError, match="not a positive whole number"):
         converter.convert_batch(tone(0.3)[None], REFERENCE, sample_rate=0)
 
 
