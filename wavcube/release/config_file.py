@@ -6,7 +6,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -148,25 +148,8 @@ def latent_hash(model: LatentCodec, state: Mapping[str, Tensor] | None = None) -
     >>> release_hash(model) == whole, latent_hash(model) == latent
     (False, True)
     """
-    config = {name: value for name, value in release_config(model).items() if name != "decoder"}
-    return model_hash(config, _WithoutDecoder(inference_state(model) if state is None else state))
-
-
-class _WithoutDecoder(Mapping[str, Tensor]):
-    """A view that reads no weight before it is asked for."""
-
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
-        self._state = state
-        self._names = [name for name in state if not name.startswith("decoder.")]
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._state[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    weights = inference_state(model) if state is None else state
+    return model_hash(release_config(model), weights, without="decoder")
 
 
 def inference_state(model: Configurable) -> dict[str, Tensor]:

@@ -7,11 +7,9 @@ import hashlib
 import json
 import math
 import mmap
-import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 from wavcube.lobes.layers.linear import Linear
 from wavcube.release.old_names import OLD_NAMES, rename_classes
+from wavcube.utils.tensor_bytes import header_bytes
 
 _TYPES = {
     torch.float64: "F64",
@@ -34,15 +33,13 @@ _TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-_DTYPES = {name: dtype for dtype, name in _TYPES.items()}
-_ALIGNMENT = 8
-_LENGTH = struct.Struct("<Q")
 
 
 class StoredWeights(Mapping[str, Tensor]):
     """Tensors of a complete safetensors file, each read when it is asked for.
 
-    They are read and not mapped: of a mapping, all that was ever looked at stays in memory.
+    The file is opened anew for each: of a mapping that stays open, all that was ever looked at
+    stays in memory.
 
     Parameters
     ----------
@@ -65,40 +62,25 @@ class StoredWeights(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        # checks that the file is complete
-        with safe_open(path, framework="pt"):
+        with safe_open(self.path, framework="pt") as file:  # checks that the file is complete
+            self._names = dict.fromkeys(file.keys())
             self._file = _identity(self.path)
-        with path.open("rb") as file:
-            (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-            self._entries = json.loads(file.read(length))
-        self._entries.pop("__metadata__", None)
-        self._begin = _LENGTH.size + length
 
     def __getitem__(self, name: str) -> Tensor:
-        entry = self._entries[name]
-        tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
-        with self._open() as file:
-            file.seek(self._begin + entry["data_offsets"][0])
-            file.readinto(_as_bytes(tensor))
-        return tensor
-
-    def _open(self) -> BufferedReader:
+        if name not in self._names:
+            raise KeyError(name)
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path} is gone, and weights of it are still needed")
         if _identity(self.path) != self._file:
             raise ValueError(f"{self.path} was replaced after it was opened: load the model again")
-        return self.path.open("rb")
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_tensor(name).clone()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._entries)
-
-
-def _as_bytes(tensor: Tensor) -> memoryview:
-    """See the memory of a tensor that is in one piece; numpy has not all of torch's types."""
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
+        return len(self._names)
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -148,7 +130,8 @@ def write_weights(
             for name in names:
                 tensor = tensors[name]
                 stored = _converted(name, tensor.detach(), types[name])
-                file.write(_as_bytes(stored))
+                # seen as bytes: numpy has not all of torch's types
+                file.write(stored.reshape(-1).view(torch.uint8).numpy().data)
                 if done_with is not None:
                     done_with(tensor)
     except OSError as error:
@@ -165,9 +148,7 @@ def _header(
         begin, shape = end, list(tensors[name].shape)
         end = begin + math.prod(shape) * types[name].itemsize
         content[name] = {"dtype": _TYPES[types[name]], "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(content, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    return _LENGTH.pack(len(text)) + text
+    return header_bytes(content)
 
 
 def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -350,26 +331,17 @@ def load_strictly(
     ValueError: my file does not fit the model: missing bias; weight has size [1, 3], not [1, 2]
     """
     own = module.state_dict()
-    problems = []
-    if missing := sorted(own.keys() - tensors.keys()):
-        problems.append(f"missing {_some(missing)}")
-    if unexpected := sorted(tensors.keys() - own.keys()):
-        problems.append(f"unexpected {_some(unexpected)}")
-    common = sorted(own.keys() & tensors.keys())
-    sizes = [
-        f"{name} has size {list(tensors[name].shape)}, not {list(own[name].shape)}"
-        for name in common
-        if tensors[name].shape != own[name].shape
-    ]
-    if sizes:
-        problems.append(_some(sizes))
-    kinds = [
-        f"{name} is {tensors[name].dtype}, not {own[name].dtype}"
-        for name in common
-        if tensors[name].is_floating_point() != own[name].is_floating_point()
-    ]
-    if kinds:
-        problems.append(_some(kinds))
+    missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    sizes, kinds = [], []
+    for name in sorted(own.keys() & tensors.keys()):
+        wanted, found = own[name], tensors[name]
+        if found.shape != wanted.shape:
+            sizes.append(f"{name} has size {list(found.shape)}, not {list(wanted.shape)}")
+        if found.is_floating_point() != wanted.is_floating_point():
+            kinds.append(f"{name} is {found.dtype}, not {wanted.dtype}")
+    lists = {"missing ": missing, "unexpected ": unexpected}
+    problems = [f"{what}{_some(names)}" for what, names in lists.items() if names]
+    problems += [_some(differing) for differing in (sizes, kinds) if differing]
     if problems:
         raise ValueError(f"{where} does not fit the model: " + "; ".join(problems))
     module.load_state_dict(dict(tensors), strict=True, assign=assign)
@@ -402,7 +374,9 @@ def load_release_weights(module: nn.Module, path: str | Path) -> None:
     load_strictly(module, tensors, str(path), assign=True)
 
 
-def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+def model_hash(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], without: str | None = None
+) -> str:
     """Name a model by what it computes: its configuration and its weights.
 
     Parameters
@@ -413,6 +387,8 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         Classes count by the names that they had in releases of format 1.
     tensors : mapping of str to Tensor
         Its weights, on any device; floating point ones count as float32, which a model runs in.
+    without : str, optional
+        A part that does not count: its weights are not read.
 
     Returns
     -------
@@ -429,9 +405,11 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     >>> model_hash({"part": None}, {}) == model_hash({}, {})
     True
     """
-    given = _given(rename_classes(config, OLD_NAMES))
+    given = _given(rename_classes({k: v for k, v in config.items() if k != without}, OLD_NAMES))
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for name in sorted(tensors):
+        if name.partition(".")[0] == without:
+            continue
         tensor = tensors[name].detach().cpu()
         if tensor.is_floating_point():
             tensor = tensor.float()

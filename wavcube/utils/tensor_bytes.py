@@ -34,6 +34,29 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
     data = safetensors.torch.save(dict(tensors), dict(metadata) if metadata else None)
     # safetensors writes the header's metadata in another order each time
     end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    return header_bytes(json.loads(data[8:end]), sort_keys=True) + data[end:]
+
+
+def header_bytes(content: Mapping[str, object], sort_keys: bool = False) -> bytes:
+    """Serialise what stands before the tensors in a safetensors file.
+
+    Parameters
+    ----------
+    content : Mapping
+        Type, shape and place of every tensor by name, and what the file says of itself.
+    sort_keys : bool
+        Write names in alphabetical order, and not in that of the mapping.
+
+    Returns
+    -------
+    bytes
+        The header's length and the header, filled up to a multiple of 8 bytes.
+
+    Examples
+    --------
+    >>> header_bytes({"a": {}})[8:]
+    b'{"a":{}}'
+    """
+    header = json.dumps(content, sort_keys=sort_keys, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[end:]
+    return len(header).to_bytes(8, "little") + header
