@@ -19,7 +19,7 @@ from wavcube.lobes.configurable import Configurable, describe, imported_class
 from wavcube.release.card import ModelCard, Source, library_versions
 from wavcube.release.old_names import SHORT_NAMES, rename_classes
 from wavcube.release.weights import model_hash
-from wavcube.utils.files import recovery_hint
+from wavcube.utils.files import read_json, recovery_hint
 
 
 def check_arguments(lobe: type[nn.Module], named: Mapping[str, Any]) -> None:
@@ -386,7 +386,7 @@ def check_is_release(folder: Path) -> None:
         If its config.json is missing or another program's; many have a file of that name.
     """
     try:
-        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / CONFIG_FILE)
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -402,10 +402,7 @@ def _read(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder} is no WavCube release: it has no {CONFIG_FILE}{recovery_hint(folder)}"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    content = read_json(path)
     content = content if isinstance(content, dict) else {}
     found = content.get("format"), content.get("format_version")
     known = found[0] == FORMAT and found[1] in READABLE_VERSIONS

@@ -7,12 +7,14 @@ lost that was there; and one line of error that names the file.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -222,19 +224,37 @@ def check_apart(source: str | Path, target: str | Path) -> None:
         raise ValueError(f"{target} holds {source}, which would be copied: name a folder apart")
 
 
-def give_default_mode(path: str | Path) -> None:
-    """Give a file the permissions of one that was opened for writing.
-
-    mkstemp and safetensors make files that nobody but their owner may read.
+def read_json(path: Path) -> Any:  # noqa: ANN401 - what the file holds
+    """Read plain data.
 
     Parameters
     ----------
-    path : str or Path
-        An existing file.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    object
+        What it holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is broken.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.json"
+    >>> write_atomically(path, b"[1]")
+    >>> read_json(path)
+    [1]
     """
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(path, 0o666 & ~umask)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
 
 
 def sync(path: Path) -> None:
@@ -459,8 +479,8 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # it is somebody else's
+        pass
     return True
 
 
