@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable, describe, imported_class
@@ -462,7 +462,6 @@ PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"
 YAML_FILE = "hyperparams.yaml"
 WEIGHTS_FILE = "model.safetensors"
 
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEMPLATE = f"""\
 # A WavCube release, written from config.json. Load it with
 #     LOADER.from_hparams(source=FOLDER)
@@ -471,8 +470,7 @@ _TEMPLATE = f"""\
 
 pretrained_path: .
 
-NAME:MODEL
-
+MODEL
 modules:
     NAME: !ref <NAME>
 
@@ -517,40 +515,33 @@ def hyperparams_yaml(
     >>> print(text.splitlines()[7])
     wavcube: !new:wavcube.lobes.ssl.encoder.LayerMix
     """
+
+    def dump(key: str, value: object) -> str:
+        return yaml.dump({key: value}, Dumper=_Dumper, indent=4, sort_keys=False, width=100)
+
     text = _TEMPLATE.replace("LOADER", loader).replace("NAME", name)
-    text = text.replace("MODEL", _render(config, 1))
-    return f"{text}\nfiles:{_render(list(files), 1)}\n" if files else text
+    text = text.replace("MODEL", dump(name, config))
+    return f"{text}\n{dump('files', list(files))}" if files else text
 
 
-def _render(value: object, depth: int) -> str:
-    """Write what follows `key:`, leading space or line break included."""
-    if isinstance(value, Mapping):
-        tag = f" !new:{_dotted(value['class'])}" if "class" in value else ""
-        items = {key: item for key, item in value.items() if key != "class"}
-        if not items:
-            return tag or " {}"
-        indent = "    " * depth
-        lines = [f"{indent}{_key(key)}:{_render(item, depth + 1)}" for key, item in items.items()]
-        return "\n".join([tag, *lines])
-    if isinstance(value, list | tuple):
-        return " [" + ", ".join(_scalar(item) for item in value) + "]"
-    return " " + _scalar(value)
+class _Dumper(yaml.SafeDumper):
+    """Writes a mapping with the key `class` as `!new:` of that class, and a list in one line."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def represent_model(self, config: Mapping[str, Any]) -> yaml.Node:
+        arguments = {key: value for key, value in config.items() if key != "class"}
+        tag = "tag:yaml.org,2002:map"
+        if "class" in config:
+            kind = registered_class(config["class"])
+            tag = f"!new:{kind.__module__}.{kind.__qualname__}"
+        return self.represent_mapping(tag, arguments, flow_style=not arguments)
+
+    def represent_items(self, items: Sequence[Any]) -> yaml.Node:
+        return self.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
 
 
-def _dotted(name: str) -> str:
-    kind = registered_class(name)
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _key(key: str) -> str:
-    return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key)
-
-
-def _scalar(value: object) -> str:
-    """Write a scalar or flow list as JSON, which YAML reads, with the dot it wants in floats."""
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_scalar(item) for item in value) + "]"
-    if isinstance(value, float):
-        text = repr(value)
-        return text if "." in text or "n" in text else text.replace("e", ".0e")
-    return json.dumps(value)
+_Dumper.add_representer(dict, _Dumper.represent_model)
+_Dumper.add_representer(list, _Dumper.represent_items)
+_Dumper.add_representer(tuple, _Dumper.represent_items)
