@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from wavcube.lobes.layers.linear import Linear
 from wavcube.release.old_names import OLD_NAMES, rename_classes
-from wavcube.utils.tensor_bytes import header_bytes
+from wavcube.utils.tensor_bytes import header_bytes, read_header
 
 _TYPES = {
     torch.float64: "F64",
@@ -33,13 +33,13 @@ _TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_DTYPES = {name: dtype for dtype, name in _TYPES.items()}
 
 
 class StoredWeights(Mapping[str, Tensor]):
     """Tensors of a complete safetensors file, each read when it is asked for.
 
-    The file is opened anew for each: of a mapping that stays open, all that was ever looked at
-    stays in memory.
+    They are read and not mapped: of a mapping, all that was ever looked at stays in memory.
 
     Parameters
     ----------
@@ -62,25 +62,34 @@ class StoredWeights(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        with safe_open(self.path, framework="pt") as file:  # checks that the file is complete
-            self._names = dict.fromkeys(file.keys())
+        with safe_open(self.path, framework="pt"):  # checks that the file is complete
             self._file = _identity(self.path)
+        with self.path.open("rb") as file:
+            self._entries, self._begin = read_header(file)
+        self._entries.pop("__metadata__", None)
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
+        entry = self._entries[name]
+        tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path} is gone, and weights of it are still needed")
         if _identity(self.path) != self._file:
             raise ValueError(f"{self.path} was replaced after it was opened: load the model again")
-        with safe_open(self.path, framework="pt") as file:
-            return file.get_tensor(name).clone()
+        with self.path.open("rb") as file:
+            file.seek(self._begin + entry["data_offsets"][0])
+            file.readinto(_as_bytes(tensor))
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._entries)
+
+
+def _as_bytes(tensor: Tensor) -> memoryview:
+    """See the memory of a tensor that is in one piece; numpy has not all of torch's types."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -129,9 +138,7 @@ def write_weights(
             file.write(_header(names, types, tensors))
             for name in names:
                 tensor = tensors[name]
-                stored = _converted(name, tensor.detach(), types[name])
-                # seen as bytes: numpy has not all of torch's types
-                file.write(stored.reshape(-1).view(torch.uint8).numpy().data)
+                file.write(_as_bytes(_converted(name, tensor.detach(), types[name])))
                 if done_with is not None:
                     done_with(tensor)
     except OSError as error:
