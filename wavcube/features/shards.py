@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -275,10 +276,8 @@ def merge(parts: Iterable[ChannelStatistics]) -> ChannelStatistics | None:
     ChannelStatistics or None
         None of no parts.
     """
-    whole: ChannelStatistics | None = None
-    for part in parts:
-        whole = part if whole is None else _merge_two(whole, part)
-    return whole
+    known = list(parts)
+    return reduce(_merge_two, known) if known else None
 
 
 def _merge_two(first: ChannelStatistics, second: ChannelStatistics) -> ChannelStatistics:

@@ -290,19 +290,17 @@ def packaged_folder(name: str, known: Mapping[str, Callable[[], Path]]) -> Path:
     return known[name]()
 
 
-def checked_hash(representation: Representation, wanted: str | None) -> str:
-    """Return the hash of a packaged model, which must be the one that a head was trained on."""
+def mark_as_packaged(representation: Representation, wanted: str | None) -> None:
+    """Keep a packaged model's weights out of states that are saved, and record its hash.
+
+    The hash must be that of the model that a head was trained on, where that is known.
+    """
     found = representation.model_hash
     if wanted is not None and found != wanted:
         raise ValueError(
             f"made for model {wanted[:12]}, and the package's {representation.name} is "
             f"{found[:12]}: install the version of wavcube that it was made with, or train it again"
         )
-    return found
-
-
-def leave_weights_out(representation: Representation) -> None:
-    """Keep the model's weights out of states that are saved, and do not ask for them."""
 
     def drop(module: Representation, state: dict[str, Tensor], prefix: str, _: object) -> None:
         del module
@@ -315,3 +313,4 @@ def leave_weights_out(representation: Representation) -> None:
 
     representation.register_state_dict_post_hook(drop)
     representation.register_load_state_dict_pre_hook(supply)
+    representation.record(model_hash=found)

@@ -15,8 +15,7 @@ from wavcube.release.folder import load_release
 from wavcube.release.source import packaged_model
 from wavcube.representations.base import (
     Representation,
-    checked_hash,
-    leave_weights_out,
+    mark_as_packaged,
     never_tuned,
     packaged_folder,
 )
@@ -155,5 +154,4 @@ class PackagedLatent(LatentRepresentation):
     def __init__(self, name: str = "wavcube_tiny", model_hash: str | None = None) -> None:
         super().__init__(load_release(packaged_folder(name, MODELS)))
         self.name = name
-        leave_weights_out(self)
-        self.record(model_hash=checked_hash(self, model_hash))
+        mark_as_packaged(self, model_hash)

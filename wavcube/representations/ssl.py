@@ -13,8 +13,7 @@ from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.ssl_folder import load_encoder, packaged_encoder
 from wavcube.representations.base import (
     Representation,
-    checked_hash,
-    leave_weights_out,
+    mark_as_packaged,
     never_tuned,
     packaged_folder,
 )
@@ -131,5 +130,4 @@ class PackagedSSL(SSLRepresentation):
     def __init__(self, name: str = "encoder", model_hash: str | None = None) -> None:
         super().__init__(load_encoder(packaged_folder(name, ENCODERS)))
         self.name = name
-        leave_weights_out(self)
-        self.record(model_hash=checked_hash(self, model_hash))
+        mark_as_packaged(self, model_hash)

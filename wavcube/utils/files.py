@@ -78,10 +78,12 @@ def atomic_folder(
         with with_filename(target):
             draft.mkdir()
             yield draft
-            _sync_tree(draft)
+            for path in (*sorted(draft.rglob("*")), draft):
+                sync(path)
             _swap(draft, target)
             sync(target.parent)
-            _clear(target)
+            for earlier in _left(target, OLD):  # there is new content now
+                shutil.rmtree(earlier)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         _remove_empty(made)
@@ -421,12 +423,6 @@ def _swap(draft: Path, target: Path) -> None:
         raise
 
 
-def _sync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        sync(path)
-    sync(folder)
-
-
 def _hidden_name(folder: Path, kind: str) -> Path:
     """Name a folder beside another, with the number of this process: DRAFT or OLD."""
     return folder.with_name(f"{_prefix(folder, kind)}{os.getpid()}")
@@ -445,12 +441,6 @@ def _restore(folder: Path) -> None:
         logger.warning("put %s back, which a killed process had moved aside", folder)
 
 
-def _clear(folder: Path) -> None:
-    """Remove what killed writers had moved aside, once there is new content."""
-    for path in _left(folder, OLD):
-        shutil.rmtree(path)
-
-
 def _prefix(folder: Path, kind: str) -> str:
     return f".{folder.name}.{kind}-"
 
@@ -460,13 +450,11 @@ def _left(folder: Path, kind: str) -> list[Path]:
     prefix = _prefix(folder, kind)
     if not folder.name or not os.access(folder.parent, os.R_OK):
         return []
-    found = [
-        path
-        for path in folder.parent.iterdir()
-        if path.name.startswith(prefix)
-        and path.name[len(prefix) :].isdecimal()
-        and not _is_running(int(path.name[len(prefix) :]))
-    ]
+    found = []
+    for path in folder.parent.iterdir():
+        process = path.name.removeprefix(prefix)
+        if path.name != process and process.isdecimal() and not _is_running(int(process)):
+            found.append(path)
     # renaming sets this time
     return sorted(found, key=lambda path: path.lstat().st_ctime_ns)
 
