@@ -68,11 +68,9 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - an annotation
         return isinstance(value, list | tuple) and all(_fits(item, inner[0]) for item in value)
     if origin is not None:
         return isinstance(value, origin)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint)
+    if isinstance(value, bool) and hint in (int, float):
+        return False
+    return isinstance(value, int | float if hint is float else hint)
 
 
 def _spell(hint: object) -> str:
