@@ -103,19 +103,22 @@ def read_yaml(path: str | Path) -> str:
 
 def _spans(text: str) -> dict[str, range]:
     """Find the lines of every entry of the top level, without comments that follow it."""
-    root = yaml.compose(text)  # not constructed: tags stay what they are
-    entries = root.value if isinstance(root, yaml.MappingNode) else ()
     return {
         key.value: range(key.start_mark.line, max(key.start_mark.line, _last_line(value)) + 1)
-        for key, value in entries
+        for key, value in _entries(text)
     }
 
 
+def _entries(text: str) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+    """List the keys and values of the top level, not constructed: tags stay as they are."""
+    root = yaml.compose(text)
+    return root.value if isinstance(root, yaml.MappingNode) else []
+
+
 def _last_line(node: yaml.Node) -> int:
-    if isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
-        return _last_line(node.value[-1][1])
-    if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
-        return _last_line(node.value[-1])
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _last_line(last[1] if isinstance(node, yaml.MappingNode) else last)
     return node.end_mark.line if node.end_mark.column else max(0, node.end_mark.line - 1)
 
 
@@ -164,18 +167,12 @@ def dry_overrides(path: str | Path, overrides: str) -> str:
     stage2_batch_size: 1
     output_folder: results/a/debug
     """
-    # composed, not constructed: tags stay what they are
-    keys = _keys(read_yaml(path))
+    keys = [key.value for key, _ in _entries(read_yaml(path))]
     ones = {key: 1 for key in keys if key.endswith("_batch_size")}
-    amounts: dict[str, float | str] = {**AMOUNTS, **ones}
-    amounts["output_folder"] = f"results/{Path(path).stem}/debug"
-    given = _keys(overrides) if overrides else []
+    amounts = {**AMOUNTS, **ones, "output_folder": f"results/{Path(path).stem}/debug"}
+    given = [key.value for key, _ in _entries(overrides)]
     added = [f"{key}: {amounts[key]}" for key in amounts if key in keys and key not in given]
     return "\n".join(filter(None, [overrides, *added]))
-
-
-def _keys(text: str) -> list[str]:
-    return [key.value for key, _ in yaml.compose(text).value]
 
 
 # What is logged of every run and nobody needs: by logger, a part of the message.
@@ -327,11 +324,9 @@ def help_text(usage: str, path: str | Path | None = None) -> str:
 
 def _plain_keys(text: str) -> str:
     """Keep the lines of the top level that hold a whole entry, and its headings."""
-    # composed, not constructed: tags stay what they are
-    entries = yaml.compose(text).value
     wanted = {
         key.start_mark.line
-        for key, value in entries
+        for key, value in _entries(text)
         if not isinstance(value, yaml.MappingNode) and not key.value.startswith("_")
     }
     return "\n".join(
@@ -366,8 +361,7 @@ def _settle(wanted: str, device: str, folder: Path) -> str:
 
 
 def _plain_values(text: str) -> dict[str, str]:
-    root = yaml.compose(text)
-    entries = root.value if isinstance(root, yaml.MappingNode) else ()
+    entries = _entries(text)
     return {key.value: value.value for key, value in entries if isinstance(value, yaml.ScalarNode)}
 
 
@@ -385,10 +379,8 @@ def _refuse_old_names(text: str) -> None:
 
 def _last_of_each(overrides: str) -> str:
     """Keep the last of several entries of one key, which YAML would refuse."""
-    if not overrides:
-        return overrides
     entries = {
         key.value: overrides[key.start_mark.index : value.end_mark.index].strip()
-        for key, value in yaml.compose(overrides).value
+        for key, value in _entries(overrides)
     }
     return "\n".join(entries.values())

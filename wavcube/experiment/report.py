@@ -86,13 +86,10 @@ def compare_features(feature_hat: Tensor, own: Tensor, target: Tensor) -> dict[s
     {'cosine': 1.0, 'mse': 0.0, 'encoder_cosine': -1.0}
     """
     hat, own, target = feature_hat.float(), own.float(), target.float()
-    cosine = cosine_similarity(hat, target, dim=-1).mean()
-    encoder_cosine = cosine_similarity(own, target, dim=-1).mean()
-    mse = (hat - target).square().mean()
     return {
-        "cosine": float(cosine),
-        "mse": float(mse),
-        "encoder_cosine": float(encoder_cosine),
+        "cosine": float(cosine_similarity(hat, target, dim=-1).mean()),
+        "mse": float((hat - target).square().mean()),
+        "encoder_cosine": float(cosine_similarity(own, target, dim=-1).mean()),
     }
 
 
@@ -189,10 +186,8 @@ def score_rows(
 
 
 def _feature_summaries(result: Resynthesis) -> dict[str, Summary]:
-    summaries: dict[str, Summary] = {}
-    if not result.features:
-        return summaries
-    for key, column in FEATURE_COLUMNS.items():
+    summaries = {}
+    for key, column in FEATURE_COLUMNS.items() if result.features else ():
         values = [closeness[key] for closeness in result.features.values()]
         summaries[column] = Summary(float(np.mean(values)), None, None, len(values))
     return summaries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -94,13 +95,9 @@ class FeatureFolder:
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there are features of a segment."""
-        if not isinstance(name, str):
-            return False
-        try:
-            self._index.find(name)
-        except KeyError:
-            return False
-        return True
+        with suppress(KeyError):
+            return isinstance(name, str) and bool(self._index.find(name))
+        return False
 
     def __getitem__(self, name: str) -> Tensor:
         """Read the features of a segment, `[N, C]` or `[N, S, C]`, in the stored precision."""

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -16,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from wavcube.utils.files import write_atomically
+from wavcube.utils.files import read_json, write_atomically
 from wavcube.utils.tensor_bytes import tensor_bytes
 
 FORMAT, FORMAT_VERSION = "wavcube-features", 1
@@ -158,14 +159,10 @@ class Description:
         path = folder / JOB
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no features: `wavcube extract` writes them")
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {error}") from error
+        found = read_json(path)
         _check_version(path, found)
-        names = [f.name for f in fields(cls)]
         try:
-            known = {name: found[name] for name in names}
+            known = {field.name: found[field.name] for field in fields(cls)}
             form, shape = Form(**known["form"]), tuple(known["shape"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} does not describe features: {error}") from error
@@ -279,10 +276,8 @@ def merge(parts: Iterable[ChannelStatistics]) -> ChannelStatistics | None:
     ChannelStatistics or None
         None of no parts.
     """
-    whole: ChannelStatistics | None = None
-    for part in parts:
-        whole = part if whole is None else _merge_two(whole, part)
-    return whole
+    known = list(parts)
+    return reduce(_merge_two, known) if known else None
 
 
 def _merge_two(first: ChannelStatistics, second: ChannelStatistics) -> ChannelStatistics:
@@ -361,20 +356,7 @@ class ShardRecord:
         shard : Path
             The shard's file.
         """
-        found = self.statistics
-        content: dict[str, Any] = {
-            "rows": self.rows,
-            "bad": self.bad,
-            "size": self.size,
-            "sha256": self.sha256,
-            "statistics": found
-            and {
-                "count": found.count,
-                "mean": found.mean.tolist(),
-                "squares": found.squares.tolist(),
-            },
-        }
-        text = json.dumps(content, separators=(",", ":")) + "\n"
+        text = json.dumps(vars(self), separators=(",", ":"), default=_as_plain_data) + "\n"
         write_atomically(shard.with_suffix(".json"), text.encode(), overwrite=True)
 
     @classmethod
@@ -410,6 +392,10 @@ class ShardRecord:
         if size != record.size:
             raise ValueError(f"{shard} has {size} bytes, its record says {record.size}")
         return record
+
+
+def _as_plain_data(part: ChannelStatistics | np.ndarray) -> object:
+    return part.tolist() if isinstance(part, np.ndarray) else vars(part)
 
 
 def _parse_statistics(found: Mapping[str, Any]) -> ChannelStatistics:

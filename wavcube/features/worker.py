@@ -99,44 +99,35 @@ class ShardWriter:
             ShardRecord.load(path)
             return number  # an engine that gives lost work out again
         members = description.members(number)
-        computed: dict[int, Computed] = {}
-        bad: dict[int, Bad] = {}
+        results: dict[int, Computed | Bad] = {}
         durations = self.segments.durations[members.start : members.stop].tolist()
         for batch in plan_batches(members, durations, description.form.batch_seconds):
-            self._compute(batch, computed, bad)
-        write_shard(
-            self.task.folder,
-            number,
-            description,
-            [computed[each] for each in members if each in computed],
-            [bad[each] for each in members if each in bad],
-        )
+            results |= self._compute(batch)
+        ordered = [results[each] for each in members]
+        computed = [result for result in ordered if isinstance(result, Computed)]
+        bad = [result for result in ordered if isinstance(result, Bad)]
+        write_shard(self.task.folder, number, description, computed, bad)
         return number
 
-    def _compute(
-        self, batch: Sequence[int], computed: dict[int, Computed], bad: dict[int, Bad]
-    ) -> None:
-        """Read and compute a batch; each of its segments comes to one of the two."""
+    def _compute(self, batch: Sequence[int]) -> dict[int, Computed | Bad]:
+        results: dict[int, Computed | Bad] = {}
         wavs: dict[int, Tensor] = {}
-        names: dict[int, str] = {}
+        names = {number: f"row {number}" for number in batch}  # until they could be read
         rate = self.representation.sample_rate
         for number in batch:
-            names[number] = f"row {number}"  # until it could be read
             try:
                 segment = self.segments[number]
                 names[number] = segment.id
                 self._check_length(segment.duration)
                 wav = self.segments.read(number, rate)
                 self._check_length(len(wav) / rate)  # not every manifest tells
-            except (ValueError, OSError) as error:
-                bad[number] = Bad(names[number], one_line(error))
-                continue
-            if len(wav):
+                if not len(wav):
+                    raise ValueError("it holds no samples")
                 wavs[number] = wav
-            else:
-                bad[number] = Bad(names[number], "it holds no samples")
+            except (ValueError, OSError) as error:
+                results[number] = Bad(names[number], one_line(error))
         if not wavs:
-            return
+            return results
         try:
             with self.autocast:
                 all_states = states_of_clips(self.representation, list(wavs.values()))
@@ -147,9 +138,10 @@ class ShardWriter:
         for (number, wav), states in zip(wavs.items(), all_states, strict=True):
             try:
                 features = to_stored(states, self.task.description.form.precision)
-                computed[number] = Computed(names[number], features, len(wav))
+                results[number] = Computed(names[number], features, len(wav))
             except ValueError as error:
-                bad[number] = Bad(names[number], str(error))
+                results[number] = Bad(names[number], str(error))
+        return results
 
     def _check_length(self, seconds: float) -> None:
         most = self.task.description.form.max_seconds

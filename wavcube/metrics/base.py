@@ -6,7 +6,6 @@ import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
@@ -16,6 +15,7 @@ import torch
 from torchaudio.functional import resample as torch_resample
 
 from wavcube.data.audio import inspect_audio, read_audio
+from wavcube.release.card import installed_version
 
 Seconds = float
 
@@ -227,10 +227,7 @@ class MetricInfo:
     @property
     def version(self) -> str:
         """Installed version of the package, or "not installed"."""
-        try:
-            return version(self.package)
-        except PackageNotFoundError:
-            return "not installed"
+        return installed_version(self.package)
 
     def as_dict(self) -> dict[str, Any]:
         """Give the card as plain data, the package's version included.
@@ -357,11 +354,7 @@ class ModelFile:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no model file {path}: nothing is downloaded")
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return cls(path.resolve(), digest.hexdigest())
+        return cls(path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest())
 
     def read(self) -> bytes:
         """Read the file, if it still is the one that was identified.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wavcube.data.texts import read_text
-from wavcube.data.transcripts import read_transcripts
+from wavcube.data.manifest import Utterance
+from wavcube.data.transcripts import read_transcripts_beside
 from wavcube.metrics.base import Metric, MetricInfo, SignalPair
 from wavcube.metrics.report import Summary, aggregate, format_table, heading
 from wavcube.metrics.scores import (
@@ -251,24 +251,16 @@ def find_transcripts(folder: str | Path) -> dict[str, str]:
     Parameters
     ----------
     folder : str or Path
-        Searched with its subfolders for ``*.trans.txt`` (LibriSpeech: a name and its text on each
-        line) and for ``<name>.txt`` beside an audio file (VCTK, LibriTTS).
+        Searched with its subfolders for audio files with a ``<name>.txt`` beside them (VCTK,
+        LibriTTS), or a ``*.trans.txt`` with a name and its text on each line (LibriSpeech).
 
     Returns
     -------
     dict of str to str
         Text by relative name without suffix.
     """
-    folder = Path(folder)
-    texts = {}
-    for path in sorted(folder.rglob("*.trans.txt")):
-        for name, text in read_transcripts(path).items():
-            texts[(path.parent.relative_to(folder) / name).as_posix()] = text
-    for name, path in audio_files(folder).items():
-        beside = path.with_suffix(".txt")
-        if name not in texts and beside.is_file():
-            texts[name] = read_text(beside).strip()
-    return texts
+    files = [Utterance(name, 0.0, str(path)) for name, path in audio_files(folder).items()]
+    return {row.ID: row.wrd for row in read_transcripts_beside(files) if row.wrd}
 
 
 def audio_files(folder: str | Path) -> dict[str, Path]:

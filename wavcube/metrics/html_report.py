@@ -234,7 +234,7 @@ def _summary(report: Mapping[str, Any]) -> str:
         [
             _text(heading(key)),
             _number(metric["mean"]),
-            _text(_interval(metric)),
+            _text(_interval(metric["low"], metric["high"])),
             _number(metric["count"], digits=0),
             _number(len(metric["failed"]), digits=0),
         ]
@@ -290,18 +290,10 @@ def _failures(report: Mapping[str, Any]) -> str:
     groups = group_failures({file["name"]: file["failed"] for file in report["files"]})
     parts = []
     if groups:
-        rows = [
-            [
-                _text(", ".join(clips)),
-                _text(reason),
-                _text(
-                    "every metric"
-                    if len(keys) == len(names)
-                    else ", ".join(names[key] for key in keys)
-                ),
-            ]
-            for (reason, keys), clips in groups.items()
-        ]
+        rows = []
+        for (reason, keys), clips in groups.items():
+            concerned = [names[key] for key in keys] if len(keys) < len(names) else ["every metric"]
+            rows.append([_text(", ".join(clips)), _text(reason), _text(", ".join(concerned))])
         head = map(_heading, ["Clips", "Reason", "Metrics"])
         parts.append(f"<h2>Failed</h2>\n{_table('failures', head, rows)}")
     if report["without_reference"]:
@@ -338,10 +330,8 @@ def _computed_by(metric: Mapping[str, Any]) -> str:
     return f"{package} with {metric['model_file']} (SHA-256 {metric['model_sha256']})"
 
 
-def _interval(metric: Mapping[str, Any]) -> str:
-    if metric["low"] is None:
-        return "-"
-    return f"[{metric['low']:.3f}, {metric['high']:.3f}]"
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None else f"[{low:.3f}, {high:.3f}]"
 
 
 def _text(text: str) -> str:

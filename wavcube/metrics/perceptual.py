@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,13 +20,11 @@ PESQ_WB = MetricInfo(
     package="pesq",
     sample_rate=_WIDE,
 )
-PESQ_NB = MetricInfo(
+PESQ_NB = replace(
+    PESQ_WB,
     key="pesq_nb",
     name="PESQ-NB",
     description="Narrow-band PESQ as MOS-LQO (ITU-T P.862.1)",
-    unit="MOS",
-    better="higher",
-    package="pesq",
     sample_rate=_NARROW,
 )
 
@@ -101,14 +100,11 @@ STOI = MetricInfo(
     package="pystoi",
     sample_rate=_RATE,
 )
-ESTOI = MetricInfo(
+ESTOI = replace(
+    STOI,
     key="estoi",
     name="ESTOI",
     description="Extended short-time objective intelligibility (Jensen and Taal 2016)",
-    unit="",
-    better="higher",
-    package="pystoi",
-    sample_rate=_RATE,
 )
 # 30 frames of 256 samples, every 128 samples, at 10 kHz
 _SHORTEST = 29 * 128 + 256

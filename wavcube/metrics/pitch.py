@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,21 +24,19 @@ CORRELATION = MetricInfo(
     better="higher",
     package="librosa",
 )
-VOICING_ERROR = MetricInfo(
+VOICING_ERROR = replace(
+    CORRELATION,
     key="voicing_error",
     name="Voiced/unvoiced error",
     description=f"Share of frames that are voiced in one signal only, {_TRACKER}",
-    unit="",
     better="lower",
-    package="librosa",
 )
-MEAN_DIFFERENCE = MetricInfo(
+MEAN_DIFFERENCE = replace(
+    VOICING_ERROR,
     key="f0_mean_difference",
     name="Difference of mean F0",
     description=f"Distance of the mean log F0 of each signal's voiced frames, {_TRACKER}",
     unit="semitones",
-    better="lower",
-    package="librosa",
     aligned=False,
 )
 # What librosa gives a frame in which YIN finds no period at all: such a frame can be carried to the
@@ -136,7 +135,7 @@ def f0_mean_difference(reference: np.ndarray, generated: np.ndarray, sample_rate
 
 
 def _track(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """F0 in Hz, NaN where unvoiced, ``[T // hop + 1]``."""
+    """Track F0 in Hz, NaN where unvoiced, ``[T // hop + 1]``."""
     return _track_bytes(np.ascontiguousarray(samples, dtype=np.float32).tobytes(), sample_rate)
 
 

@@ -7,6 +7,7 @@ original (``wer_original``), means something.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -28,15 +29,11 @@ WER = MetricInfo(
     sample_rate=_RATE,
     aligned=False,
 )
-WER_ORIGINAL = MetricInfo(
+WER_ORIGINAL = replace(
+    WER,
     key="wer_original",
     name="Word error rate of the original (pocketsphinx)",
     description=f"The same of the reference signal against its transcript, {_RECOGNISER}",
-    unit="",
-    better="lower",
-    package="pocketsphinx",
-    sample_rate=_RATE,
-    aligned=False,
 )
 
 
@@ -133,9 +130,8 @@ def measure_wer(pair: LoadedPair) -> Measurement:
     MetricError
         If there are no words to compare with.
     """
-    transcript = pair.transcript
-    if transcript is None:
-        transcript = recognize(pair.reference, pair.sample_rate)
+    said = pair.transcript
+    transcript = recognize(pair.reference, pair.sample_rate) if said is None else said
     return word_error_rate(transcript, recognize(pair.generated, pair.sample_rate))
 
 
@@ -166,9 +162,8 @@ def measure_wer_of_original(pair: LoadedPair) -> Measurement:
 @lru_cache(maxsize=4)
 def _decode(pcm: bytes) -> str:
     # A new decoder each time: it adapts to what it has heard, and the order must change nothing.
-    decoder = require("pocketsphinx", "pocketsphinx").Decoder(
-        samprate=float(_RATE), loglevel="FATAL"
-    )
+    pocketsphinx = require("pocketsphinx", "pocketsphinx")
+    decoder = pocketsphinx.Decoder(samprate=float(_RATE), loglevel="FATAL")
     decoder.start_utt()
     decoder.process_raw(pcm, no_search=False, full_utt=True)
     decoder.end_utt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,15 +21,14 @@ INFO = MetricInfo(
     better="higher",
     package="wavcube",
 )
-SDR = MetricInfo(
+SDR = replace(
+    INFO,
     key="sdr",
     name="SDR",
     description=(
         "Signal-to-distortion ratio of BSS Eval (Vincent et al. 2006), by asteroid's metrics: what "
         "a filter of 512 taps can make of the reference counts as signal"
     ),
-    unit="dB",
-    better="higher",
     package="asteroid",
 )
 # Float64 sums of signals leave about 1e-16 of the energy; 200 dB is far beyond any real system.

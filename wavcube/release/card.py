@@ -85,8 +85,32 @@ class ModelCard:
             )
 
 
+def installed_version(package: str) -> str:
+    """Return the version of a package.
+
+    Parameters
+    ----------
+    package : str
+        Name of its distribution.
+
+    Returns
+    -------
+    str
+        The version, or "not installed".
+
+    Examples
+    --------
+    >>> installed_version("a package that nobody has")
+    'not installed'
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that a release depends on.
+    """Return the versions of the libraries that a release depends on.
 
     Returns
     -------
@@ -95,13 +119,7 @@ def library_versions() -> dict[str, str]:
     """
     from wavcube.version import __version__
 
-    found = {"wavcube": __version__}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {"wavcube": __version__, **{name: installed_version(name) for name in LIBRARIES}}
 
 
 def render_card(

@@ -6,20 +6,20 @@ import hashlib
 import importlib
 import inspect
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable, describe, imported_class
 from wavcube.release.card import ModelCard, Source, library_versions
 from wavcube.release.old_names import OLD_NAMES, SHORT_NAMES
-from wavcube.utils.files import recovery_hint
+from wavcube.utils.files import read_json, recovery_hint
 
 
 def check_arguments(lobe: type[nn.Module], named: Mapping[str, Any]) -> None:
@@ -68,11 +68,9 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - an annotation
         return isinstance(value, list | tuple) and all(_fits(item, inner[0]) for item in value)
     if origin is not None:
         return isinstance(value, origin)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint)
+    if isinstance(value, bool) and hint in (int, float):
+        return False
+    return isinstance(value, int | float if hint is float else hint)
 
 
 def _spell(hint: object) -> str:
@@ -148,25 +146,8 @@ def latent_hash(model: LatentCodec, state: Mapping[str, Tensor] | None = None) -
     >>> release_hash(model) == whole, latent_hash(model) == latent
     (False, True)
     """
-    config = {name: value for name, value in release_config(model).items() if name != "decoder"}
-    return model_hash(config, _WithoutDecoder(inference_state(model) if state is None else state))
-
-
-class _WithoutDecoder(Mapping[str, Tensor]):
-    """A view that reads no weight before it is asked for."""
-
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
-        self._state = state
-        self._names = [name for name in state if not name.startswith("decoder.")]
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._state[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    weights = inference_state(model) if state is None else state
+    return model_hash(release_config(model), weights, without="decoder")
 
 
 def inference_state(model: Configurable) -> dict[str, Tensor]:
@@ -403,7 +384,7 @@ def check_is_release(folder: Path) -> None:
         If its config.json is missing or another program's; many have a file of that name.
     """
     try:
-        content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / CONFIG_FILE)
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -419,10 +400,7 @@ def _read(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder} is not a WavCube release: it has no {CONFIG_FILE}{recovery_hint(folder)}"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    content = read_json(path)
     content = content if isinstance(content, dict) else {}
     found = content.get("format"), content.get("format_version")
     known = found[0] == FORMAT and found[1] in READABLE_VERSIONS
@@ -482,7 +460,6 @@ PRETRAINER = "speechbrain.utils.parameter_transfer.Pretrainer"
 YAML_FILE = "hyperparams.yaml"
 WEIGHTS_FILE = "model.safetensors"
 
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEMPLATE = f"""\
 # A WavCube release, written from config.json. Load it with
 #     LOADER.from_hparams(source=FOLDER)
@@ -491,8 +468,7 @@ _TEMPLATE = f"""\
 
 pretrained_path: .
 
-NAME:MODEL
-
+MODEL
 modules:
     NAME: !ref <NAME>
 
@@ -537,43 +513,36 @@ def hyperparams_yaml(
     >>> print(text.splitlines()[7])
     wavcube: !new:wavcube.lobes.ssl.encoder.LayerMix
     """
+
+    def dump(key: str, value: object) -> str:
+        return yaml.dump({key: value}, Dumper=_Dumper, indent=4, sort_keys=False, width=100)
+
     text = _TEMPLATE.replace("LOADER", loader).replace("NAME", name)
-    text = text.replace("MODEL", _render(config, 1))
-    return f"{text}\nfiles:{_render(list(files), 1)}\n" if files else text
+    text = text.replace("MODEL", dump(name, config))
+    return f"{text}\n{dump('files', list(files))}" if files else text
 
 
-def _render(value: object, depth: int) -> str:
-    """Write what follows `key:`, leading space or line break included."""
-    if isinstance(value, Mapping):
-        tag = f" !new:{_dotted(value['class'])}" if "class" in value else ""
-        items = {key: item for key, item in value.items() if key != "class"}
-        if not items:
-            return tag or " {}"
-        indent = "    " * depth
-        lines = [f"{indent}{_key(key)}:{_render(item, depth + 1)}" for key, item in items.items()]
-        return "\n".join([tag, *lines])
-    if isinstance(value, list | tuple):
-        return " [" + ", ".join(_scalar(item) for item in value) + "]"
-    return " " + _scalar(value)
+class _Dumper(yaml.SafeDumper):
+    """Writes a mapping with the key `class` as `!new:` of that class, and a list in one line."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def represent_model(self, config: Mapping[str, Any]) -> yaml.Node:
+        arguments = {key: value for key, value in config.items() if key != "class"}
+        tag = "tag:yaml.org,2002:map"
+        if "class" in config:
+            kind = registered_class(config["class"])
+            tag = f"!new:{kind.__module__}.{kind.__qualname__}"
+        return self.represent_mapping(tag, arguments, flow_style=not arguments)
+
+    def represent_items(self, items: Sequence[Any]) -> yaml.Node:
+        return self.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
 
 
-def _dotted(name: str) -> str:
-    kind = registered_class(name)
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _key(key: str) -> str:
-    return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key)
-
-
-def _scalar(value: object) -> str:
-    """Write a scalar or flow list as JSON, which YAML reads, with the dot it wants in floats."""
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_scalar(item) for item in value) + "]"
-    if isinstance(value, float):
-        text = repr(value)
-        return text if "." in text or "n" in text else text.replace("e", ".0e")
-    return json.dumps(value)
+_Dumper.add_representer(dict, _Dumper.represent_model)
+_Dumper.add_representer(list, _Dumper.represent_items)
+_Dumper.add_representer(tuple, _Dumper.represent_items)
 
 
 def rename_classes(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -604,7 +573,9 @@ def rename_classes(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[
     return {**found, "class": names[name]} if isinstance(name, str) and name in names else found
 
 
-def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+def model_hash(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], without: str | None = None
+) -> str:
     """Name a model by what it computes: its configuration and its weights.
 
     Parameters
@@ -615,6 +586,8 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         Classes count by the names that they had in releases of format 1.
     tensors : mapping of str to Tensor
         Its weights, on any device; floating point ones count as float32, which a model runs in.
+    without : str, optional
+        A part that does not count: its weights are not read.
 
     Returns
     -------
@@ -631,9 +604,11 @@ def model_hash(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     >>> model_hash({"part": None}, {}) == model_hash({}, {})
     True
     """
-    given = _given(rename_classes(config, OLD_NAMES))
+    given = _given(rename_classes({k: v for k, v in config.items() if k != without}, OLD_NAMES))
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for name in sorted(tensors):
+        if name.partition(".")[0] == without:
+            continue
         tensor = tensors[name].detach().cpu()
         if tensor.is_floating_point():
             tensor = tensor.float()

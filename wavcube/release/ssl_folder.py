@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.weights import current_name, load_strictly, read_weights, write_weights
+from wavcube.utils.files import read_json
 
 CONFIGURATION = ("config.json", "preprocessor_config.json")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -136,16 +137,14 @@ def read_source(source: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], 
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise FileNotFoundError(f"{folder} has no config.json: not a folder of an SSL encoder")
-    config = _read_json(config_file)
+    config = read_json(config_file)
     preprocessor = folder / "preprocessor_config.json"
-    do_normalize = None
-    if preprocessor.is_file():
-        do_normalize = _read_json(preprocessor).get("do_normalize")
-    return config, _read_weights(folder), do_normalize
+    said = read_json(preprocessor) if preprocessor.is_file() else {}
+    return config, _read_weights(folder), said.get("do_normalize")
 
 
 def write_encoder(encoder: SSLEncoder, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write an encoder as a folder that :meth:`load_encoder` reads.
+    """Write an encoder as a folder that :func:`load_encoder` reads.
 
     Parameters
     ----------
@@ -158,10 +157,8 @@ def write_encoder(encoder: SSLEncoder, folder: Path, dtype: torch.dtype = torch.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = encoder.config()
-    for name, content in (
-        ("config.json", settings["config"]),
-        ("preprocessor_config.json", {"do_normalize": settings["do_normalize"]}),
-    ):
+    preprocessor = {"do_normalize": settings["do_normalize"]}
+    for name, content in zip(CONFIGURATION, (settings["config"], preprocessor), strict=True):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_weights(folder / "model.safetensors", encoder.model.state_dict(), dtype)
 
@@ -184,13 +181,12 @@ def fill_encoder(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
         If a weight is missing, unexpected or of another size.
     """
     parts: Any = model
-    depth = len(parts.encoder.layers)
-    load_strictly(model, {k: v for k, v in weights.items() if not _above(k, depth)}, where)
+    kept, layers = len(parts.encoder.layers), "encoder.layers."
 
+    def is_above(name: str) -> bool:
+        return name.startswith(layers) and int(name.split(".")[2]) >= kept
 
-def _above(name: str, depth: int) -> bool:
-    parts = name.split(".")
-    return parts[:2] == ["encoder", "layers"] and int(parts[2]) >= depth
+    load_strictly(model, {k: v for k, v in weights.items() if not is_above(k)}, where)
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -200,18 +196,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         weights = _read_pickle(folder / "pytorch_model.bin")
     else:
         raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
-    return {
-        _base_name(name): value.float()
-        for name, value in weights.items()
-        if not _base_name(name).startswith(_FOREIGN)
-    }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    named = {_base_name(name): value.float() for name, value in weights.items()}
+    return {name: value for name, value in named.items() if not name.startswith(_FOREIGN)}
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

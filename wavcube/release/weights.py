@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import math
 import mmap
-import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
 
 import torch
@@ -18,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from wavcube.lobes.layers.linear import Linear
+from wavcube.utils.tensor_bytes import header_bytes, read_header
 
 _TYPES = {
     torch.float64: "F64",
@@ -32,8 +30,6 @@ _TYPES = {
     torch.bool: "BOOL",
 }
 _DTYPES = {name: dtype for dtype, name in _TYPES.items()}
-_ALIGNMENT = 8
-_LENGTH = struct.Struct("<Q")
 
 
 class StoredWeights(Mapping[str, Tensor]):
@@ -62,29 +58,23 @@ class StoredWeights(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        # checks that the file is complete
-        with safe_open(path, framework="pt"):
+        with safe_open(self.path, framework="pt"):  # checks that the file is complete
             self._file = _identity(self.path)
-        with path.open("rb") as file:
-            (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-            self._entries = json.loads(file.read(length))
+        with self.path.open("rb") as file:
+            self._entries, self._begin = read_header(file)
         self._entries.pop("__metadata__", None)
-        self._begin = _LENGTH.size + length
 
     def __getitem__(self, name: str) -> Tensor:
         entry = self._entries[name]
         tensor = torch.empty(entry["shape"], dtype=_DTYPES[entry["dtype"]])
-        with self._open() as file:
-            file.seek(self._begin + entry["data_offsets"][0])
-            file.readinto(_as_bytes(tensor))
-        return tensor
-
-    def _open(self) -> BufferedReader:
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path} is gone, and weights of it are still needed")
         if _identity(self.path) != self._file:
             raise ValueError(f"{self.path} was replaced after it was opened: load the model again")
-        return self.path.open("rb")
+        with self.path.open("rb") as file:
+            file.seek(self._begin + entry["data_offsets"][0])
+            file.readinto(_as_bytes(tensor))
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -144,8 +134,7 @@ def write_weights(
             file.write(_header(names, types, tensors))
             for name in names:
                 tensor = tensors[name]
-                stored = _converted(name, tensor.detach(), types[name])
-                file.write(_as_bytes(stored))
+                file.write(_as_bytes(_converted(name, tensor.detach(), types[name])))
                 if done_with is not None:
                     done_with(tensor)
     except OSError as error:
@@ -162,9 +151,7 @@ def _header(
         begin, shape = end, list(tensors[name].shape)
         end = begin + math.prod(shape) * types[name].itemsize
         content[name] = {"dtype": _TYPES[types[name]], "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(content, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    return _LENGTH.pack(len(text)) + text
+    return header_bytes(content)
 
 
 def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -347,26 +334,17 @@ def load_strictly(
     ValueError: my file does not fit the model: missing bias; weight has size [1, 3], not [1, 2]
     """
     own = module.state_dict()
-    problems = []
-    if missing := sorted(own.keys() - tensors.keys()):
-        problems.append(f"missing {_some(missing)}")
-    if unexpected := sorted(tensors.keys() - own.keys()):
-        problems.append(f"unexpected {_some(unexpected)}")
-    common = sorted(own.keys() & tensors.keys())
-    sizes = [
-        f"{name} has size {list(tensors[name].shape)}, not {list(own[name].shape)}"
-        for name in common
-        if tensors[name].shape != own[name].shape
-    ]
-    if sizes:
-        problems.append(_some(sizes))
-    kinds = [
-        f"{name} is {tensors[name].dtype}, not {own[name].dtype}"
-        for name in common
-        if tensors[name].is_floating_point() != own[name].is_floating_point()
-    ]
-    if kinds:
-        problems.append(_some(kinds))
+    missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    sizes, kinds = [], []
+    for name in sorted(own.keys() & tensors.keys()):
+        wanted, found = own[name], tensors[name]
+        if found.shape != wanted.shape:
+            sizes.append(f"{name} has size {list(found.shape)}, not {list(wanted.shape)}")
+        if found.is_floating_point() != wanted.is_floating_point():
+            kinds.append(f"{name} is {found.dtype}, not {wanted.dtype}")
+    lists = {"missing ": missing, "unexpected ": unexpected}
+    problems = [f"{what}{_some(names)}" for what, names in lists.items() if names]
+    problems += [_some(differing) for differing in (sizes, kinds) if differing]
     if problems:
         raise ValueError(f"{where} does not fit the model: " + "; ".join(problems))
     module.load_state_dict(dict(tensors), strict=True, assign=assign)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.lengths import ceil_division, length_mask, to_absolute
-from wavcube.lobes.ssl.encoder import LayerMix
+from wavcube.lobes.ssl.encoder import LayerMix, SSLEncoder, unused_parameters
 from wavcube.release.config_file import model_hash
 
 
@@ -25,8 +25,8 @@ class Representation(Configurable):
     matrices were put into half precision, for inference. The weights of several states are trained
     with the head, from their plain mean on (SUPERB, arXiv 2105.01051).
 
-    A subclass gives `sample_rate`, `hop`, `dim`, :meth:`config`, :meth:`description` and
-    :meth:`compute`.
+    A subclass gives :meth:`description` and :meth:`compute`, and those of `sample_rate`, `hop` and
+    `dim` that its model lacks.
 
     Parameters
     ----------
@@ -76,17 +76,17 @@ class Representation(Configurable):
     @property
     def sample_rate(self) -> int:
         """Of the waveforms, in Hz."""
-        raise NotImplementedError
+        return self.model.sample_rate
 
     @property
     def hop(self) -> int:
         """Samples per frame."""
-        raise NotImplementedError
+        return self.model.hop
 
     @property
     def dim(self) -> int:
         """Width C of the features."""
-        raise NotImplementedError
+        return self.model.dim
 
     @property
     def frame_rate(self) -> float:
@@ -272,12 +272,15 @@ class Representation(Configurable):
             Those that are ever trained; a model that is still frozen has no gradients, and an
             optimizer passes over it.
         """
-        groups = []
-        if self.mix is not None:
-            groups.append({"params": list(self.mix.parameters()), "lr": lr})
-        if fine_tuned := self.fine_tuned():
-            groups.append({"params": fine_tuned, "lr": self.lr})
-        return groups
+        mixing = [] if self.mix is None else list(self.mix.parameters())
+        groups = ({"params": mixing, "lr": lr}, {"params": self.fine_tuned(), "lr": self.lr})
+        return [group for group in groups if group["params"]]
+
+
+def never_tuned(encoder: SSLEncoder) -> set[int]:
+    """List the parameters of an encoder that fine-tuning leaves as they are, by identity."""
+    fixed = encoder.model.feature_extractor.parameters()
+    return {id(p) for p in (*fixed, *unused_parameters(encoder.model, encoder.layer))}
 
 
 def packaged_folder(name: str, known: Mapping[str, Callable[[], Path]]) -> Path:
@@ -287,19 +290,17 @@ def packaged_folder(name: str, known: Mapping[str, Callable[[], Path]]) -> Path:
     return known[name]()
 
 
-def checked_hash(representation: Representation, wanted: str | None) -> str:
-    """Return the hash of a packaged model, which must be the one that a head was trained on."""
+def mark_as_packaged(representation: Representation, wanted: str | None) -> None:
+    """Keep a packaged model's weights out of states that are saved, and record its hash.
+
+    The hash must be that of the model that a head was trained on, where that is known.
+    """
     found = representation.model_hash
     if wanted is not None and found != wanted:
         raise ValueError(
             f"made for model {wanted[:12]}, and the package's {representation.name} is "
             f"{found[:12]}: install the version of wavcube that it was made with, or train it again"
         )
-    return found
-
-
-def leave_weights_out(representation: Representation) -> None:
-    """Keep the model's weights out of states that are saved, and do not ask for them."""
 
     def drop(module: Representation, state: dict[str, Tensor], prefix: str, _: object) -> None:
         del module
@@ -312,3 +313,4 @@ def leave_weights_out(representation: Representation) -> None:
 
     representation.register_state_dict_post_hook(drop)
     representation.register_load_state_dict_pre_hook(supply)
+    representation.record(model_hash=found)

@@ -173,19 +173,18 @@ class StateCache:
             If a shard cannot be written.
         """
         waiting: dict[str, Tensor] = {}
-        size = computed = 0
+        size, before = 0, len(self)
         for key, read in items:
             if key in self._shards or key in waiting:
                 continue
             waiting[key] = self._compute(key, read())
             size += waiting[key].nbytes
-            computed += 1
             if size >= self.shard_bytes:
                 self._write(waiting)
                 waiting, size = {}, 0
         if waiting:
             self._write(waiting)
-        return computed
+        return len(self) - before
 
     def __getitem__(self, key: str) -> Tensor:
         """Read states `[S, N, C]`, on the CPU."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from transformers import EncodecConfig, EncodecModel, MimiConfig, MimiModel
 
 from wavcube.release.weights import load_strictly
 from wavcube.representations.base import Representation
+from wavcube.utils.files import read_json
 
 _CODECS: dict[str, tuple[Any, Any]] = {
     "encodec": (EncodecConfig, EncodecModel),
@@ -83,11 +83,7 @@ class CodecRepresentation(Representation):
         for name in ("config.json", "model.safetensors"):
             if not (Path(source) / name).is_file():
                 raise FileNotFoundError(f"{source} has no {name}: not a folder of a codec")
-        path = Path(source) / "config.json"
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {error}") from error
+        config = read_json(Path(source) / "config.json")
         representation = cls(config)
         loaded, report = _CODECS[config["model_type"]][1].from_pretrained(
             source,

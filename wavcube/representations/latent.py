@@ -9,14 +9,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from wavcube.lobes.latent_codec import LatentCodec
-from wavcube.lobes.ssl.encoder import SSLEncoder, unused_parameters
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.config_file import latent_hash, release_config
 from wavcube.release.folder import load_release
 from wavcube.release.source import packaged_model
 from wavcube.representations.base import (
     Representation,
-    checked_hash,
-    leave_weights_out,
+    mark_as_packaged,
+    never_tuned,
     packaged_folder,
 )
 
@@ -87,16 +87,6 @@ class LatentRepresentation(Representation):
         return cls(loaded.mods.wavcube, unfreeze_at, lr)
 
     @property
-    def sample_rate(self) -> int:
-        """Of the waveforms, in Hz."""
-        return self.model.sample_rate
-
-    @property
-    def hop(self) -> int:
-        """Samples per frame."""
-        return self.model.hop
-
-    @property
     def dim(self) -> int:
         """Width C of the latent."""
         return self.model.latent_dim
@@ -128,9 +118,7 @@ class LatentRepresentation(Representation):
             return []
         left_out = {id(parameter) for parameter in self.model.decoder.parameters()}
         if isinstance(self.model.encoder, SSLEncoder):
-            encoder = self.model.encoder
-            left_out |= {id(p) for p in encoder.model.feature_extractor.parameters()}
-            left_out |= {id(p) for p in unused_parameters(encoder.model, encoder.layer)}
+            left_out |= never_tuned(self.model.encoder)
         return [
             parameter
             for name, parameter in self.model.named_parameters()
@@ -166,5 +154,4 @@ class PackagedLatent(LatentRepresentation):
     def __init__(self, name: str = "wavcube_tiny", model_hash: str | None = None) -> None:
         super().__init__(load_release(packaged_folder(name, MODELS)))
         self.name = name
-        leave_weights_out(self)
-        self.record(model_hash=checked_hash(self, model_hash))
+        mark_as_packaged(self, model_hash)

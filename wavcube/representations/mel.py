@@ -60,12 +60,8 @@ class MelRepresentation(Representation):
         """Return the sizes as plain data."""
         names = ("hop", "window_size", "n_fft", "stacked_frames", "CENTRE", "SPREAD", "FLOOR")
         sizes = {name: getattr(self.model, name) for name in names}
-        return {
-            "kind": "mel",
-            "bins": self._num_mel_bins,
-            "sample_rate": self.sample_rate,
-            **sizes,
-        }
+        rate = self.sample_rate
+        return {"kind": "mel", "bins": self._num_mel_bins, "sample_rate": rate, **sizes}
 
     def compute(self, wavs: Tensor, samples: Tensor, frames: Tensor) -> Tensor:
         """Analyse; see the base class."""

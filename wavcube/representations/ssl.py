@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavcube.lobes.ssl.encoder import SSLEncoder, unused_parameters
+from wavcube.lobes.ssl.encoder import SSLEncoder
 from wavcube.release.ssl_folder import load_encoder, packaged_encoder
 from wavcube.representations.base import (
     Representation,
-    checked_hash,
-    leave_weights_out,
+    mark_as_packaged,
+    never_tuned,
     packaged_folder,
 )
 
@@ -83,21 +83,6 @@ class SSLRepresentation(Representation):
         encoder = load_encoder(packaged_encoder() if source is None else source)
         return cls(encoder, unfreeze_at, lr)
 
-    @property
-    def sample_rate(self) -> int:
-        """Of the waveforms, in Hz."""
-        return self.model.sample_rate
-
-    @property
-    def hop(self) -> int:
-        """Samples per frame."""
-        return self.model.hop
-
-    @property
-    def dim(self) -> int:
-        """Width C of the layers."""
-        return self.model.dim
-
     def description(self) -> Mapping[str, Any]:
         """Return the encoder's own description."""
         return {"kind": "ssl", **self.model.config()}
@@ -117,8 +102,7 @@ class SSLRepresentation(Representation):
         """List the parameters behind the convolutions; none if the encoder is frozen."""
         if self.is_frozen:
             return []
-        left_out = {id(p) for p in self.model.model.feature_extractor.parameters()}
-        left_out |= {id(p) for p in unused_parameters(self.model.model, self.model.layer)}
+        left_out = never_tuned(self.model)
         return [p for p in self.model.parameters() if id(p) not in left_out]
 
 
@@ -146,5 +130,4 @@ class PackagedSSL(SSLRepresentation):
     def __init__(self, name: str = "encoder", model_hash: str | None = None) -> None:
         super().__init__(load_encoder(packaged_folder(name, ENCODERS)))
         self.name = name
-        leave_weights_out(self)
-        self.record(model_hash=checked_hash(self, model_hash))
+        mark_as_packaged(self, model_hash)

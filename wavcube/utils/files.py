@@ -7,12 +7,14 @@ lost that was there; and one line of error that names the file.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -76,10 +78,12 @@ def atomic_folder(
         with with_filename(target):
             draft.mkdir()
             yield draft
-            _sync_tree(draft)
+            for path in (*sorted(draft.rglob("*")), draft):
+                sync(path)
             _swap(draft, target)
             sync(target.parent)
-            _clear(target)
+            for earlier in _left(target, OLD):  # there is new content now
+                shutil.rmtree(earlier)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         _remove_empty(made)
@@ -222,19 +226,37 @@ def check_apart(source: str | Path, target: str | Path) -> None:
         raise ValueError(f"{target} holds {source}, which would be copied: name a folder apart")
 
 
-def give_default_mode(path: str | Path) -> None:
-    """Give a file the permissions of one that was opened for writing.
-
-    mkstemp and safetensors make files that nobody but their owner may read.
+def read_json(path: Path) -> Any:  # noqa: ANN401 - what the file holds
+    """Read plain data.
 
     Parameters
     ----------
-    path : str or Path
-        An existing file.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    object
+        What it holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is broken.
+
+    Examples
+    --------
+    >>> path = getfixture("tmp_path") / "a.json"
+    >>> write_atomically(path, b"[1]")
+    >>> read_json(path)
+    [1]
     """
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(path, 0o666 & ~umask)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
 
 
 def sync(path: Path) -> None:
@@ -401,12 +423,6 @@ def _swap(draft: Path, target: Path) -> None:
         raise
 
 
-def _sync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        sync(path)
-    sync(folder)
-
-
 def _hidden_name(folder: Path, kind: str) -> Path:
     """Name a folder beside another, with the number of this process: DRAFT or OLD."""
     return folder.with_name(f"{_prefix(folder, kind)}{os.getpid()}")
@@ -425,12 +441,6 @@ def _restore(folder: Path) -> None:
         logger.warning("put %s back, which a killed process had moved aside", folder)
 
 
-def _clear(folder: Path) -> None:
-    """Remove what killed writers had moved aside, once there is new content."""
-    for path in _left(folder, OLD):
-        shutil.rmtree(path)
-
-
 def _prefix(folder: Path, kind: str) -> str:
     return f".{folder.name}.{kind}-"
 
@@ -440,13 +450,11 @@ def _left(folder: Path, kind: str) -> list[Path]:
     prefix = _prefix(folder, kind)
     if not folder.name or not os.access(folder.parent, os.R_OK):
         return []
-    found = [
-        path
-        for path in folder.parent.iterdir()
-        if path.name.startswith(prefix)
-        and path.name[len(prefix) :].isdecimal()
-        and not _is_running(int(path.name[len(prefix) :]))
-    ]
+    found = []
+    for path in folder.parent.iterdir():
+        process = path.name.removeprefix(prefix)
+        if path.name != process and process.isdecimal() and not _is_running(int(process)):
+            found.append(path)
     # renaming sets this time
     return sorted(found, key=lambda path: path.lstat().st_ctime_ns)
 
@@ -459,8 +467,8 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # it is somebody else's
+        pass
     return True
 
 

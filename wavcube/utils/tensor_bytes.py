@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import safetensors.torch
 from torch import Tensor
@@ -33,7 +35,54 @@ def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | No
     """
     data = safetensors.torch.save(dict(tensors), dict(metadata) if metadata else None)
     # safetensors writes the header's metadata in another order each time
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header, end = read_header(io.BytesIO(data))
+    return header_bytes(header, sort_keys=True) + data[end:]
+
+
+def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """Read what stands before the tensors in a safetensors file.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        At its beginning.
+
+    Returns
+    -------
+    dict
+        Type, shape and place of every tensor by name, and what the file says of itself.
+    int
+        Where the tensors begin, from which their places count.
+
+    Examples
+    --------
+    >>> read_header(io.BytesIO(header_bytes({"a": {}})))
+    ({'a': {}}, 16)
+    """
+    length = int.from_bytes(file.read(8), "little")
+    return json.loads(file.read(length)), 8 + length
+
+
+def header_bytes(content: Mapping[str, object], sort_keys: bool = False) -> bytes:
+    """Serialise what stands before the tensors in a safetensors file.
+
+    Parameters
+    ----------
+    content : Mapping
+        Type, shape and place of every tensor by name, and what the file says of itself.
+    sort_keys : bool
+        Write names in alphabetical order, and not in that of the mapping.
+
+    Returns
+    -------
+    bytes
+        The header's length and the header, filled up to a multiple of 8 bytes.
+
+    Examples
+    --------
+    >>> header_bytes({"a": {}})[8:]
+    b'{"a":{}}'
+    """
+    header = json.dumps(content, sort_keys=sort_keys, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[end:]
+    return len(header).to_bytes(8, "little") + header
