@@ -256,7 +256,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - what the file holds
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not JSON: {error}") from error
 
 
 def sync(path: Path) -> None:
