@@ -261,7 +261,7 @@ def write_samples(
     names, paths = evenly_spaced(list(first.originals), clips), []
     for name in names:
         for label, waves in signals.items():
-            # an ID of the user's own table is no path
+            # an ID of the user's own table is not a path
             stem = re.sub(r"[^\w.-]", "-", f"{name}_{label.replace(' ', '')}")
             paths.append(folder / f"{stem}.wav")
             write_audio(paths[-1], torch.from_numpy(waves[name]), first.sample_rate)

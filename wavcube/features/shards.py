@@ -387,7 +387,7 @@ class ShardRecord:
                 statistics and _parse_statistics(statistics),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no record of a shard: {error}") from error
+            raise ValueError(f"{path} is not a record of a shard: {error}") from error
         size = shard.stat().st_size
         if size != record.size:
             raise ValueError(f"{shard} has {size} bytes, its record says {record.size}")
@@ -547,7 +547,7 @@ class Index:
         keys, wanted = self.columns["keys"], _key(name)
         place = int(np.searchsorted(keys, wanted))
         if place == len(keys) or keys[place] != wanted:
-            raise KeyError(f"no features of {name!r}: it is no segment of theirs, or was left out")
+            raise KeyError(f"no features of {name!r}: there never were any, or it was left out")
         shard, start, frames, samples = (int(self.columns[c][place]) for c in _COLUMNS[1:])
         return shard, Row(name, start, frames, samples)
 
@@ -576,7 +576,7 @@ class Index:
         try:
             with safe_open(path, framework="pt") as file:
                 if (file.metadata() or {}).get("format") != FORMAT:
-                    raise ValueError(f"{path} is no index of features")
+                    raise ValueError(f"{path} is not an index of features")
                 columns = {name: file.get_tensor(name).numpy() for name in _COLUMNS}
                 return cls(columns, file.get_tensor("mean"), file.get_tensor("std"))
         except SafetensorError as error:

@@ -83,7 +83,7 @@ def dnsmos_metrics(path: str | Path) -> tuple[Metric, ...]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no such network, or onnxruntime is not installed.
+        If it is not such a network, or onnxruntime is not installed.
     """
     model = ModelFile.identify(path)
     try:
@@ -116,7 +116,7 @@ def dnsmos(samples: np.ndarray, sample_rate: int, model: ModelFile) -> np.ndarra
     Raises
     ------
     MetricError
-        If onnxruntime is missing or the file is no such network.
+        If onnxruntime is missing or the file is not such a network.
     """
     wav = resample(samples, sample_rate, SAMPLE_RATE).astype(np.float32)
     return np.array(_rate(wav.tobytes(), model))

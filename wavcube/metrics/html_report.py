@@ -185,7 +185,7 @@ def write_html(
     FileExistsError
         If the file exists and may not be replaced.
     """
-    # a file name that is no Unicode has lone surrogates, which UTF-8 cannot hold
+    # a file name that is not Unicode has lone surrogates, which UTF-8 cannot hold
     page = render_html(report, players, title).encode("utf-8", "xmlcharrefreplace")
     write_atomically(path, page, overwrite=overwrite)
 

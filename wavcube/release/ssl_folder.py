@@ -206,8 +206,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
-            f"{path} is no file of plain tensors (broken, or made to run code; nothing of it was "
-            f"run): {error}"
+            f"{path} is not a file of plain tensors (broken, or made to run code; nothing of it "
+            f"was run): {error}"
         ) from error
 
 

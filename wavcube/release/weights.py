@@ -293,7 +293,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no complete safetensors file.
+        If the file is not a complete safetensors file.
     """
     path = Path(path)
     if not path.is_file():
@@ -369,7 +369,7 @@ def load_release_weights(module: nn.Module, path: str | Path) -> None:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no safetensors file, or a key or size differs.
+        If it is not a safetensors file, or a key or size differs.
     """
     tensors = read_weights(path)
     if not is_empty(module):
