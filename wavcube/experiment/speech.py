@@ -17,15 +17,6 @@ from wavcube.data.segments.splitting import copy_held_back, hold_back, leave_out
 from wavcube.data.synthetic import default_cache_folder, make_synthetic_corpus
 from wavcube.training.distributed import print_main
 
-__all__ = [
-    "Speech",
-    "add_speech",
-    "crops_of",
-    "prepare_rows",
-    "split_segments",
-    "synthetic_corpus",
-]
-
 Speech = Sequence[Any]  # of Utterance; of large manifests Segments, or JoinedSegments
 
 

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from wavcube.features.worker import ShardWriter, Task
-from wavcube.utils.errors import one_line
+from wavcube.utils.errors import last_line, one_line
 from wavcube.utils.processes import one_thread
 
 # of Ray's object store on this machine: only numbers of shards go through it
@@ -94,12 +94,7 @@ class RayData:
                         raise OSError(row["failure"])
                     yield int(row["shard"])
             except ray.exceptions.RayError as error:
-                raise OSError(f"Ray: {_cause(error)}") from error
-
-
-def _cause(error: Exception) -> str:
-    """Give the last line of a failure of Ray's, which tells of the whole way that it came."""
-    return str(error).strip().rpartition("\n")[2]
+                raise OSError(f"Ray: {last_line(error)}") from error
 
 
 class _Actor:

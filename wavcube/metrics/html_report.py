@@ -230,16 +230,11 @@ def render_html(report: Mapping[str, Any], players: Players, title: str) -> str:
 
 
 def _summary(report: Mapping[str, Any]) -> str:
-    rows = [
-        [
-            _text(heading(key)),
-            _number(metric["mean"]),
-            _text(_interval(metric["low"], metric["high"])),
-            _number(metric["count"], digits=0),
-            _number(len(metric["failed"]), digits=0),
-        ]
-        for key, metric in report["metrics"].items()
-    ]
+    rows = []
+    for key, metric in report["metrics"].items():
+        low, high, counts = metric["low"], metric["high"], (metric["count"], len(metric["failed"]))
+        interval = "-" if low is None else f"[{low:.3f}, {high:.3f}]"
+        rows.append(map(_cell, (heading(key), metric["mean"], interval, *counts)))
     head = map(_heading, ["Metric", "Mean", "95 % interval", "Clips", "Failed"])
     table = _table("summary", head, rows)
     words = report.get("word_references")
@@ -251,14 +246,10 @@ def _clips(report: Mapping[str, Any], players: Players) -> str:
     metrics = report["metrics"]
     head = [_sortable("Clip"), *map(_heading, ["Reference", "Generated"])]
     head += [_sortable(heading(key)) for key in metrics]
-    rows = [
-        [
-            _text(file["name"]),
-            *_player_cells(file["name"], players),
-            *(_score(file, key) for key in metrics),
-        ]
-        for file in report["files"]
-    ]
+    rows = []
+    for file in report["files"]:
+        playing, scores = _player_cells(file["name"], players), (_score(file, k) for k in metrics)
+        rows.append([_cell(file["name"]), *playing, *scores])
     note = "Click on a heading to sort. The players hold 16-bit FLAC, mono."
     if players.left_out:
         note += (
@@ -270,9 +261,9 @@ def _clips(report: Mapping[str, Any], players: Players) -> str:
 
 def _player_cells(name: str, players: Players) -> list[str]:
     if name not in players.sources:
-        return [_text("left out")] * 2
+        return [_cell("left out")] * 2
     return [
-        _text("no audio")
+        _cell("no audio")
         if uri is None
         else f'<td><audio controls preload="none" src="{escape(uri)}"></audio></td>'
         for uri in players.sources[name]
@@ -281,7 +272,7 @@ def _player_cells(name: str, players: Players) -> list[str]:
 
 def _score(file: Mapping[str, Any], key: str) -> str:
     if key in file["scores"]:
-        return _number(file["scores"][key])
+        return _cell(file["scores"][key])
     return f'<td class="number failed" title="{escape(file["failed"][key])}">failed</td>'
 
 
@@ -293,7 +284,7 @@ def _failures(report: Mapping[str, Any]) -> str:
         rows = []
         for (reason, keys), clips in groups.items():
             concerned = [names[key] for key in keys] if len(keys) < len(names) else ["every metric"]
-            rows.append([_text(", ".join(clips)), _text(reason), _text(", ".join(concerned))])
+            rows.append(map(_cell, (", ".join(clips), reason, ", ".join(concerned))))
         head = map(_heading, ["Clips", "Reason", "Metrics"])
         parts.append(f"<h2>Failed</h2>\n{_table('failures', head, rows)}")
     if report["without_reference"]:
@@ -304,18 +295,11 @@ def _failures(report: Mapping[str, Any]) -> str:
 
 def _definitions(report: Mapping[str, Any]) -> str:
     names = ["Metric", "Key", "Definition", "Unit", "Better", "Rate", "Computed by"]
-    rows = [
-        [
-            _text(metric["name"]),
-            _text(key),
-            _text(metric["description"]),
-            _text(metric["unit"] or "-"),
-            _text(metric["better"]),
-            _text(f"{metric['sample_rate']} Hz" if metric["sample_rate"] else "the reference's"),
-            _text(_computed_by(metric)),
-        ]
-        for key, metric in report["metrics"].items()
-    ]
+    rows = []
+    for key, metric in report["metrics"].items():
+        said = (metric["name"], key, metric["description"], metric["unit"] or "-", metric["better"])
+        rate = f"{metric['sample_rate']} Hz" if metric["sample_rate"] else "the reference's"
+        rows.append(map(_cell, (*said, rate, _computed_by(metric))))
     rates = sorted({file["sample_rate"] for file in report["files"] if file["sample_rate"]})
     note = f"Sample rates of the references: {', '.join(f'{rate} Hz' for rate in rates) or '-'}."
     return (
@@ -330,19 +314,14 @@ def _computed_by(metric: Mapping[str, Any]) -> str:
     return f"{package} with {metric['model_file']} (SHA-256 {metric['model_sha256']})"
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None else f"[{low:.3f}, {high:.3f}]"
-
-
-def _text(text: str) -> str:
-    return f"<td>{escape(text)}</td>"
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    """Lay a number out, with its full value for sorting."""
+def _cell(value: str | float | None) -> str:
+    """Lay out a text, a count or a measured number, which has its full value for sorting."""
+    if isinstance(value, str):
+        return f"<td>{escape(value)}</td>"
     if value is None:
         return '<td class="number">-</td>'
-    return f'<td class="number" data-value="{float(value)!r}">{value:.{digits}f}</td>'
+    shown = value if isinstance(value, int) else f"{value:.3f}"
+    return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'
 
 
 def _heading(text: str) -> str:

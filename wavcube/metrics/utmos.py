@@ -25,6 +25,7 @@ from wavcube.metrics.base import (
     ModelFile,
     resample,
 )
+from wavcube.utils.errors import last_line
 
 _RATE = 16000  # in Hz
 INFO = MetricInfo(
@@ -112,7 +113,7 @@ def _load(model: ModelFile) -> tuple[torch.jit.ScriptModule, torch.dtype]:
             warnings.simplefilter("ignore", category=DeprecationWarning)
             module = torch.jit.load(content, map_location="cpu").eval()
     except RuntimeError as error:
-        raise MetricError(f"the file is not TorchScript: {_last_line(error)}") from error
+        raise MetricError(f"the file is not TorchScript: {last_line(error)}") from error
     _move_constants(module)
     second = 0.01 * np.random.default_rng(0).standard_normal(_RATE)
     reasons = {}
@@ -135,7 +136,7 @@ def _rate(module: torch.jit.ScriptModule, wav: np.ndarray, dtype: torch.dtype) -
         with torch.inference_mode(), torch.jit.optimized_execution(False):
             score = module(batch)
     except Exception as error:  # code of others may raise anything
-        raise MetricError(f"the UTMOS model cannot rate this: {_last_line(error)}") from error
+        raise MetricError(f"the UTMOS model cannot rate this: {last_line(error)}") from error
     if not isinstance(score, torch.Tensor) or score.numel() != 1:
         shape = tuple(score.shape) if isinstance(score, torch.Tensor) else type(score).__name__
         raise MetricError(f"the UTMOS model gave {shape} instead of one number")
@@ -154,8 +155,3 @@ def _move_constants(module: torch.jit.ScriptModule) -> None:
             for node in graph.findAllNodes("prim::Constant", recurse=True):
                 if str(node.output().type()) == "Device":
                     node.s_("value", "cpu")
-
-
-def _last_line(error: Exception) -> str:
-    """Tell the reason without the traceback of TorchScript before it."""
-    return str(error).strip().splitlines()[-1]

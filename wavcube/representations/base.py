@@ -239,9 +239,9 @@ class Representation(Configurable):
         Parameters
         ----------
         unfreeze_at : int
-            See the class.
+            Number of the update, from 0, at which fine-tuning begins.
         lr : float
-            See the class.
+            Learning rate of fine-tuning.
 
         Returns
         -------

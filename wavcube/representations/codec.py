@@ -8,16 +8,13 @@ from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import EncodecConfig, EncodecModel, MimiConfig, MimiModel
+from transformers import EncodecModel, MimiModel
 
 from wavcube.release.weights import load_strictly
 from wavcube.representations.base import Representation
 from wavcube.utils.files import read_json
 
-_CODECS: dict[str, tuple[Any, Any]] = {
-    "encodec": (EncodecConfig, EncodecModel),
-    "mimi": (MimiConfig, MimiModel),
-}
+_CODECS: dict[str, Any] = {"encodec": EncodecModel, "mimi": MimiModel}
 # what a configuration file tells of its writing, not of the model
 _WRITING = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
 
@@ -52,8 +49,8 @@ class CodecRepresentation(Representation):
         model_type = config.get("model_type")
         if model_type not in _CODECS:
             raise ValueError(f"model_type {model_type!r} is not one of {sorted(_CODECS)}")
-        config_class, model_class = _CODECS[model_type]
-        parsed = config_class.from_dict(dict(config))
+        model_class = _CODECS[model_type]
+        parsed = model_class.config_class.from_dict(dict(config))
         chunks = getattr(parsed, "chunk_length_s", None)
         if parsed.audio_channels != 1 or chunks or getattr(parsed, "normalize", False):
             raise ValueError(
@@ -85,7 +82,7 @@ class CodecRepresentation(Representation):
                 raise FileNotFoundError(f"{source} has no {name}: not a folder of a codec")
         config = read_json(Path(source) / "config.json")
         representation = cls(config)
-        loaded, report = _CODECS[config["model_type"]][1].from_pretrained(
+        loaded, report = _CODECS[config["model_type"]].from_pretrained(
             source,
             local_files_only=True,
             use_safetensors=True,

@@ -34,9 +34,9 @@ class LatentRepresentation(Representation):
     model : LatentCodec
         The lobe.
     unfreeze_at : int, optional
-        Update from which on the model is fine-tuned.
+        Number of the update, from 0, at which fine-tuning begins; by default never.
     lr : float, optional
-        At which it is, then.
+        Learning rate of fine-tuning; needed with ``unfreeze_at``.
 
     Examples
     --------
@@ -68,9 +68,9 @@ class LatentRepresentation(Representation):
         source : str or Path, optional
             Folder or hub id of a release; by default the small model that comes with the package.
         unfreeze_at : int, optional
-            See the class.
+            Number of the update, from 0, at which fine-tuning begins; by default never.
         lr : float, optional
-            See the class.
+            Learning rate of fine-tuning; needed with ``unfreeze_at``.
 
         Raises
         ------

@@ -31,9 +31,9 @@ class SSLRepresentation(Representation):
     model : SSLEncoder
         With all of its layers.
     unfreeze_at : int, optional
-        Update from which on the model is fine-tuned.
+        Number of the update, from 0, at which fine-tuning begins; by default never.
     lr : float, optional
-        At which it is, then.
+        Learning rate of fine-tuning; needed with ``unfreeze_at``.
 
     Examples
     --------
@@ -67,9 +67,9 @@ class SSLRepresentation(Representation):
             Folder with config.json and model.safetensors, or a hub id; by default the small encoder
             that comes with the package.
         unfreeze_at : int, optional
-            See the class.
+            Number of the update, from 0, at which fine-tuning begins; by default never.
         lr : float, optional
-            See the class.
+            Learning rate of fine-tuning; needed with ``unfreeze_at``.
 
         Raises
         ------

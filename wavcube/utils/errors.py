@@ -33,3 +33,24 @@ def one_line(error: BaseException | str) -> str:
     elif isinstance(error, OSError) and error.strerror and error.filename is not None:
         error = f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
+
+
+def last_line(error: Exception) -> str:
+    r"""Say what went wrong without the traceback that a message begins with.
+
+    Parameters
+    ----------
+    error : Exception
+        Of a library that puts all of its own doings before the reason.
+
+    Returns
+    -------
+    str
+        The last line of the message.
+
+    Examples
+    --------
+    >>> last_line(RuntimeError("Traceback of TorchScript:\n  file.py\nRuntimeError: too short"))
+    'RuntimeError: too short'
+    """
+    return str(error).strip().rpartition("\n")[2]

@@ -92,7 +92,7 @@ def parallel_map(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread, so that results are those of a process of :func:`spread`.
+    """Compute on one thread, so that results are those of a process of :func:`parallel_map`.
 
     Examples
     --------
@@ -142,13 +142,11 @@ def _without_interrupts() -> Iterator[None]:
 @contextmanager
 def _thread_variables() -> Iterator[None]:
     """Let processes that are started meanwhile read one thread from their environment."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    before = {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in _THREAD_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(before)
