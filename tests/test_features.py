@@ -71,11 +71,11 @@ def test_features_are_those_of_the_model_for_the_file_alone(
     for name in features:
         wav = read_audio(speech / f"{name}.wav", 16000)
         wanted = model(wav[None])[0][0].to(getattr(torch, precision))
-        assert torch.equal(features[name], wanted)
+        torch.testing.assert_close(features[name], wanted)
         assert features.num_samples(name) == len(wav)
     assert features.bad() == {}
     moved = (tmp_path / "out").rename(tmp_path / "moved")
-    assert torch.equal(FeatureFolder(moved)["d"], wanted)
+    assert torch.equal(FeatureFolder(moved)["d"], features["d"])
 
 
 def test_statistics_are_those_of_all_stored_frames(speech, tmp_path):
@@ -90,7 +90,7 @@ def test_all_layers_of_an_encoder_are_kept(speech, tmp_path):
     encoder = tiny_ssl_encoder()
     features = extract(speech, tmp_path / "out", lambda: SSLRepresentation(encoder), form=SMALL)
     states, _ = SSLRepresentation(encoder).states(read_audio(speech / "d.wav", 16000)[None])
-    assert torch.equal(features["d"], states[0].transpose(0, 1))
+    torch.testing.assert_close(features["d"], states[0].transpose(0, 1))
     assert features.mean.shape == features.shape == (3, 16)
 
 
