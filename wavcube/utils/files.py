@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
@@ -300,6 +298,9 @@ def locked_folder(folder: str | Path) -> Iterator[None]:
     ...
     BlockingIOError: another process writes to ...features: wait until it ends
     """
+    # here: it loads asyncio, for which every start of the command line would wait
+    from filelock import FileLock, Timeout
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=0)
