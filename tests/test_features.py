@@ -74,8 +74,9 @@ def test_features_are_those_of_the_model_for_the_file_alone(
         torch.testing.assert_close(features[name], wanted)
         assert features.num_samples(name) == len(wav)
     assert features.bad() == {}
+    stored = features["d"]
     moved = (tmp_path / "out").rename(tmp_path / "moved")
-    assert torch.equal(FeatureFolder(moved)["d"], features["d"])
+    assert torch.equal(FeatureFolder(moved)["d"], stored)
 
 
 def test_statistics_are_those_of_all_stored_frames(speech, tmp_path):
