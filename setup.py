@@ -43,6 +43,7 @@ setup(
         "sentencepiece",
         "tqdm",
         "soundfile",
+        "soxr",
         "safetensors",
         "espeakng-loader",
         "scipy",

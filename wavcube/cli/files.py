@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wavcube.utils.files import AUDIO_SUFFIXES, LATENT_SUFFIXES
+from wavcube.utils.files import AUDIO_SUFFIXES, LATENT_SUFFIXES, walk_files
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def find_files(text: str, suffixes: Sequence[str]) -> list[tuple[Path, Path]]:
     if path.is_file():
         return [(path, Path(path.name))]
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        files = sorted(walk_files(path, suffixes))
         if not files:
             raise FileNotFoundError(f"{path} holds no file ending in {', '.join(suffixes)}")
         return [(p, p.relative_to(path)) for p in files]

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import soundfile
 import torch
-import torchaudio
 from speechbrain.dataio import audio_io
 from speechbrain.dataio.audio_io import AudioInfo
 from torch import Tensor
 
 from wavcube.data.checks import check_waveforms
+from wavcube.data.resampling import ResampleStream, resample, resampled_length
+from wavcube.data.sound_file import SoundFile, check_complete
 from wavcube.lobes.layers.level import Level
 from wavcube.utils.files import atomic_file
 
@@ -64,8 +63,6 @@ def quiet_c_library() -> Iterator[None]:
             os.close(nowhere)
 
 
-# A writer that could not seek back leaves about this (or 0) as the size in a RIFF header.
-_UNKNOWN_SIZE = 0x7FFFF000
 # libsndfile's SF_ERR_SYSTEM
 _SYSTEM_ERROR = 2
 # samples that are looked at together
@@ -98,15 +95,15 @@ def inspect_audio(path: str | Path) -> AudioInfo:
     # not for every format: files that are scanned in several threads would wait for each other
     quiet = quiet_c_library() if path.suffix.lower() == ".mp3" else nullcontext()
     try:
-        with quiet, soundfile.SoundFile(path) as file:
+        with quiet, SoundFile(path) as file:
+            check_complete(path, file)
             info = AudioInfo(file.samplerate, file.frames, file.channels, file.subtype, file.format)
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{path} is not an audio file that libsndfile can read") from error
     if info.frames == 0:
         raise ValueError(f"{path} holds no samples")
-    _check_complete(path, info)
     if info.subtype in ("FLOAT", "DOUBLE"):
-        _check_all_finite(path)
+        _check_all_finite(path, info.frames)
     return info
 
 
@@ -141,20 +138,33 @@ def read_audio(path: str | Path, sample_rate: int) -> Tensor:
     """
     path = Path(path)
     info = inspect_audio(path)
-    try:
-        wav, rate = audio_io.load(path, dtype=torch.float32)
-    except RuntimeError as error:
-        raise ValueError(f"{path} is damaged: it cannot be decoded to its end") from error
-    if wav.shape[1] != info.frames:
-        raise ValueError(_truncated(path, info.frames, wav.shape[1]))
+    wav = torch.cat(list(_decode(path, info.frames, info.frames)))
     _check_finite(str(path), wav)
-    if len(wav) > 1:
-        logger.info("%s: %d channels averaged to one", path, len(wav))
-    wav = wav.mean(dim=0)
-    if rate != sample_rate:
-        logger.info("%s: resampled from %d to %d Hz", path, rate, sample_rate)
-        wav = torchaudio.functional.resample(wav, rate, sample_rate)
-    return wav.contiguous()
+    _tell_changes(path, info, sample_rate)
+    return resample(wav.mean(dim=1), info.sample_rate, sample_rate)
+
+
+def _decode(path: Path, frames: int, block: int) -> Iterator[Tensor]:
+    """Decode all samples from the first to the last, as blocks `[T, C]`."""
+    done = 0
+    try:
+        with SoundFile(path) as file:
+            while len(read := file.read(block, dtype="float32", always_2d=True)):
+                done += len(read)
+                yield torch.from_numpy(read)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} is damaged: it cannot be decoded to its end") from error
+    if done != frames:
+        raise ValueError(
+            f"{path} is truncated: its header promises {frames} samples, there are {done}"
+        )
+
+
+def _tell_changes(path: Path, info: AudioInfo, sample_rate: int) -> None:
+    if info.channels > 1:
+        logger.info("%s: %d channels averaged to one", path, info.channels)
+    if info.sample_rate != sample_rate:
+        logger.info("%s: resampled from %d to %d Hz", path, info.sample_rate, sample_rate)
 
 
 def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
@@ -227,41 +237,10 @@ def _check_exists(path: Path) -> None:
         raise type(error)(f"cannot read {path}: {error.strerror}") from error
 
 
-def _check_complete(path: Path, info: AudioInfo) -> None:
-    """Raise when the header promises more than there is."""
-    with path.open("rb") as file:
-        header = file.read(8)
-    orders: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"FORM": "big"}
-    order = orders.get(header[:4])
-    if order is not None:
-        # libsndfile silently cuts the promise down to what it finds in these two formats
-        promised = int.from_bytes(header[4:], order) + len(header)
-        size = path.stat().st_size
-        # one byte of padding may be missing
-        if promised - 1 > size and promised < _UNKNOWN_SIZE:
-            raise ValueError(
-                f"{path} is truncated: its header promises {promised} bytes, there are {size}"
-            )
-    try:
-        with soundfile.SoundFile(path) as file:
-            file.seek(info.frames - 1)
-            found = len(file.read(1))
-    except soundfile.LibsndfileError as error:
-        raise ValueError(_truncated(path, info.frames, None)) from error
-    if not found:
-        raise ValueError(_truncated(path, info.frames, None))
-
-
-def _truncated(path: Path, promised: int, found: int | None) -> str:
-    there = "the last is missing" if found is None else f"there are {found}"
-    return f"{path} is truncated: its header promises {promised} samples, {there}"
-
-
-def _check_all_finite(path: Path) -> None:
+def _check_all_finite(path: Path, frames: int) -> None:
     """Look at every sample, a block of them in memory at a time."""
-    blocks = soundfile.blocks(path, _BLOCK, dtype="float32", always_2d=True)
     bad = total = 0
-    for block in map(torch.from_numpy, blocks):
+    for block in _decode(path, frames, _BLOCK):
         bad, total = bad + block.numel() - int(block.isfinite().sum()), total + block.numel()
     if bad:
         raise ValueError(f"{path}: {bad} of {total} samples are NaN or infinite")
@@ -275,8 +254,6 @@ def _check_finite(name: str, wav: Tensor) -> None:
 
 # seconds that are read at once
 BLOCK = 10
-# of torchaudio's resampling filter to each side (6 / 0.99), in samples of the slower rate
-FILTER_WIDTH = 7
 
 
 class LongAudio:
@@ -310,18 +287,12 @@ class LongAudio:
     def __init__(self, path: str | Path, sample_rate: int) -> None:
         self.path, self.sample_rate = Path(path), sample_rate
         self.info = inspect_audio(path)
-        common = math.gcd(self.info.sample_rate, sample_rate)
-        self._from, self._to = self.info.sample_rate // common, sample_rate // common
-        if self.info.channels > 1:
-            logger.info("%s: %d channels averaged to one", path, self.info.channels)
-        if self._from != self._to:
-            rates = self.info.sample_rate, sample_rate
-            logger.info("%s: resampled from %d to %d Hz", path, *rates)
+        _tell_changes(self.path, self.info, sample_rate)
 
     @property
     def num_samples(self) -> int:
         """Samples at the wanted rate."""
-        return -(-self.info.frames * self._to // self._from)
+        return resampled_length(self.info.frames, self.info.sample_rate, self.sample_rate)
 
     def level(self) -> Level:
         """Measure mean and variance of the whole."""
@@ -335,48 +306,22 @@ class LongAudio:
         ValueError
             If the file is damaged or ends early, or holds samples that are not finite.
         """
-        if self._from == self._to:
+        rate = self.info.sample_rate
+        if rate == self.sample_rate:
             yield from self._read()
             return
-        reach = self._reach()
-        kept, first, done = torch.zeros(0), 0, 0  # the input from `first` on, a whole unit
+        stream = ResampleStream(rate, self.sample_rate)
         for block in self._read():
-            kept = torch.cat([kept, block])
-            stop = (first + len(kept) - reach) // self._from * self._from
-            if stop > done:
-                yield self._resample(kept)[self._at(done - first) : self._at(stop - first)]
-                done, drop = stop, max(0, stop - reach - first)
-                kept, first = kept[drop:], first + drop
-        yield self._resample(kept)[self._at(done - first) :]
-
-    def _reach(self) -> int:
-        """Count the input samples to each side that the filter sees, as whole units."""
-        width = math.ceil(FILTER_WIDTH * self._from / min(self._from, self._to))
-        return (-(-width // self._from) + 1) * self._from
-
-    def _at(self, units: int) -> int:
-        """Give the output sample at an input sample that begins a unit."""
-        return units // self._from * self._to
-
-    def _resample(self, wav: Tensor) -> Tensor:
-        return torchaudio.functional.resample(wav, self.info.sample_rate, self.sample_rate)
+            yield stream.push(block)
+        yield stream.flush()
 
     def _read(self) -> Iterator[Tensor]:
-        size, done = BLOCK * self.info.sample_rate, 0
-        try:
-            with soundfile.SoundFile(self.path) as file:
-                while len(read := file.read(size, dtype="float32", always_2d=True)):
-                    block = torch.from_numpy(read).mean(dim=1)
-                    self._check(block, done)
-                    done += len(block)
-                    yield block
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{self.path} is damaged: it cannot be decoded to its end") from error
-        if done != self.info.frames:
-            raise ValueError(
-                f"{self.path} is truncated: its header promises {self.info.frames} samples, "
-                f"there are {done}"
-            )
+        done = 0
+        for read in _decode(self.path, self.info.frames, BLOCK * self.info.sample_rate):
+            block = read.mean(dim=1)
+            self._check(block, done)
+            done += len(block)
+            yield block
 
     def _check(self, block: Tensor, done: int) -> None:
         bad = ~torch.isfinite(block)

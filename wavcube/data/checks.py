@@ -7,9 +7,9 @@ from numbers import Integral
 
 import numpy as np
 import torch
-import torchaudio.functional
 from torch import Tensor
 
+from wavcube.data.resampling import resample
 from wavcube.lobes.lengths import length_mask, to_absolute
 
 # a batch of many waveforms of so few samples is a recording whose channels come last
@@ -250,10 +250,7 @@ def resample_batch(
     if not isinstance(rate, Integral) or rate < 1:
         raise ValueError(f"sample rate {rate!r} is not a positive whole number of Hz")
     samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device).tolist()
-    parts = [
-        torchaudio.functional.resample(wav[:count], rate, target)
-        for wav, count in zip(wavs, samples, strict=True)
-    ]
+    parts = [resample(wav[:count], rate, target) for wav, count in zip(wavs, samples, strict=True)]
     sizes = torch.tensor([len(part) for part in parts], device=wavs.device)
     padded = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
     return padded, sizes / padded.shape[1]

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import soundfile
 import torch
-import torchaudio
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from torch import Tensor
@@ -22,6 +20,8 @@ from torch.utils.data import Dataset
 
 from wavcube.data.audio import read_audio
 from wavcube.data.manifest import Utterance
+from wavcube.data.resampling import resample
+from wavcube.data.sound_file import SoundFile
 
 __all__ = [
     "CropDataset",
@@ -186,16 +186,13 @@ class CropDataset(Crops):
 
     def read(self, path: str, position: float) -> Tensor:
         """Read a crop that starts at `position` (0 to 1) of the possible offsets; mono, `[n]`."""
-        with soundfile.SoundFile(path) as file:
+        with SoundFile(path) as file:
             frames = -(-self.crop_samples * file.samplerate // self.sample_rate)
             # A uniform draw over the offsets 0..spare, both included.
             spare = max(0, file.frames - frames)
-            file.seek(min(spare, int(position * (spare + 1))))
-            samples = file.read(frames, dtype="float32", always_2d=True)
+            samples = file.read_from(min(spare, int(position * (spare + 1))), frames)
             rate = file.samplerate
-        wav = torch.from_numpy(samples.mean(axis=1))
-        if rate != self.sample_rate:
-            wav = torchaudio.functional.resample(wav, rate, self.sample_rate)
+        wav = resample(samples.mean(dim=1), rate, self.sample_rate)
         if not wav.isfinite().all():
             raise ValueError(f"{path}: samples that are NaN or infinite")
         return wav[: self.crop_samples]

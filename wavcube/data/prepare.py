@@ -28,7 +28,7 @@ from wavcube.data.manifest import (
     speaker_of,
     write_manifest,
 )
-from wavcube.utils.files import write_atomically
+from wavcube.utils.files import walk_files, write_atomically
 
 __all__ = [
     "CORPUS_SUFFIXES",
@@ -169,20 +169,10 @@ def find_audio(folder: str | Path) -> list[Path]:
     FileNotFoundError, ValueError
         When there is no such folder, or no audio in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name)
-            for name in names
-            if name.lower().endswith(CORPUS_SUFFIXES) and not name.startswith(".")
-        ]
+    found = sorted(walk_files(folder, CORPUS_SUFFIXES))
     if not found:
         raise ValueError(f"{folder} holds no audio: no {' or '.join(CORPUS_SUFFIXES)} file in it")
-    return sorted(found)
+    return found
 
 
 def _check_file(row: Utterance) -> Utterance | BadFile:

@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from torchaudio.functional import resample as torch_resample
 
+from wavcube.data import resampling
 from wavcube.data.audio import inspect_audio, read_audio
 from wavcube.release.card import installed_version
 
@@ -162,17 +162,8 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     >>> resample(np.ones(441), 44100, 16000).shape
     (160,)
     """
-    if rate == new_rate:
-        return samples
-    # 64 zero crossings and a roll-off of 0.95: Kaiser-best of the usual tools
-    wav = torch_resample(
-        torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float64)),
-        rate,
-        new_rate,
-        lowpass_filter_width=64,
-        rolloff=0.95,
-    )
-    return wav.numpy()
+    wav = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float64))
+    return resampling.resample(wav, rate, new_rate).numpy()
 
 
 def _check(samples: np.ndarray, label: str) -> None:

@@ -19,7 +19,7 @@ from wavcube.metrics.scores import (
     score_many,
     select_metrics,
 )
-from wavcube.utils.files import AUDIO_SUFFIXES, write_atomically
+from wavcube.utils.files import AUDIO_SUFFIXES, walk_files, write_atomically
 
 
 @dataclass(frozen=True)
@@ -284,13 +284,10 @@ def audio_files(folder: str | Path) -> dict[str, Path]:
         If two files have one name.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in files:
-                raise ValueError(f"two audio files of one name: {files[name]} and {path}")
-            files[name] = path
+    for path in sorted(walk_files(folder, AUDIO_SUFFIXES)):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in files:
+            raise ValueError(f"two audio files of one name: {files[name]} and {path}")
+        files[name] = path
     return files

@@ -473,7 +473,9 @@ def _is_running(process: int) -> bool:
     return True
 
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".sph", ".w64", ".caf",
+)  # fmt: skip
 LATENT_SUFFIXES = (".safetensors",)
 # lossless: a copy in a lossy format would be judged for what the format lost
 WRITTEN_SUFFIXES = (".wav", ".flac")
@@ -504,3 +506,56 @@ def check_suffix(path: str | Path, suffixes: Sequence[str]) -> None:
     """
     if Path(path).suffix.lower() not in suffixes:
         raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
+
+
+def walk_files(folder: str | Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Go through the files in a folder and below it, those of each folder in order of their names.
+
+    Links are followed, and a folder that several of them lead to is visited once. What is hidden
+    stays out: with it the halves of files that macOS writes (``._a.wav``) and our own drafts.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to look.
+    suffixes : sequence of str
+        In lower case; names may be written otherwise.
+
+    Yields
+    ------
+    Path
+        A file, or a link that leads nowhere, so that whoever opens it says so.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> for name in ("b.WAV", "a.wav", "._a.wav", "a.txt"):
+    ...     (folder / name).touch()
+    >>> [path.name for path in walk_files(folder, [".wav"])]
+    ['a.wav', 'b.WAV']
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_warn_of_folder):
+        found = os.stat(parent)
+        if (found.st_dev, found.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if name.startswith(".") or not name.lower().endswith(tuple(suffixes)):
+                continue
+            if path.is_file() or path.is_symlink():
+                yield path
+
+
+def _warn_of_folder(error: OSError) -> None:
+    logger.warning("%s is passed over: %s", error.filename, error.strerror)

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
-import torchaudio
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -21,6 +19,8 @@ from wavcube.data.crops import CropDataset, SpeechDataset
 from wavcube.data.manifest import Utterance, hold_out_utterances
 from wavcube.data.mixing.signals import loop_with_fades, mix_at_snr, reverberate
 from wavcube.data.prepare import scan_audio_folder
+from wavcube.data.resampling import resample
+from wavcube.data.sound_file import SoundFile
 
 __all__ = [
     "NoisyDataset",
@@ -172,13 +172,12 @@ def read_piece(
     ValueError
         If the file holds no samples, or samples that are NaN or infinite.
     """
-    with soundfile.SoundFile(path) as file:
+    with SoundFile(path) as file:
         rate = file.samplerate
         frames = -(-length * rate // sample_rate)
         spare = max(0, file.frames - frames)
-        file.seek(min(spare, int(position * (spare + 1))))
-        samples = file.read(frames, dtype="float32", always_2d=True)
-    wav = torch.from_numpy(samples[:, 0].copy() if first_channel else samples.mean(axis=1))
+        samples = file.read_from(min(spare, int(position * (spare + 1))), frames)
+    wav = samples[:, 0] if first_channel else samples.mean(dim=1)
     wav = _checked_at_rate(path, wav, rate, sample_rate)
     return loop_with_fades(wav, length, round(_FADE_SECONDS * sample_rate))
 
@@ -205,10 +204,10 @@ def read_noise(path: str, sample_rate: int, length: int | None = None) -> Tensor
     ValueError
         If the file holds no samples, or samples that are NaN or infinite.
     """
-    with soundfile.SoundFile(path) as file:
+    with SoundFile(path) as file:
         rate = file.samplerate
-        frames = -1 if length is None else -(-length * rate // sample_rate)
-        wav = torch.from_numpy(file.read(frames, "float32", always_2d=True)[:, 0].copy())
+        frames = file.frames if length is None else -(-length * rate // sample_rate)
+        wav = file.read_from(0, frames)[:, 0]
     return _checked_at_rate(path, wav, rate, sample_rate)
 
 
@@ -216,7 +215,7 @@ def _checked_at_rate(path: str, wav: Tensor, rate: int, sample_rate: int) -> Ten
     """Refuse what holds no sound, and resample what does."""
     if not len(wav) or not wav.isfinite().all():
         raise ValueError(f"{path}: no samples, or samples that are NaN or infinite")
-    return wav if rate == sample_rate else torchaudio.functional.resample(wav, rate, sample_rate)
+    return resample(wav, rate, sample_rate)
 
 
 def _follow(clean: Tensor, heard: Tensor, scaled: Tensor) -> Tensor:

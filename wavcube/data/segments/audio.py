@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import soundfile
 import torch
-import torchaudio
 from torch import Tensor
 
+from wavcube.data.resampling import resample
 from wavcube.data.segments.row import Segment
+from wavcube.data.sound_file import SoundFile
 
 __all__ = ["OpenSegment", "open_segment", "read_segment"]
 
@@ -29,7 +30,7 @@ class OpenSegment(NamedTuple):
 
     Attributes
     ----------
-    file : soundfile.SoundFile
+    file : SoundFile
         The recording.
     first : int
         Its first frame.
@@ -39,7 +40,7 @@ class OpenSegment(NamedTuple):
         The row.
     """
 
-    file: soundfile.SoundFile
+    file: SoundFile
     first: int
     frames: int
     segment: Segment
@@ -64,19 +65,15 @@ class OpenSegment(NamedTuple):
         ValueError
             If it cannot be decoded, or holds NaN or infinite samples.
         """
-        self.file.seek(self.first + offset)
-        samples = self.file.read(frames, dtype="float32", always_2d=True)
+        samples = self.file.read_from(self.first + offset, frames)
         name = f"{self.segment.path} (segment {self.segment.id})"
         if len(samples) != frames:
             raise ValueError(f"{name} is truncated: of {frames} samples there are {len(samples)}")
         channel = self.segment.channel
-        mono = samples.mean(axis=1) if channel is None else samples[:, channel]
-        wav = torch.from_numpy(mono.copy())
+        wav = samples.mean(dim=1) if channel is None else samples[:, channel].clone()
         if not wav.isfinite().all():
             raise ValueError(f"{name}: samples that are NaN or infinite")
-        if self.file.samplerate != sample_rate:
-            wav = torchaudio.functional.resample(wav, self.file.samplerate, sample_rate)
-        return wav
+        return resample(wav, self.file.samplerate, sample_rate)
 
 
 @contextmanager
@@ -103,7 +100,7 @@ def open_segment(segment: Segment) -> Iterator[OpenSegment]:
     """
     name = f"{segment.path} (segment {segment.id})"
     try:
-        with soundfile.SoundFile(_source(segment, name)) as file:
+        with SoundFile(_source(segment, name)) as file:
             first = round(segment.start * file.samplerate)
             frames = round(segment.duration * file.samplerate) or file.frames - first
             spare = file.frames - first - frames

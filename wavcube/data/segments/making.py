@@ -30,7 +30,7 @@ from wavcube.data.segments.row import Segment, parse_row, write_row
 from wavcube.data.segments.tars import find_shards
 from wavcube.data.transcripts import read_transcripts_beside
 from wavcube.utils.errors import one_line
-from wavcube.utils.files import atomic_file
+from wavcube.utils.files import atomic_file, walk_files
 
 __all__ = [
     "BadList",
@@ -306,12 +306,9 @@ def _stream(source: Path, root: str | Path | None, speaker_level: int | None) ->
 def _walk(folder: Path, speaker_level: int | None) -> Iterator[Segment]:
     """Go through a folder's audio files, sorted within each folder."""
     found = False
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(CORPUS_SUFFIXES) and not name.startswith("."):
-                found = True
-                yield _from_path(Path(parent, name), folder, speaker_level)
+    for path in walk_files(folder, CORPUS_SUFFIXES):
+        found = True
+        yield _from_path(path, folder, speaker_level)
     if not found:
         raise ValueError(f"{folder} holds no audio: no {' or '.join(CORPUS_SUFFIXES)} file in it")
 

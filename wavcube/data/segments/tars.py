@@ -26,6 +26,7 @@ from wavcube.data.segments.lines import (
     write_index,
 )
 from wavcube.data.segments.row import RowsHash, Segment, UniqueNames, parse_row
+from wavcube.data.sound_file import SoundFile
 from wavcube.utils.files import AUDIO_SUFFIXES
 
 __all__ = ["TarRows", "find_shards"]
@@ -266,7 +267,7 @@ def _segment(
 
 def _measured(segment: Segment, data: bytes, place: str) -> Segment:
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with SoundFile(io.BytesIO(data)) as file:
             duration = file.frames / file.samplerate
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{place}: its audio is damaged ({error.error_string})") from error
