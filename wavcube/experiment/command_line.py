@@ -137,6 +137,7 @@ AMOUNTS = {
     "valid_utterances": 1,
     "test_utterances": 1,
     "sample_clips": 1,
+    "scoring_processes": 1,
 }
 
 

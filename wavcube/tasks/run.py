@@ -141,6 +141,7 @@ def front_end_sources(representation: Representation) -> tuple[list[Source], str
 
 
 AT_THE_START, AS_RELEASED = "at the start", "as released"
+_DRY_ROWS = 32  # of each role in a dry run
 SYNTHETIC = "no --data_folder: training on speech that the package makes itself"
 
 
@@ -223,9 +224,12 @@ class TaskRun(Run):
         """Give the Brain its data."""
         del stage
         print_main(self.task.describe_rows(self.rows))
+        rows = self.rows
+        if self.run_opts["debug"]:  # what is cached is computed of all that are given
+            rows = {role: some[:_DRY_ROWS] for role, some in rows.items()}
         with main_process_first():  # it fills the caches
             train, valid = (
-                self.task.dataset(self.model, self.rows[role], role) for role in ("train", "valid")
+                self.task.dataset(self.model, rows[role], role) for role in ("train", "valid")
             )
         seed_everything(self.hparams["seed"])
         loaders = self.task.loader_options(train, "train"), self.task.loader_options(valid, "valid")
