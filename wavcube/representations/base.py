@@ -301,16 +301,22 @@ def mark_as_packaged(representation: Representation, wanted: str | None) -> None
             f"made for model {wanted[:12]}, and the package's {representation.name} is "
             f"{found[:12]}: install the version of wavcube that it was made with, or train it again"
         )
-
-    def drop(module: Representation, state: dict[str, Tensor], prefix: str, _: object) -> None:
-        del module
-        for key in [key for key in state if key.startswith(f"{prefix}model.")]:
-            del state[key]
-
-    def supply(module: Representation, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-        own = module.model.state_dict()
-        state.update({f"{prefix}model.{key}": value for key, value in own.items()})
-
-    representation.register_state_dict_post_hook(drop)
-    representation.register_load_state_dict_pre_hook(supply)
+    representation.register_state_dict_post_hook(_drop_model)
+    representation.register_load_state_dict_pre_hook(_supply_model)
     representation.record(model_hash=found)
+
+
+def _drop_model(
+    module: Representation, state: dict[str, Tensor], prefix: str, metadata: object
+) -> None:
+    del module, metadata
+    for key in [key for key in state if key.startswith(f"{prefix}model.")]:
+        del state[key]
+
+
+def _supply_model(
+    module: Representation, state: dict[str, Tensor], prefix: str, *others: object
+) -> None:
+    del others
+    own = module.model.state_dict()
+    state.update({f"{prefix}model.{key}": value for key, value in own.items()})

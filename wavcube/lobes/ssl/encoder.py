@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 from transformers import (
     HubertConfig,
     HubertModel,
@@ -24,6 +25,7 @@ from transformers import (
 from wavcube.lobes.configurable import Configurable
 from wavcube.lobes.layers.level import Level, normalise
 from wavcube.lobes.layers.modes import is_plain_inference
+from wavcube.lobes.layers.weight_norm import WeightNormConv1d
 from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.ssl.filterbank_wavlm import FilterBankWavLM, FilterBankWavLMConfig
 from wavcube.lobes.ssl.transformer import RelativeTransformer
@@ -63,6 +65,9 @@ def build_model(
     # WavLM's own attention has no fused path; its layers are replaced below
     config._attn_implementation = "eager" if wavlm else "sdpa"
     model: Any = model_class(config)
+    positions = model.encoder.pos_conv_embed
+    if is_parametrized(getattr(positions, "conv", model)):
+        positions.conv = WeightNormConv1d(positions.conv)
     if wavlm:
         model.encoder.layers = RelativeTransformer(
             config.hidden_size,
