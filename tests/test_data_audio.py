@@ -169,7 +169,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full_disk(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("wavcube.data.audio.audio_io.save", full_disk)
+    monkeypatch.setattr("wavcube.data.audio.SoundFile.write", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_audio(path, torch.ones(10), RATE)
     assert path.read_bytes() == before

@@ -73,6 +73,7 @@ def test_data_become_few_and_the_command_line_counts(repository):
         "valid_utterances": 1,
         "test_utterances": 1,
         "sample_clips": 1,
+        "scoring_processes": 1,
         "stage1_batch_size": 1,
         "stage2_batch_size": 1,
     }

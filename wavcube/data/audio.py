@@ -12,7 +12,6 @@ from types import TracebackType
 
 import soundfile
 import torch
-from speechbrain.dataio import audio_io
 from speechbrain.dataio.audio_io import AudioInfo
 from torch import Tensor
 
@@ -132,7 +131,7 @@ def read_audio(path: str | Path, sample_rate: int) -> Tensor:
     Examples
     --------
     >>> path = getfixture("tmp_path") / "stereo.wav"
-    >>> audio_io.save(path, torch.zeros(2, 8000), 8000)
+    >>> soundfile.write(path, torch.zeros(8000, 2).numpy(), 8000)
     >>> read_audio(path, 16000).shape
     torch.Size([16000])
     """
@@ -209,18 +208,14 @@ def _save(draft: Path, path: Path, wav: Tensor, sample_rate: int) -> None:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
-        audio_io.save(draft, wav, sample_rate, subtype=subtype)
-    except RuntimeError as error:
-        cause = error.__cause__
-        if isinstance(cause, TypeError):  # a format that soundfile cannot write by name alone
-            raise ValueError(f"cannot write {path}: {cause}") from error
-        if isinstance(cause, OSError):
-            raise OSError(cause.errno, cause.strerror, str(path)) from error
-        if not isinstance(cause, soundfile.LibsndfileError):
-            raise
-        if cause.code == _SYSTEM_ERROR:  # libsndfile's only word on a full disk
+        with SoundFile(draft, "w", sample_rate, 1, subtype) as file:
+            file.write(wav.clamp(-1.0, 1.0).numpy())
+    except TypeError as error:  # a format that soundfile cannot write by name alone
+        raise ValueError(f"cannot write {path}: {error}") from error
+    except soundfile.LibsndfileError as error:
+        if error.code == _SYSTEM_ERROR:  # libsndfile's only word on a full disk
             raise OSError(f"cannot write {path}: is the disk full?") from error
-        reason = cause.error_string
+        reason = error.error_string
         raise ValueError(f"cannot write {path} at {sample_rate} Hz: {reason}") from error
 
 
@@ -418,7 +413,7 @@ class AudioWriter:
         draft = self._atomic.__enter__()
         try:
             draft.touch()  # libsndfile hides why a file cannot be made
-            self._file = soundfile.SoundFile(draft, "w", self.sample_rate, 1, "PCM_16")
+            self._file = SoundFile(draft, "w", self.sample_rate, 1, "PCM_16")
         except BaseException as error:
             self._atomic.__exit__(type(error), error, error.__traceback__)
             raise

@@ -98,6 +98,11 @@ def write_rows(
         The rows, or those of a subclass.
     columns : Mapping[str, str]
         From a column's name to the field that it holds.
+
+    Raises
+    ------
+    ValueError
+        As there, and where a file's name is not text.
     """
     path = Path(path)
     if not utterances:
@@ -111,7 +116,13 @@ def write_rows(
             writer.writeheader()
             for row in utterances:
                 fields = replace(row, duration=round(row.duration, 6)).as_dict()
-                writer.writerow({column: fields[field] for column, field in columns.items()})
+                try:
+                    writer.writerow({column: fields[field] for column, field in columns.items()})
+                except UnicodeEncodeError as error:
+                    raise ValueError(
+                        f"{row.wav!a}: a name that is not UTF-8 has no place in a CSV; rename the "
+                        "file, or give the manifest that `wavcube manifest` makes"
+                    ) from error
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

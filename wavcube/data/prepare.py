@@ -216,7 +216,24 @@ def utterance_at(path: Path, folder: Path, speaker_level: int | None = None) -> 
     'ann-a'
     """
     name = "-".join(path.relative_to(folder).with_suffix("").parts)
-    return Utterance(name, 0.0, str(path), speaker_of(path, folder, speaker_level))
+    speaker = speaker_of(path, folder, speaker_level)
+    return Utterance(as_text(name), 0.0, str(path), as_text(speaker))
+
+
+def as_text(name: str) -> str:
+    r"""Spell out the bytes of a file's name that are not text, so that it can be written as one.
+
+    Parameters
+    ----------
+    name : str
+        As Python gives it.
+
+    Examples
+    --------
+    >>> as_text("caf\udce9.wav")
+    'caf\\xe9.wav'
+    """
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 _MARKER = "prepared.json"
@@ -425,7 +442,7 @@ def fingerprint(files: Iterable[Path]) -> str:
     for path in files:
         found = path.stat() if path.is_file() else None
         state = f"{found.st_size} {found.st_mtime_ns}" if found else "missing"
-        digest.update(f"{path.absolute()} {state}\n".encode())
+        digest.update(f"{path.absolute()} {state}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

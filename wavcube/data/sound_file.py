@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
 import soundfile
@@ -29,7 +31,12 @@ _VORBIS_PAGE = 2**18
 class SoundFile(soundfile.SoundFile):
     """soundfile's class, for codecs that cannot be sought in and streams of unknown length as well.
 
-    Parameters are those of :class:`soundfile.SoundFile`; the file is read.
+    Parameters
+    ----------
+    file : str, Path or BytesIO
+        What is opened; its name may be of any bytes.
+    mode, sample_rate, channels, subtype : optional
+        Of a file to write, as soundfile takes them; by default it is read.
 
     Examples
     --------
@@ -39,6 +46,18 @@ class SoundFile(soundfile.SoundFile):
     ...     file.frames, file.read_from(7000, 100).shape
     (8320, torch.Size([100, 1]))
     """
+
+    def __init__(
+        self,
+        file: str | bytes | Path | BytesIO,
+        mode: str = "r",
+        sample_rate: int | None = None,
+        channels: int | None = None,
+        subtype: str | None = None,
+    ) -> None:
+        # soundfile encodes names strictly: of bytes that are not text it could open no file
+        name = file if isinstance(file, BytesIO) else os.fsencode(file)
+        super().__init__(name, mode, sample_rate, channels, subtype)
 
     def seekable(self) -> bool:
         """Say no: then nothing seeks unasked, as some codecs cannot that say they can (DWVW)."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wavcube.data.audio import inspect_audio
-from wavcube.data.prepare import find_audio
+from wavcube.data.prepare import as_text, find_audio
 from wavcube.data.segments import Segment, Segments, is_segments, open_segments
 from wavcube.data.segments.audio import check_bad_fraction
 from wavcube.data.segments.row import hash_rows
@@ -68,7 +68,8 @@ class AudioFolder(Segments):
 class _FolderRows:
     def __init__(self, folder: Path) -> None:
         self.folder, self.paths = folder, find_audio(folder)
-        self.ids = [path.relative_to(folder).with_suffix("").as_posix() for path in self.paths]
+        inner = (path.relative_to(folder).with_suffix("") for path in self.paths)
+        self.ids = [as_text(path.as_posix()) for path in inner]
         first: dict[str, Path] = {}
         for name, path in zip(self.ids, self.paths, strict=True):
             if first.setdefault(name, path) != path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -185,7 +186,7 @@ class LatentHeader:
         if not path.is_file():
             raise FileNotFoundError(f"no latents at {path}")
         try:
-            with safe_open(path, framework="pt") as file:
+            with _open(path) as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
                     raise ValueError(f"{path} holds no latents: wavcube encode writes such files")
@@ -223,8 +224,19 @@ class LatentHeader:
     def frames(self, start: int, stop: int) -> Tensor:
         """Read frames `[stop - start, D]`, as stored."""
         # opened anew: what a mapping has read stays in memory as long as it is open
-        with safe_open(self.path, framework="pt") as file:
+        with _open(self.path) as file:
             return file.get_slice(TENSOR)[start:stop].clone()
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[safe_open]:
+    with ExitStack() as stack:
+        name = str(path)
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # safetensors takes no name that is not text
+            name = f"/dev/fd/{stack.enter_context(path.open('rb')).fileno()}"
+        yield stack.enter_context(safe_open(name, framework="pt"))
 
 
 def _facts(metadata: Mapping[str, str]) -> tuple[int, int, float, str]:

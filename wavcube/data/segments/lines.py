@@ -571,7 +571,7 @@ def group_of(segment: Segment) -> int:
     segment : Segment
         A row.
     """
-    return zlib.crc32((segment.speaker or segment.path).encode())
+    return zlib.crc32((segment.speaker or segment.path).encode(errors="surrogateescape"))
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class BadList:
     def __enter__(self) -> BadList:
         self._atomic = atomic_file(self.path, overwrite=True)
         draft = self._atomic.__enter__()
-        self._file = draft.open("w", newline="", encoding="utf-8")
+        self._file = draft.open("w", newline="", encoding="utf-8", errors="backslashreplace")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(["ID", "reason"])
         return self

@@ -144,7 +144,12 @@ def write_row(segment: Segment, root: str | Path) -> str:
     }
     if segment.channel is not None:
         row["channel"] = segment.channel
-    return json.dumps(row, ensure_ascii=False)
+    text = json.dumps(row, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file's name that is not text, whose bytes JSON spells out
+        return json.dumps(row)
+    return text
 
 
 def _from_cut(cut: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -318,7 +323,9 @@ class UniqueNames:
         name : str
             The id.
         """
-        self._file.write(hashlib.blake2b(name.encode(), digest_size=8).digest())
+        self._file.write(
+            hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
+        )
 
     def check(self) -> None:
         """Raise a ValueError if two are the same; it says which and where."""
