@@ -82,6 +82,8 @@ def run_all(items: Mapping[Path, T], work: Callable[[T], object]) -> int:
                 try:
                     work(items[path])
                     done += 1
+                except BrokenPipeError:  # nobody reads on: no file is to blame
+                    raise
                 except (ValueError, OSError) as error:
                     failures.append((path, error))
     except KeyboardInterrupt as stop:

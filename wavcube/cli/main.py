@@ -25,7 +25,7 @@ from wavcube.cli import task as cli_task
 from wavcube.cli.files import check_writable
 from wavcube.cli.jobs import add_file_command, plan, run_all, run_jobs
 from wavcube.cli.model import load_model
-from wavcube.cli.output import complain, say, say_interrupted
+from wavcube.cli.output import complain, leave_streams, open_streams, say, say_interrupted
 from wavcube.utils.errors import INTERRUPTED, USER_ERROR
 from wavcube.version import __version__
 
@@ -52,17 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 2 after a user's mistake, 130 after Ctrl-C.
+        Exit code: 0, 2 after a user's mistake, 130 after Ctrl-C, 141 where nobody reads the output
+        any more.
 
     Examples
     --------
     >>> main(["info", "missing.wav"])
     2
     """
+    open_streams()
     options = _build_parser().parse_args(arguments)
     with _log_to_stderr():
         try:
             return options.run(options)
+        except BrokenPipeError:
+            return leave_streams()
         except (ValueError, OSError, ImportError) as error:  # the last: of an extra that is missing
             complain(error)
             return USER_ERROR

@@ -140,7 +140,46 @@ def read_audio(path: str | Path, sample_rate: int) -> Tensor:
     wav = torch.cat(list(_decode(path, info.frames, info.frames)))
     _check_finite(str(path), wav)
     _tell_changes(path, info, sample_rate)
-    return resample(wav.mean(dim=1), info.sample_rate, sample_rate)
+    mixdown = _Mixdown(path)
+    mono = mixdown.add(wav)
+    mixdown.tell()
+    return resample(mono, info.sample_rate, sample_rate)
+
+
+class _Mixdown:
+    """Average channels, and say what a listener would wonder about."""
+
+    # of the loudest channel's power: one of two channels that is dead leaves a quarter
+    QUIET = 0.1
+    # music may pass 1 by a little; what passes this was never divided by its full scale
+    LOUD = 8.0
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.told = path, False
+        self._channels, self._mean, self._peak = torch.zeros(1, dtype=torch.float64), 0.0, 0.0
+
+    def add(self, wav: Tensor) -> Tensor:
+        """Take `[T, C]` and give `[T]`."""
+        mono = wav.mean(dim=1)
+        self._channels = self._channels + wav.double().square().sum(dim=0)
+        self._mean += float(mono.double().square().sum())
+        self._peak = max(self._peak, float(wav.abs().max()))
+        return mono
+
+    def tell(self) -> None:
+        """Warn once, after the last sample."""
+        if self.told:
+            return
+        self.told = True
+        if self._mean < self.QUIET * float(self._channels.max()):
+            logger.warning(
+                "%s: the mean of its %d channels is far quieter than one of them: they are of "
+                "opposite phase, or dead; choose one",
+                self.path,
+                len(self._channels),
+            )
+        if self._peak > self.LOUD:
+            logger.warning("%s: its peak is %.4g, where full scale is 1", self.path, self._peak)
 
 
 def _decode(path: Path, frames: int, block: int) -> Iterator[Tensor]:
@@ -282,6 +321,7 @@ class LongAudio:
     def __init__(self, path: str | Path, sample_rate: int) -> None:
         self.path, self.sample_rate = Path(path), sample_rate
         self.info = inspect_audio(path)
+        self._mixdown = _Mixdown(self.path)
         _tell_changes(self.path, self.info, sample_rate)
 
     @property
@@ -313,10 +353,11 @@ class LongAudio:
     def _read(self) -> Iterator[Tensor]:
         done = 0
         for read in _decode(self.path, self.info.frames, BLOCK * self.info.sample_rate):
-            block = read.mean(dim=1)
+            block = self._mixdown.add(read)
             self._check(block, done)
             done += len(block)
             yield block
+        self._mixdown.tell()
 
     def _check(self, block: Tensor, done: int) -> None:
         bad = ~torch.isfinite(block)

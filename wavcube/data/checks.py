@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
+from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,17 +57,21 @@ def device_name(device: str | int | torch.device) -> str:
     return str(parsed)
 
 
+#: what is taken for waveforms
+Waveforms = Tensor | np.ndarray | Sequence[Tensor] | Sequence[np.ndarray]
+
+
 def check_waveforms(
-    wavs: Tensor, wav_lens: Tensor | None, device: torch.device
+    wavs: Waveforms, wav_lens: Tensor | None, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
     """Move waveforms to a device as float32 `[B, T]`, after looking at every valid sample.
 
     Parameters
     ----------
-    wavs : Tensor or array
-        `[B, T]`, or `[T]` for one.
+    wavs : Tensor, array or list of them
+        `[B, T]`, or `[T]` for one; a list of `[T]` of any lengths is padded.
     wav_lens : Tensor, optional
-        Relative lengths `[B]`.
+        Relative lengths `[B]`; not with a list.
     device : torch.device
         Where the model is.
 
@@ -76,6 +82,8 @@ def check_waveforms(
 
     Raises
     ------
+    TypeError
+        If they are no numbers, such as a file's name.
     ValueError
         If there are channels, integers, no samples, lengths outside (0, 1] or values that are not
         finite.
@@ -87,7 +95,9 @@ def check_waveforms(
     ...
     ValueError: waveforms must be [batch, time] (mono), got [1, 2, 100]: average the channels...
     """
-    wavs = torch.as_tensor(wavs)
+    if isinstance(wavs, list | tuple) and wav_lens is None and len(wavs) > 1:
+        wavs, wav_lens = _padded([_as_tensor(wav) for wav in wavs])
+    wavs = _as_tensor(wavs)
     if wavs.dim() == 1:
         wavs = wavs[None]
     if wavs.dim() != 2:
@@ -112,6 +122,50 @@ def check_waveforms(
     samples = to_absolute(lens, wavs.shape[1], len(wavs), device)
     check_finite(wavs, samples, "waveform", "sample")
     return wavs, lens
+
+
+def _as_tensor(wavs: Any) -> Tensor:  # noqa: ANN401 - what users may pass
+    if wavs is None or isinstance(wavs, str | bytes | PathLike):
+        raise TypeError(
+            f"waveforms must be numbers, got {wavs!r}: methods that end in _file take a file, as "
+            "encode_file"
+        )
+    if isinstance(wavs, np.ndarray):
+        # torch takes neither strides below 0 (wav[::-1]) nor the other order of bytes
+        wavs = np.ascontiguousarray(wavs, wavs.dtype.newbyteorder("="))
+    return torch.as_tensor(wavs)
+
+
+def _padded(wavs: list[Tensor]) -> tuple[Tensor | list[Tensor], Tensor | None]:
+    """Make a batch of waveforms; what is not a list of them stays as it is."""
+    if any(wav.dim() != 1 for wav in wavs):
+        return wavs, None
+    sizes = torch.tensor([len(wav) for wav in wavs])
+    return torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True), sizes / sizes.max()
+
+
+def whole_rate(rate: Any) -> int:  # noqa: ANN401 - what users may pass
+    """Give a sample rate as a plain whole number.
+
+    Parameters
+    ----------
+    rate : int or float
+        In Hz; 16000.0 is taken.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive whole number.
+
+    Examples
+    --------
+    >>> whole_rate(16000.0)
+    16000
+    """
+    number = isinstance(rate, Integral | float | np.floating) and not isinstance(rate, bool)
+    if not number or rate < 1 or rate % 1 != 0:
+        raise ValueError(f"sample rate {rate!r} is not a positive whole number of Hz")
+    return int(rate)
 
 
 def relative_lengths(lens: Tensor | None, device: torch.device) -> Tensor | None:
@@ -236,19 +290,12 @@ def resample_batch(
     wav_lens : Tensor
         Relative lengths `[B]`.
 
-    Raises
-    ------
-    ValueError
-        If the rate is not a positive whole number.
-
     Examples
     --------
     >>> wavs, lens = resample_batch(torch.zeros(2, 80), torch.tensor([1.0, 0.5]), 8000, 16000)
     >>> wavs.shape, lens
     (torch.Size([2, 160]), tensor([1.0000, 0.5000]))
     """
-    if not isinstance(rate, Integral) or rate < 1:
-        raise ValueError(f"sample rate {rate!r} is not a positive whole number of Hz")
     samples = to_absolute(wav_lens, wavs.shape[1], len(wavs), wavs.device).tolist()
     parts = [resample(wav[:count], rate, target) for wav, count in zip(wavs, samples, strict=True)]
     sizes = torch.tensor([len(part) for part in parts], device=wavs.device)

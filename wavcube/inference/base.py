@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import torch
 from speechbrain.inference.interfaces import Pretrained
@@ -15,7 +15,13 @@ from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.fetching import FetchConfig
 from torch import Tensor, nn
 
-from wavcube.data.checks import check_waveforms, device_name, resample_batch
+from wavcube.data.checks import (
+    Waveforms,
+    check_waveforms,
+    device_name,
+    resample_batch,
+    whole_rate,
+)
 from wavcube.lobes.decoder.convnext import ConvNeXtBlock
 from wavcube.lobes.decoder.rotary_transformer import RotaryTransformerLayer
 from wavcube.lobes.layers.linear import halve_matrices, quantize_linears
@@ -300,14 +306,14 @@ class ReleasedModel(Pretrained):
         return self.mods[name].sample_rate
 
     def checked(
-        self, wavs: Tensor, wav_lens: Tensor | None = None, sample_rate: int | None = None
+        self, wavs: Waveforms, wav_lens: Tensor | None = None, sample_rate: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Bring waveforms to the model's device and rate, after looking at every valid sample.
 
         Parameters
         ----------
-        wavs : Tensor
-            `[B, T]`, or `[T]` for one, floating point in about -1 to 1.
+        wavs : Tensor, array or list of them
+            `[B, T]`, or `[T]` for one, floating point in about -1 to 1; a list is padded.
         wav_lens : Tensor, optional
             Relative lengths `[B]` in (0, 1]; by default every item fills the batch.
         sample_rate : int, optional
@@ -326,10 +332,19 @@ class ReleasedModel(Pretrained):
             If the shape, type, lengths or rate are wrong, or a sample is not finite.
         """
         wavs, wav_lens = check_waveforms(wavs, wav_lens, self._where)
-        if sample_rate is not None and sample_rate != self.sample_rate:
-            logger.info("resampling from %s Hz to %d Hz", sample_rate, self.sample_rate)
-            wavs, wav_lens = resample_batch(wavs, wav_lens, sample_rate, self.sample_rate)
+        rate = self.sample_rate if sample_rate is None else whole_rate(sample_rate)
+        if rate != self.sample_rate:
+            logger.info("resampling from %d Hz to %d Hz", rate, self.sample_rate)
+            wavs, wav_lens = resample_batch(wavs, wav_lens, rate, self.sample_rate)
         return wavs, wav_lens
+
+    def half(self) -> NoReturn:
+        """Refuse; weights stay as they are, and ``run_opts`` say what is multiplied in."""
+        raise TypeError(
+            "precision is chosen on loading: from_hparams(..., run_opts={'precision': 'bf16'})"
+        )
+
+    double = bfloat16 = half
 
     @property
     def _where(self) -> torch.device:

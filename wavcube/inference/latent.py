@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from wavcube.data.checks import check_latents, relative_lengths, whole_lengths
+from wavcube.data.checks import Waveforms, check_latents, relative_lengths, whole_lengths
 from wavcube.inference.base import check_computed
 from wavcube.inference.files import FileMethods
 from wavcube.lobes.latent_codec import LatentCodec
@@ -125,7 +125,7 @@ class WavCube(FileMethods):
 
     def encode_batch(
         self,
-        wavs: Tensor,
+        wavs: Waveforms,
         wav_lens: Tensor | None = None,
         sample_rate: int | None = None,
     ) -> tuple[Tensor, Tensor]:

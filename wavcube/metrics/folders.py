@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from wavcube.data.manifest import Utterance
 from wavcube.data.transcripts import read_transcripts_beside
@@ -286,7 +287,8 @@ def audio_files(folder: str | Path) -> dict[str, Path]:
     folder = Path(folder)
     files: dict[str, Path] = {}
     for path in sorted(walk_files(folder, AUDIO_SUFFIXES)):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        # macOS and Linux spell accents in two ways
+        name = normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
         if name in files:
             raise ValueError(f"two audio files of one name: {files[name]} and {path}")
         files[name] = path

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wavcube.data.audio import read_audio
+from wavcube.data.checks import Waveforms
 from wavcube.inference.base import ReleasedModel, check_computed
 from wavcube.tasks import folder_names
 from wavcube.tasks.model import TaskModel
@@ -56,7 +57,7 @@ class Released(ReleasedModel):
 
     def predict_batch(
         self,
-        wavs: Tensor,
+        wavs: Waveforms,
         wav_lens: Tensor | None = None,
         sample_rate: int | None = None,
     ) -> Any:  # noqa: ANN401 - of the task's kind

@@ -5,6 +5,8 @@ from __future__ import annotations
 USER_ERROR = 2
 # 128 and the number of SIGINT, as shells have it
 INTERRUPTED = 130
+# 128 and the number of SIGPIPE
+OUTPUT_CLOSED = 141
 
 
 def one_line(error: BaseException | str) -> str:

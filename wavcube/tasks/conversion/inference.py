@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wavcube.data.audio import write_audio
+from wavcube.data.checks import Waveforms
 from wavcube.inference.base import check_computed
 from wavcube.inference.files import check_output
 from wavcube.lobes.lengths import to_absolute
@@ -53,7 +54,7 @@ class WavCubeVoiceConverter(Released):
 
     def convert_batch(
         self,
-        wavs: Tensor,
+        wavs: Waveforms,
         references: Tensor | None = None,
         wav_lens: Tensor | None = None,
         reference_lens: Tensor | None = None,
