@@ -20,7 +20,8 @@ EVALUATION = [
 CLUSTER = ["ray[data]>=2.51"]
 MOS = ["onnxruntime"]
 ONNX = ["onnx", "onnxruntime"]
-LANGUAGE_MODEL = ["kenlm", "pygtrie"]
+# kenlm under its own import name, with wheels where kenlm's sources no longer compile (3.13)
+LANGUAGE_MODEL = ["ufal-kenlm", "pygtrie"]
 RECIPES = [*EVALUATION, "matplotlib", "scikit-learn", "tensorboard"]
 
 setup(
@@ -30,7 +31,8 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
+    python_requires=">=3.11",
     packages=find_packages(include=["wavcube", "wavcube.*"]),
     package_data={"wavcube": ["py.typed", "pretrained/*/*"]},
     install_requires=[

@@ -53,14 +53,14 @@ SUFFIXES = {
 @contextmanager
 def no_space():
     """Writing sound stops half way with the error of a full disk."""
-    write = soundfile.write
+    write = soundfile.SoundFile.write
 
-    def broken(file, data, *arguments, **keywords):
-        write(file, data[: len(data) // 2], *arguments, **keywords)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+    def broken(self, data):
+        write(self, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fsdecode(self.name))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(soundfile, "write", broken)
+        patch.setattr(soundfile.SoundFile, "write", broken)
         yield
 
 

@@ -1,5 +1,6 @@
 """Scores against closed-form cases; failures are told, never dropped and never zero."""
 
+import itertools
 import math
 import sys
 
@@ -11,7 +12,7 @@ import torch
 from wavcube.metrics import METRICS, MetricError, SignalPair, score_many, score_pair
 from wavcube.metrics.base import require, resample
 from wavcube.metrics.mel_distance import mel_distance
-from wavcube.metrics.perceptual import estoi, pesq_nb, pesq_wb, stoi
+from wavcube.metrics.perceptual import _segments, estoi, pesq_nb, pesq_wb, stoi
 from wavcube.metrics.sdr import si_sdr
 from wavcube.metrics.speaker import speaker_similarity
 from wavcube.testing import tone
@@ -267,3 +268,25 @@ def test_every_metric_has_a_full_identity():
         assert len(card["description"]) > 20
         assert card["better"] in ("higher", "lower")
         assert card["version"][0].isdigit() or card["version"] == "not installed", key
+
+
+def test_pesq_of_a_long_recording_is_that_of_its_segments():
+    """pesq itself writes behind its arrays of 50 utterances, and takes the process with it."""
+    rng = np.random.default_rng(0)
+    burst = np.concatenate([speech()[: RATE // 2], np.zeros(RATE // 2)])
+    clean = np.tile(burst, 240)
+    score = pesq_wb(clean, clean + 0.01 * rng.standard_normal(len(clean)), RATE)
+    assert 1.0 < score < 4.6
+    assert pesq_wb(clean, clean, RATE) == pytest.approx(4.6439, abs=1e-3)
+
+
+def test_segments_end_in_pauses():
+    wav = np.tile(np.concatenate([np.ones(13 * RATE), np.zeros(RATE)]), 5)
+    bounds = _segments(wav, RATE)
+    assert bounds[0][0] == 0
+    assert bounds[-1][1] == len(wav)
+    for (start, stop), (following, _) in itertools.pairwise(bounds):
+        assert stop == following
+        assert 8 * RATE <= stop - start <= 20 * RATE
+        assert not wav[stop - 1000 : stop + 1000].any()
+    assert _segments(wav[: 30 * RATE], RATE) == [(0, 30 * RATE)]
