@@ -22,7 +22,17 @@ MOS = ["onnxruntime"]
 ONNX = ["onnx", "onnxruntime"]
 # kenlm under its own import name, with wheels where kenlm's sources no longer compile (3.13)
 LANGUAGE_MODEL = ["ufal-kenlm", "pygtrie"]
-RECIPES = [*EVALUATION, "matplotlib", "scikit-learn", "tensorboard"]
+# what of them needs no C compiler: pesq does, and with it asteroid's requirements, and webrtcvad of resemblyzer's
+WITHOUT_COMPILER = [
+    "pystoi",
+    "jiwer",
+    "librosa",
+    "pocketsphinx",
+    "matplotlib",
+    "scikit-learn",
+    "tensorboard",
+]
+RECIPES = [*EVALUATION, *WITHOUT_COMPILER]
 
 setup(
     name="wavcube",
@@ -57,6 +67,7 @@ setup(
         "mos": MOS,
         "onnx": ONNX,
         "lm": LANGUAGE_MODEL,
+        "light": WITHOUT_COMPILER,
         "recipes": RECIPES,
         "test": [
             *RECIPES,

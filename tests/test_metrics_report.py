@@ -1,11 +1,21 @@
 """Means, intervals and tables of scores."""
 
 import math
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from wavcube.metrics import Measurement, PairScores, Summary, aggregate, format_table
+from wavcube.experiment.report import check_best_metric
+from wavcube.metrics import (
+    Measurement,
+    PairScores,
+    Summary,
+    aggregate,
+    format_table,
+    score_pair,
+)
 
 
 def scores(values, metric="stoi", weights=None):
@@ -89,3 +99,25 @@ def test_table_has_full_names_intervals_and_failures():
     assert "[4.60" not in format_table(rows)
     with pytest.raises(ValueError, match="at least one row"):
         format_table({})
+
+
+def test_a_metric_without_its_package_has_no_column(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    tone = np.sin(np.arange(16000) / 10)
+    scores = [score_pair(tone, 0.9 * tone + 0.01 * tone**2, 16000, ["stoi", "pesq_wb"])]
+    summary = aggregate(scores)
+    table = format_table({"a": summary, "b": {"stoi": 0.5}})
+    assert "PESQ" not in table.splitlines()[0]
+    assert table.splitlines()[-1] == (
+        "left out, pip install 'wavcube[eval]' brings them: PESQ-WB [MOS] ↑"
+    )
+    # a failure of another kind is shown
+    other = replace(summary["pesq_wb"], failed=(("a", "silent"),))
+    assert "PESQ" in format_table({"a": {"pesq_wb": other}})
+
+
+def test_the_loss_chooses_where_the_best_metric_has_no_package(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    assert check_best_metric("pesq_wb", ["pesq_wb"], 16000) == "loss"
+    assert "the loss chooses the best checkpoint, not pesq_wb" in caplog.text
+    assert check_best_metric("stoi", ["stoi"], 16000) == "stoi"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from wavcube.metrics import (
     score_many,
     score_pair,
 )
+from wavcube.metrics.base import NOT_COMPUTED
 from wavcube.metrics.scores import select_metrics
 from wavcube.utils.files import write_atomically
 
@@ -40,6 +42,8 @@ FEATURE_COLUMNS = {
     "mse": "h_hat to teacher: MSE",
     "encoder_cosine": "encoder to teacher: cosine",
 }
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -347,10 +351,10 @@ def check_counts(hparams: Mapping[str, Any]) -> None:
         raise ValueError(f"num_workers is {hparams['num_workers']}: give 0 or more")
 
 
-def check_best_metric(metric: str, measured: Container[str], sample_rate: int) -> None:
+def check_best_metric(metric: str, measured: Container[str], sample_rate: int) -> str:
     """Refuse to choose the best checkpoint by a metric that cannot be computed.
 
-    It is tried on noise: its package may be missing, or it may need a higher rate.
+    It is tried on noise: it may need a higher rate.
 
     Parameters
     ----------
@@ -360,6 +364,11 @@ def check_best_metric(metric: str, measured: Container[str], sample_rate: int) -
         What the Brain's validation measures; it refuses others itself.
     sample_rate : int
         Of the model, in Hz.
+
+    Returns
+    -------
+    str
+        The metric, or "loss" where its package is missing, which is warned of.
 
     Raises
     ------
@@ -374,11 +383,15 @@ def check_best_metric(metric: str, measured: Container[str], sample_rate: int) -
     ValueError: best_metric 'pesq_wb' cannot be computed: PESQ-WB needs 16000 Hz, the reference ...
     """
     if metric not in METRICS or metric not in measured:
-        return
+        return metric
     noise, other = np.random.default_rng(0).normal(0.0, 0.1, (2, 2 * sample_rate))
     failures = score_pair(noise, noise + other, sample_rate, [metric]).failures
-    if failures:
-        raise ValueError(f"best_metric {metric!r} cannot be computed: {failures[metric]}")
+    if not failures:
+        return metric
+    if failures[metric].startswith(NOT_COMPUTED):
+        logger.warning("the loss chooses the best checkpoint, not %s: %s", metric, failures[metric])
+        return "loss"
+    raise ValueError(f"best_metric {metric!r} cannot be computed: {failures[metric]}")
 
 
 def choose_rows(

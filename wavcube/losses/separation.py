@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -9,6 +12,22 @@ from torch.nn.functional import cosine_similarity
 from wavcube.lobes.lengths import length_mask
 from wavcube.losses.combine import zero_padding
 from wavcube.losses.mel import LogMelSpectrogram
+
+
+def asteroid_losses() -> ModuleType:
+    """Import asteroid's losses.
+
+    Raises
+    ------
+    ImportError
+        If asteroid is missing; in one line.
+    """
+    try:
+        return importlib.import_module("asteroid.losses")
+    except ImportError as error:
+        raise ImportError(
+            f"separation needs asteroid: pip install 'wavcube[eval]' ({error})"
+        ) from error
 
 
 def pairwise_si_sdr(estimates: Tensor, targets: Tensor, num_samples: Tensor) -> Tensor:
@@ -38,12 +57,7 @@ def pairwise_si_sdr(estimates: Tensor, targets: Tensor, num_samples: Tensor) -> 
     >>> table[0, 0, 1] < -60, table[0, 0, 0] > -10
     (tensor(True), tensor(True))
     """
-    try:
-        from asteroid.losses import pairwise_neg_sisdr
-    except ImportError as error:
-        raise ImportError(
-            f"separation needs asteroid: pip install 'wavcube[eval]' ({error})"
-        ) from error
+    pairwise_neg_sisdr = asteroid_losses().pairwise_neg_sisdr
     estimates, targets = estimates.float(), targets.float()
     sizes = num_samples.tolist()
     if len(set(sizes)) == 1:
@@ -161,15 +175,10 @@ def best_assignment(pairwise: Tensor) -> Tensor:
     """
     if pairwise.shape[1] == 1:
         return pairwise.new_zeros(pairwise.shape[:2], dtype=torch.long)
-    try:
-        from asteroid.losses import PITLossWrapper
-    except ImportError as error:
-        raise ImportError(
-            f"separation needs asteroid: pip install 'wavcube[eval]' ({error})"
-        ) from error
+    wrapper = asteroid_losses().PITLossWrapper
     # its products would be taken in 16 bits, and a close second assignment for the best
     with torch.autocast(pairwise.device.type, enabled=False), torch.no_grad():
-        return PITLossWrapper.find_best_perm(pairwise.float())[1]
+        return wrapper.find_best_perm(pairwise.float())[1]
 
 
 def assigned(pairwise: Tensor, assignment: Tensor) -> Tensor:

@@ -264,6 +264,10 @@ class Metric:
     measure: Callable[[LoadedPair], Measurement]
 
 
+#: how the reason begins where a metric's package is missing
+NOT_COMPUTED = "not computed: "
+
+
 def require(module: str, package: str, extra: str = "eval") -> ModuleType:
     """Import a tool that the base installation does not bring.
 
@@ -296,7 +300,7 @@ def require(module: str, package: str, extra: str = "eval") -> ModuleType:
     except ImportError as error:
         hint = "'setuptools<81'" if "pkg_resources" in str(error) else f"'wavcube[{extra}]'"
         raise TechnicalError(
-            f"not computed: {package} cannot be imported ({error}); pip install {hint}"
+            f"{NOT_COMPUTED}{package} cannot be imported ({error}); pip install {hint}"
         ) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wavcube.metrics.base import NOT_COMPUTED
 from wavcube.metrics.scores import INFOS, PairScores
 
 
@@ -163,7 +164,8 @@ def format_table(
     Returns
     -------
     str
-        The table; missing values are "-", files without a value are counted in the cell.
+        The table; missing values are "-", files without a value are counted in the cell. Metrics
+        whose package is missing have no column; a line below says how to get them.
 
     Raises
     ------
@@ -179,7 +181,9 @@ def format_table(
     """
     if not rows:
         raise ValueError("a table needs at least one row")
-    columns = list(dict.fromkeys(column for values in rows.values() for column in values))
+    every = list(dict.fromkeys(column for values in rows.values() for column in values))
+    advice = {column: _missing_package(column, rows) for column in every}
+    columns = [column for column in every if not advice[column]]
     lines = [["", *(heading(column) for column in columns)]]
     for label, values in rows.items():
         lines.append([label, *(_cell(values.get(c), intervals, digits) for c in columns)])
@@ -190,7 +194,28 @@ def format_table(
         [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
         for line in lines
     )
-    return "\n".join(f"| {' | '.join(line)} |" for line in aligned)
+    laid_out = [f"| {' | '.join(line)} |" for line in aligned]
+    for remedy in filter(None, dict.fromkeys(advice.values())):
+        left_out = ", ".join(heading(column) for column in every if advice[column] == remedy)
+        laid_out.append(f"left out, {remedy} brings them: {left_out}")
+    return "\n".join(laid_out)
+
+
+def _missing_package(
+    column: str, rows: Mapping[str, Mapping[str, Summary | float | str]]
+) -> str | None:
+    """Say what to install where a column has no value for want of a package; otherwise None."""
+    reasons: list[str] = []
+    for values in rows.values():
+        value = values.get(column)
+        if value is None:
+            continue
+        if not isinstance(value, Summary) or value.count or not value.failed:
+            return None
+        reasons += [reason for _, reason in value.failed]
+    if not all(reason.startswith(NOT_COMPUTED) for reason in reasons):
+        return None
+    return reasons[0].rpartition("; ")[2]
 
 
 def heading(column: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -26,6 +27,7 @@ from wavcube.lobes.lengths import length_mask, to_absolute
 from wavcube.losses.mel import LogMelSpectrogram
 from wavcube.losses.separation import (
     assigned,
+    asteroid_losses,
     best_assignment,
     pairwise_latent,
     pairwise_mel,
@@ -253,10 +255,14 @@ class SignalTask(Task[SignalModel]):
         return kinds[0](representation, head)
 
     def check(self, model: SignalModel, rows: Splits) -> None:
-        """Refuse a best_metric that fails, and to draw without matplotlib."""
+        """Refuse a best_metric that fails, and to begin without a package that is needed."""
         del rows
-        check_best_metric(self.hparams["best_metric"], self.metrics, model.sample_rate)
+        settings = self.hparams["settings"]
+        metric = check_best_metric(settings.best_metric, self.metrics, model.sample_rate)
+        self.hparams["settings"] = replace(settings, best_metric=metric)
         require_matplotlib()
+        if model.num_sources > 1:
+            asteroid_losses()
 
     def prepare_training(self, model: SignalModel, settings: TaskSettings) -> None:
         """Check the weights against the model, and keep the representation that is aimed at.

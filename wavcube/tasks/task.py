@@ -73,7 +73,7 @@ class Task(Generic[Model]):
 
     Attributes
     ----------
-    hparams : Mapping
+    hparams : dict
         Of the recipe's YAML, which :meth:`attach` brings.
     folder : Path
         Of the run.
@@ -94,17 +94,17 @@ class Task(Generic[Model]):
     # what is scored, for messages
     items: ClassVar[str] = "utterances"
 
-    hparams: Mapping[str, Any]
+    hparams: dict[str, Any]
     folder: Path
     device: str = "cpu"
     progress: bool = True
 
-    def attach(self, hparams: Mapping[str, Any], folder: Path, progress: bool) -> None:
+    def attach(self, hparams: dict[str, Any], folder: Path, progress: bool) -> None:
         """Bring what a run is configured by; the first call of all.
 
         Parameters
         ----------
-        hparams : mapping
+        hparams : dict
             Of the YAML.
         folder : Path
             Of the run.
