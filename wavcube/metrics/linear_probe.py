@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
+from wavcube.metrics.base import require
+
 # Inverse strength of the l2 penalty on standardised features. Chosen once, on MFCC, before any
 # trained encoder was probed; a figure is comparable only at the same value.
 INVERSE_PENALTY = 0.1
@@ -76,6 +78,7 @@ def leave_one_group_out(
     >>> leave_one_group_out(features, [0, 1, 0, 1], ["a", "a", "b", "b"])
     {'a': 1.0, 'b': 1.0}
     """
+    require("sklearn", "scikit-learn", "recipes")
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

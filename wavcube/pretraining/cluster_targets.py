@@ -11,6 +11,7 @@ from torchaudio.transforms import MFCC
 
 from wavcube.lobes.lengths import ceil_division, length_mask
 from wavcube.lobes.ssl.encoder import SSLEncoder
+from wavcube.metrics.base import require
 from wavcube.release.ssl_folder import fill_encoder
 
 
@@ -121,6 +122,7 @@ class ClusterTargets(nn.Module):
         seed : int
             Of scikit-learn's k-means.
         """
+        require("sklearn", "scikit-learn", "recipes")
         from sklearn.cluster import MiniBatchKMeans
 
         frames = []
