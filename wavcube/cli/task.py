@@ -79,7 +79,9 @@ def _write_all(name: str, verb: Verb, options: argparse.Namespace) -> int:
             check_output(path, overwrite)
     return run_jobs(
         jobs,
-        lambda job: model.predict_file(job.source, job.target, overwrite=overwrite or not several),
+        lambda job: model.predict_file(
+            job.source, job.target, overwrite=overwrite or not several, keep=False
+        ),
     )
 
 
@@ -104,7 +106,7 @@ def _run_one(name: str, verb: Verb, options: argparse.Namespace) -> int:
     if out.resolve() in [Path(file).resolve() for file in files]:
         raise ValueError(f"{out} is an input: name another output")
     model: Any = _load(name, verb, options)
-    model.predict_file(*[one or None for one in inputs], out, overwrite=True)
+    model.predict_file(*[one or None for one in inputs], out, overwrite=True, keep=False)
     return 0
 
 

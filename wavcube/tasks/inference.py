@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,10 +11,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from wavcube.data.audio import read_audio
+from wavcube.data.audio import AudioWriter, LongAudio, read_audio
 from wavcube.data.checks import Waveforms
 from wavcube.inference.base import ReleasedModel, check_computed
+from wavcube.inference.files import LONG
 from wavcube.tasks import folder_names
+from wavcube.tasks.long_audio import predict_long
 from wavcube.tasks.model import TaskModel
 from wavcube.tasks.verbs import Audio, Verb
 
@@ -102,9 +105,17 @@ class Released(ReleasedModel):
         return self.mods.model.results(made)
 
     def predict_file(
-        self, path: str | Path, out: str | Path | None = None, *, overwrite: bool = False
+        self,
+        path: str | Path,
+        out: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        keep: bool = True,
     ) -> Any:  # noqa: ANN401 - of the task's kind
         """Run the model on an audio file; other rates are resampled, channels averaged.
+
+        Waveforms of more than a minute are made window by window; see
+        :func:`~wavcube.tasks.long_audio.predict_long`.
 
         Parameters
         ----------
@@ -115,12 +126,14 @@ class Released(ReleasedModel):
             "name.wav" gives "name_1.wav", "name_2.wav" and so on.
         overwrite : bool
             Replace what is there.
+        keep : bool
+            Return waveforms. Without, ``out`` of a long recording is written in bounded memory.
 
         Returns
         -------
-        Tensor or object
-            Waveforms as a batch of one, as many samples as the file has at the model's rate; of
-            other tasks the result itself.
+        Tensor or object or None
+            Waveforms as a batch of one, as many samples as the file has at the model's rate, if
+            they are kept; of other tasks the result itself.
 
         Raises
         ------
@@ -135,10 +148,37 @@ class Released(ReleasedModel):
             if not is_audio:
                 raise ValueError(f"{self.verb.name} writes no audio: leave out out={str(out)!r}")
             self.output.check(out, path, overwrite)
+        if is_audio:
+            audio = LongAudio(path, self.sample_rate)
+            if audio.num_samples > LONG * self.sample_rate:
+                return self._deliver(predict_long(self._sources, audio), out, keep)
         made = self.predict_batch(self.load_audio(path)[None])
         if out is not None:
             self.output.write(made[0], out, self.sample_rate)
         return made if is_audio else made[0]
+
+    def _sources(self, wav: Tensor) -> Tensor:
+        """Make sources `[T, S]` of `[T]`."""
+        made = self.predict_batch(wav[None])[0]
+        return made if made.dim() == 2 else made[:, None]
+
+    def _deliver(
+        self, parts: Iterator[Tensor], out: str | Path | None, keep: bool
+    ) -> Tensor | None:
+        """Write sources that come in parts `[n, S]`, and give them as a batch of one."""
+        kept: list[Tensor] = []
+        with ExitStack() as stack:
+            files = [] if out is None else self.output.files(out)
+            writers = [stack.enter_context(AudioWriter(file, self.sample_rate)) for file in files]
+            for part in parts:
+                for writer, source in zip(writers, part.T, strict=False):
+                    writer.write(source)
+                if keep:
+                    kept.append(part)
+        if not keep:
+            return None
+        made = torch.cat(kept)
+        return (made[:, 0] if self.output.sources == 1 else made)[None]
 
     def configure(self, **options: Any) -> None:  # noqa: ANN401 - the verb's own
         """Set the options of the verb's command line; by default there are none."""

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wavcube.data.audio import write_audio
+from wavcube.data.audio import LongAudio, write_audio
 from wavcube.data.checks import Waveforms
 from wavcube.inference.base import check_computed
-from wavcube.inference.files import check_output
+from wavcube.inference.files import LONG, check_output
 from wavcube.lobes.lengths import to_absolute
 from wavcube.metrics.base import MetricError, TechnicalError
 from wavcube.metrics.speaker import embed_voice
@@ -20,6 +20,7 @@ from wavcube.tasks.conversion import VERB
 from wavcube.tasks.conversion.model import VoiceConverter
 from wavcube.tasks.conversion.voice import Voice
 from wavcube.tasks.inference import Released
+from wavcube.tasks.long_audio import predict_long
 from wavcube.tasks.model import TaskModel
 from wavcube.utils.files import WRITTEN_SUFFIXES
 
@@ -94,7 +95,10 @@ class WavCubeVoiceConverter(Released):
             voice = self._voice(references, reference_lens, sample_rate)
             if voice is not None and len(voice.latents) == 1 < len(wavs):
                 voice = voice.take([0] * len(wavs))
-            converted = self.mods.model(wavs, wav_lens, voice)
+            return self._convert(wavs, wav_lens, voice)
+
+    def _convert(self, wavs: Tensor, wav_lens: Tensor | None, voice: Voice | None) -> Tensor:
+        converted = self.mods.model(wavs, wav_lens, voice)
         check_computed(converted, "converting these waveforms", wavs)
         return converted
 
@@ -105,24 +109,31 @@ class WavCubeVoiceConverter(Released):
         out: str | Path | None = None,
         *,
         overwrite: bool = False,
-    ) -> Tensor:
+        keep: bool = True,
+    ) -> Tensor | None:
         """Convert an audio file; other rates are resampled, channels averaged.
+
+        What is longer than a minute is converted window by window; see
+        :func:`~wavcube.tasks.long_audio.predict_long`.
 
         Parameters
         ----------
         source : str or Path
             Anything that soundfile reads.
         reference : str, Path or sequence of them, optional
-            Recordings of one speaker; left out with an any-to-one converter.
+            Recordings of one speaker, whose first minute is heard; left out with an any-to-one
+            converter.
         out : str or Path, optional
             A wav or flac file to write, at the model's rate.
         overwrite : bool
             Replace ``out``.
+        keep : bool
+            Return the waveform. Without, ``out`` of a long recording is written in bounded memory.
 
         Returns
         -------
-        Tensor
-            `[1, T]`, as many samples as the source has at the model's rate.
+        Tensor or None
+            `[1, T]`, as many samples as the source has at the model's rate, if it is kept.
 
         Raises
         ------
@@ -134,7 +145,20 @@ class WavCubeVoiceConverter(Released):
         """
         check_output(out, WRITTEN_SUFFIXES, overwrite)
         paths = [reference] if isinstance(reference, str | Path) else list(reference or ())
-        references = torch.cat([self.load_audio(path) for path in paths]) if paths else None
+        longest = round(LONG * self.sample_rate)
+        references = None
+        if paths:
+            references = torch.cat([self.load_audio(path) for path in paths])[:longest]
+        audio = LongAudio(source, self.sample_rate)
+        if audio.num_samples > longest:
+            with torch.no_grad(), self.inference_ctx:
+                voice = self._voice(references, None, None)
+
+            def convert(wav: Tensor) -> Tensor:
+                with self.inference_ctx:
+                    return self._convert(wav[None].to(self.device), None, voice)[0][:, None]
+
+            return self._deliver(predict_long(convert, audio), out, keep)
         converted = self.convert_batch(self.load_audio(source)[None], references)
         if out is not None:
             write_audio(out, converted[0].cpu(), self.sample_rate)
