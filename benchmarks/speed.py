@@ -2,9 +2,10 @@
 
     python -m benchmarks.speed [--rows encode decode ...] [--threads 2] [--repeats 5] [--json OUT]
 
-Paper size with random weights unless a row says otherwise; medians, and medians of the ratios
-within a round. Rows of memory are measured in processes of their own. `--size tiny` tries that it
-runs.
+Paper size with random weights unless a row says otherwise. Rounds in which all take their turn go
+on until the interval of the median ratio is narrower than a tenth, two minutes at most; then a
+limit holds, the row falls short, or the machine was too busy to decide. Rows of memory are measured
+in processes of their own. `--size tiny` tries that it runs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import math
 import platform
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -56,18 +58,22 @@ def table_of(rows: list[Row]) -> str:
     Examples
     --------
     >>> print(table_of([Row("a", {"ours": 0.5}, 0.4, 0.6)]))
-    | | measured | ratio or value | limit | holds |
+    | | measured | ratio or value | limit | verdict |
     |---|---|---|---|---|
-    | a | ours 0.500 | 0.400 | at most 0.6 | yes |
+    | a | ours 0.500 | 0.400 | at most 0.6 | holds |
     """
-    lines = ["| | measured | ratio or value | limit | holds |", "|---|---|---|---|---|"]
+    lines = ["| | measured | ratio or value | limit | verdict |", "|---|---|---|---|---|"]
     for row in rows:
         measured = ", ".join(f"{name} {_number(value)}" for name, value in row.values.items())
-        limit = holds = ""
+        limit = verdict = ""
         if not math.isnan(row.limit):
             limit = f"{'at least' if row.at_least else 'at most'} {row.limit:g}"
-            holds = "yes" if row.holds else "no"
-        lines.append(f"| {row.name} | {measured} | {_number(row.ratio)} | {limit} | {holds} |")
+            verdict = row.verdict
+        found = row.interval
+        ratio = _number(found.middle)
+        if found.low < found.high:
+            ratio += f" [{_number(found.low)}, {_number(found.high)}]"
+        lines.append(f"| {row.name} | {measured} | {ratio} | {limit} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -104,7 +110,7 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print(table_of(rows))
     if options.json:
-        content = {**facts, "rows": [{**vars(row), "holds": row.holds} for row in rows]}
+        content = {**facts, "rows": [{**asdict(row), "verdict": row.verdict} for row in rows]}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -2,15 +2,76 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from torch import nn
+import torch
+from scipy.stats import binom
+from torch import Tensor, nn
+
+# an interval's width, relative to its median, that decides
+NARROW = 0.1
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+@dataclass(frozen=True)
+class Interval:
+    """A median and its interval.
+
+    Attributes
+    ----------
+    middle : float
+        The median.
+    low, high : float
+        Between them lies the true median with 95 %, whatever the distribution; with less than 6
+        values the smallest and the largest.
+    """
+
+    middle: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        """Take the median of values, and the order statistics around it.
+
+        Examples
+        --------
+        >>> Interval.of([3.0, 1.0, 2.0])
+        Interval(middle=2.0, low=1.0, high=3.0)
+        """
+        ordered = sorted(values)
+        # so many values at each end may be beyond the median with 2.5 %
+        beyond = max(0, int(binom.ppf(0.025, len(ordered), 0.5)) - 1)
+        middle = statistics.median(ordered)
+        return cls(middle, ordered[beyond], ordered[len(ordered) - 1 - beyond])
+
+    @property
+    def width(self) -> float:
+        """Of the interval, relative to the median."""
+        return (self.high - self.low) / self.middle
+
+
+def in_turns(
+    calls: Mapping[str, Callable[[], object]],
+    repeats: int,
+    compared: Sequence[tuple[str, str]] = (),
+    longest: float = 120.0,
+) -> dict[str, list[float]]:
     """Time calls one after the other, over and over, after a round that does not count.
+
+    Parameters
+    ----------
+    calls : mapping of str to Callable
+        By name.
+    repeats : int
+        Fewest rounds.
+    compared : sequence of pairs of names
+        Rounds go on until the interval of each of their ratios is narrower than a tenth.
+    longest : float
+        Seconds after which no further round begins.
 
     Returns
     -------
@@ -25,12 +86,16 @@ def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[st
     for call in calls.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
+    begun = time.perf_counter()
+    for rounds in itertools.count(1):
         for name, call in calls.items():
             started = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - started)
-    return seconds
+        wide = any(median_ratio(seconds, *pair).width > NARROW for pair in compared)
+        if rounds >= repeats and (not wide or time.perf_counter() - begun > longest):
+            return seconds
+    raise AssertionError("counting has no end")
 
 
 def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
@@ -38,33 +103,49 @@ def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def median_ratio(seconds: Mapping[str, list[float]], name: str, other: str) -> float:
-    """Give the median of the ratios within each round.
+def median_ratio(seconds: Mapping[str, list[float]], name: str, other: str) -> Interval:
+    """Give the median of the ratios within each round, and its interval.
 
     Examples
     --------
-    >>> median_ratio({"a": [1.0, 2.0, 9.0], "b": [2.0, 4.0, 3.0]}, "a", "b")
+    >>> median_ratio({"a": [1.0, 2.0, 9.0], "b": [2.0, 4.0, 3.0]}, "a", "b").middle
     0.5
     """
-    return statistics.median(
-        one / two for one, two in zip(seconds[name], seconds[other], strict=True)
-    )
+    return Interval.of([one / two for one, two in zip(seconds[name], seconds[other], strict=True)])
 
 
-def linear_operations(module: nn.Module, call: Callable[[], object]) -> int:
-    """Count the multiplications and additions of a module's Linears in a call."""
-    total = 0
+def linear_products(module: nn.Module, call: Callable[[], object]) -> Callable[[], None]:
+    """Make the products of matrices alone that a module's Linears make in a call.
 
-    def count(layer: nn.Linear, given: tuple, made: object) -> None:
-        nonlocal total
+    Parameters
+    ----------
+    module : nn.Module
+        Of Linears and others.
+    call : Callable
+        That runs it.
+
+    Returns
+    -------
+    Callable
+        Multiplies matrices of the same shapes, as many times.
+    """
+    pairs: list[tuple[Tensor, Tensor]] = []
+
+    def note(layer: nn.Linear, given: tuple[Tensor], made: object) -> None:
         del made
-        total += 2 * given[0].numel() * layer.out_features
+        x = given[0].detach().flatten(0, -2)
+        pairs.append((torch.randn_like(x), layer.weight.detach().t()))
 
     linears = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    handles = [linear.register_forward_hook(count) for linear in linears]
+    handles = [linear.register_forward_hook(note) for linear in linears]
     try:
         call()
     finally:
         for handle in handles:
             handle.remove()
-    return total
+
+    def products() -> None:
+        for x, weight in pairs:
+            torch.mm(x, weight)
+
+    return products
