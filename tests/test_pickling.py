@@ -49,14 +49,14 @@ def test_a_model_is_the_same_after_pickling(kind):
         if isinstance(expected, list):
             assert result(again) == expected
         else:
-            torch.testing.assert_close(result(again), expected)
+            torch.testing.assert_close(result(again), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("options", [{"precision": "bf16"}, {"quantize": "int8"}])
 def test_so_is_one_of_another_precision(options):
     model = WavCube.from_hparams(run_opts={**CPU, **options})
     again = pickle.loads(pickle.dumps(model))
-    torch.testing.assert_close(result(again), result(model))
+    torch.testing.assert_close(result(again), result(model), atol=1e-4, rtol=1e-4)
 
 
 class Latents(Dataset):
@@ -76,4 +76,5 @@ def test_a_dataset_may_hold_one_in_processes_started_afresh():
     model = WavCube.from_hparams(run_opts=CPU)
     loader = DataLoader(Latents(model), num_workers=1, multiprocessing_context="spawn")
     for made, wav in zip(loader, WAVS, strict=True):
-        torch.testing.assert_close(made[0], model.encode_batch(wav)[0][0])
+        expected = model.encode_batch(wav)[0][0]
+        torch.testing.assert_close(made[0], expected, atol=1e-4, rtol=1e-4)
