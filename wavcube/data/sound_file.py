@@ -55,9 +55,10 @@ class SoundFile(soundfile.SoundFile):
         channels: int | None = None,
         subtype: str | None = None,
     ) -> None:
-        # soundfile encodes names strictly: of bytes that are not text it could open no file
-        name = file if isinstance(file, BytesIO) else os.fsencode(file)
-        super().__init__(name, mode, sample_rate, channels, subtype)
+        if not isinstance(file, BytesIO) and os.name == "posix":
+            # soundfile encodes names strictly: of bytes that are not text it could open no file
+            file = os.fsencode(file)
+        super().__init__(file, mode, sample_rate, channels, subtype)
 
     def seekable(self) -> bool:
         """Say no: then nothing seeks unasked, as some codecs cannot that say they can (DWVW)."""
