@@ -24,6 +24,8 @@ def short_windows(monkeypatch):
     """Let 3 s be long, in windows of 4 s."""
     for name in ("tasks.inference", "tasks.conversion.inference", "tasks.recognition.inference"):
         monkeypatch.setattr(f"wavcube.{name}.LONG", 3.0)
+    monkeypatch.setattr("wavcube.tasks.conversion.inference._CHUNK", 2.0)
+    monkeypatch.setattr("wavcube.tasks.conversion.inference._CONTEXT", 1.0)
     monkeypatch.setattr("wavcube.tasks.recognition.inference.CHUNK", 2.0)
     monkeypatch.setattr("wavcube.tasks.recognition.inference.CONTEXT", 1.0)
     monkeypatch.setattr(predict_long, "__defaults__", (2.0, 1.0))

@@ -27,6 +27,9 @@ from wavcube.utils.files import WRITTEN_SUFFIXES
 # voiced speech that a reference must have, in seconds; some seconds are better
 SHORTEST_REFERENCE = 0.5
 
+# seconds of a window and around it: memory grows with the square of their sum
+_CHUNK, _CONTEXT = 20.0, 5.0
+
 
 class WavCubeVoiceConverter(Released):
     """A voice converter of a release: what a source says, in the voice of a reference.
@@ -158,7 +161,8 @@ class WavCubeVoiceConverter(Released):
                 with self.inference_ctx:
                     return self._convert(wav[None].to(self.device), None, voice)[0][:, None]
 
-            return self._deliver(predict_long(convert, audio), out, keep)
+            parts = predict_long(convert, audio, _CHUNK, _CONTEXT)
+            return self._deliver(parts, out, keep)
         converted = self.convert_batch(self.load_audio(source)[None], references)
         if out is not None:
             write_audio(out, converted[0].cpu(), self.sample_rate)
