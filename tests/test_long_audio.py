@@ -24,9 +24,9 @@ def recording(tmp_path):
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 2), (44100, 1), (8000, 1), (22050, 2)])
 @pytest.mark.parametrize("seconds", [0.3, 2.503])
 def test_blocks_equal_the_whole(recording, monkeypatch, rate, channels, seconds):
-    monkeypatch.setattr(audio_module, "BLOCK", 1)
     audio = LongAudio(recording(seconds, rate, channels), 16000)
-    whole = read_audio(audio.path, 16000)
+    whole = read_audio(audio.path, 16000)  # in one block
+    monkeypatch.setattr(audio_module, "BLOCK", 1)
     blocks = list(audio.blocks())
     assert audio.num_samples == len(whole)
     torch.testing.assert_close(torch.cat(blocks), whole, atol=1e-6, rtol=0)

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from wavcube.data.audio import read_audio, write_audio
-from wavcube.inference import WavCube, long_form
-from wavcube.inference import files as file_methods
+from wavcube.inference import WavCube, base, long_form
 from wavcube.inference.latent_files import Latents
 from wavcube.testing import tiny_wavcube, tone
 
@@ -74,7 +73,7 @@ def test_there_is_no_click_at_a_join(model):
 
 @pytest.fixture
 def short_limits(monkeypatch):
-    monkeypatch.setattr(file_methods, "LONG", 1.0)
+    monkeypatch.setattr(base, "LONG", 1.0)
     monkeypatch.setattr(long_form.LongForm._encoded, "__defaults__", (1.0, 0.5))
     monkeypatch.setattr(long_form.LongForm._decoded, "__defaults__", (0.5,))
 

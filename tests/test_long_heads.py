@@ -22,8 +22,7 @@ def recording(tmp_path):
 @pytest.fixture
 def short_windows(monkeypatch):
     """Let 3 s be long, in windows of 4 s."""
-    for name in ("tasks.inference", "tasks.conversion.inference", "tasks.recognition.inference"):
-        monkeypatch.setattr(f"wavcube.{name}.LONG", 3.0)
+    monkeypatch.setattr("wavcube.inference.base.LONG", 3.0)
     monkeypatch.setattr("wavcube.tasks.conversion.inference._CHUNK", 2.0)
     monkeypatch.setattr("wavcube.tasks.conversion.inference._CONTEXT", 1.0)
     monkeypatch.setattr("wavcube.tasks.recognition.inference.CHUNK", 2.0)

@@ -33,6 +33,7 @@ def test_a_list_is_padded(model):
         alone = model.encode_batch(wav)[0][0]
         assert round(float(length) * latents.shape[1]) == len(alone)
         torch.testing.assert_close(made[: len(alone)], alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.encode_batch(wavs[:1])[0], model.encode_batch(wavs[0])[0])
     same = [tone(0.5, 0), tone(0.5, 1)]
     torch.testing.assert_close(
         model.encode_batch(same)[0], model.encode_batch(torch.stack(same))[0]

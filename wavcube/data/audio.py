@@ -16,7 +16,7 @@ from speechbrain.dataio.audio_io import AudioInfo
 from torch import Tensor
 
 from wavcube.data.checks import check_waveforms
-from wavcube.data.resampling import ResampleStream, resample, resampled_length
+from wavcube.data.resampling import ResampleStream, resampled_length
 from wavcube.data.sound_file import SoundFile, check_complete
 from wavcube.lobes.layers.level import Level
 from wavcube.utils.files import atomic_file
@@ -135,15 +135,7 @@ def read_audio(path: str | Path, sample_rate: int) -> Tensor:
     >>> read_audio(path, 16000).shape
     torch.Size([16000])
     """
-    path = Path(path)
-    info = inspect_audio(path)
-    wav = torch.cat(list(_decode(path, info.frames, info.frames)))
-    _check_finite(str(path), wav)
-    _tell_changes(path, info, sample_rate)
-    mixdown = _Mixdown(path)
-    mono = mixdown.add(wav)
-    mixdown.tell()
-    return resample(mono, info.sample_rate, sample_rate)
+    return LongAudio(path, sample_rate).read()
 
 
 class _Mixdown:
@@ -161,9 +153,10 @@ class _Mixdown:
     def add(self, wav: Tensor) -> Tensor:
         """Take `[T, C]` and give `[T]`."""
         mono = wav.mean(dim=1)
-        self._channels = self._channels + wav.double().square().sum(dim=0)
-        self._mean += float(mono.double().square().sum())
         self._peak = max(self._peak, float(wav.abs().max()))
+        if wav.shape[1] > 1:
+            self._channels = self._channels + wav.double().square().sum(dim=0)
+            self._mean += float(mono.double().square().sum())
         return mono
 
     def tell(self) -> None:
@@ -196,13 +189,6 @@ def _decode(path: Path, frames: int, block: int) -> Iterator[Tensor]:
         raise ValueError(
             f"{path} is truncated: its header promises {frames} samples, there are {done}"
         )
-
-
-def _tell_changes(path: Path, info: AudioInfo, sample_rate: int) -> None:
-    if info.channels > 1:
-        logger.info("%s: %d channels averaged to one", path, info.channels)
-    if info.sample_rate != sample_rate:
-        logger.info("%s: resampled from %d to %d Hz", path, info.sample_rate, sample_rate)
 
 
 def write_audio(path: str | Path, wav: Tensor, sample_rate: int) -> None:
@@ -280,12 +266,6 @@ def _check_all_finite(path: Path, frames: int) -> None:
         raise ValueError(f"{path}: {bad} of {total} samples are NaN or infinite")
 
 
-def _check_finite(name: str, wav: Tensor) -> None:
-    bad = wav.numel() - int(wav.isfinite().sum())
-    if bad:
-        raise ValueError(f"{name}: {bad} of {wav.numel()} samples are NaN or infinite")
-
-
 # seconds that are read at once
 BLOCK = 10
 
@@ -322,7 +302,10 @@ class LongAudio:
         self.path, self.sample_rate = Path(path), sample_rate
         self.info = inspect_audio(path)
         self._mixdown = _Mixdown(self.path)
-        _tell_changes(self.path, self.info, sample_rate)
+        if self.info.channels > 1:
+            logger.info("%s: %d channels averaged to one", path, self.info.channels)
+        if self.info.sample_rate != sample_rate:
+            logger.info("%s: resampled from %d to %d Hz", path, self.info.sample_rate, sample_rate)
 
     @property
     def num_samples(self) -> int:
@@ -332,6 +315,10 @@ class LongAudio:
     def level(self) -> Level:
         """Measure mean and variance of the whole."""
         return Level.of_chunks(self.blocks())
+
+    def read(self) -> Tensor:
+        """Give the whole recording, `[T]`."""
+        return torch.cat(list(self.blocks()))
 
     def blocks(self) -> Iterator[Tensor]:
         """Give the recording as blocks `[T]`, in order.

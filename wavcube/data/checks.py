@@ -95,7 +95,7 @@ def check_waveforms(
     ...
     ValueError: waveforms must be [batch, time] (mono), got [1, 2, 100]: average the channels...
     """
-    if isinstance(wavs, list | tuple) and wav_lens is None and len(wavs) > 1:
+    if isinstance(wavs, list | tuple) and wav_lens is None and len(wavs):
         wavs, wav_lens = _padded([_as_tensor(wav) for wav in wavs])
     wavs = _as_tensor(wavs)
     if wavs.dim() == 1:

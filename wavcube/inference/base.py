@@ -133,6 +133,10 @@ def compile_layers(module: nn.Module, **options: Any) -> None:  # noqa: ANN401 -
             part.compile(**options)
 
 
+# seconds beyond which a recording goes window by window
+LONG = 60.0
+
+
 class ReleasedModel(Pretrained):
     """A model of a release, ready for use.
 
@@ -337,6 +341,9 @@ class ReleasedModel(Pretrained):
             logger.info("resampling from %d Hz to %d Hz", rate, self.sample_rate)
             wavs, wav_lens = resample_batch(wavs, wav_lens, rate, self.sample_rate)
         return wavs, wav_lens
+
+    def _is_long(self, num_samples: int) -> bool:
+        return num_samples > LONG * self.sample_rate
 
     def half(self) -> NoReturn:
         """Refuse; weights stay as they are, and ``run_opts`` say what is multiplied in."""

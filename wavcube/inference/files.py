@@ -14,9 +14,6 @@ from wavcube.inference.latent_files import LatentHeader, Latents, write_latents
 from wavcube.inference.long_form import LongForm
 from wavcube.utils.files import LATENT_SUFFIXES, WRITTEN_SUFFIXES, check_suffix
 
-# seconds beyond which a recording goes window by window
-LONG = 60.0
-
 
 class FileMethods(LongForm):
     """Methods on files for a class that works on batches: mixed into the inference class.
@@ -219,16 +216,12 @@ class FileMethods(LongForm):
         """
         return read_audio(path, self.sample_rate)
 
-    def _is_long(self, num_samples: int) -> bool:
-        return num_samples > LONG * self.sample_rate
-
     def _latents_of(self, audio: LongAudio) -> tuple[Iterator[Tensor], int]:
         """Encode a recording to chunks `[1, n, D]`: one where it is short."""
         frames = self._lobe.num_frames(audio.num_samples)
         if self._is_long(audio.num_samples):
             return self._encoded(audio), frames
-        whole = torch.cat(list(audio.blocks()))
-        return iter([self.encode_batch(whole[None])[0]]), frames
+        return iter([self.encode_batch(audio.read()[None])[0]]), frames
 
     def _deliver_whole(self, wavs: Tensor, out: str | Path | None, keep: bool) -> Tensor | None:
         if out is not None:

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,9 +25,6 @@ from wavcube.lobes.decoder.stream import (
 )
 from wavcube.lobes.latent_codec import LatentCodec
 from wavcube.lobes.layers.level import Level
-
-if TYPE_CHECKING:
-    from wavcube.lobes.latent_codec import LatentCodec
 
 
 @dataclass(frozen=True)
@@ -91,15 +87,13 @@ def plan_windows(frames: int, chunk: int, context: int) -> list[Window]:
     return windows
 
 
-def sample_bounds(
-    model: LatentCodec, windows: Sequence[Window], num_samples: int
-) -> list[tuple[int, int]]:
+def sample_bounds(hop: int, windows: Sequence[Window], num_samples: int) -> list[tuple[int, int]]:
     """Tell which samples the windows of a recording take.
 
     Parameters
     ----------
-    model : LatentCodec
-        Whose frames they are.
+    hop : int
+        Samples between two frames.
     windows : sequence of Window
         Of :func:`plan_windows`.
     num_samples : int
@@ -110,7 +104,7 @@ def sample_bounds(
     list of tuple of int
         First sample and last, exclusive.
     """
-    last, hop = windows[-1].stop, model.hop
+    last = windows[-1].stop
     return [
         (w.start * hop, num_samples if w.stop == last else min(w.stop * hop, num_samples))
         for w in windows
@@ -360,7 +354,7 @@ class LongForm(ReleasedModel):
         lobe, device = self._lobe, self._where
         kept, context = self._frames_in(chunk_seconds), self._frames_in(context_seconds)
         windows = plan_windows(lobe.num_frames(audio.num_samples), kept, context)
-        bounds = sample_bounds(lobe, windows, audio.num_samples)
+        bounds = sample_bounds(lobe.hop, windows, audio.num_samples)
         level = audio.level() if lobe.normalises else None
         waveforms = (wav.to(device) for wav in windows_of(audio.blocks(), bounds))
         for chunk in self._inferring(encode_chunks(lobe, waveforms, windows, level)):

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from wavcube.data.audio import AudioWriter, LongAudio, read_audio
 from wavcube.data.checks import Waveforms
 from wavcube.inference.base import ReleasedModel, check_computed
-from wavcube.inference.files import LONG
 from wavcube.tasks import folder_names
 from wavcube.tasks.long_audio import predict_long
 from wavcube.tasks.model import TaskModel
@@ -148,14 +147,19 @@ class Released(ReleasedModel):
             if not is_audio:
                 raise ValueError(f"{self.verb.name} writes no audio: leave out out={str(out)!r}")
             self.output.check(out, path, overwrite)
+        audio = LongAudio(path, self.sample_rate)
+        if not self._is_long(audio.num_samples):
+            made = self.predict_batch(audio.read()[None])
+            if out is not None:
+                self.output.write(made[0], out, self.sample_rate)
+            return made if is_audio else made[0]
         if is_audio:
-            audio = LongAudio(path, self.sample_rate)
-            if audio.num_samples > LONG * self.sample_rate:
-                return self._deliver(predict_long(self._sources, audio), out, keep)
-        made = self.predict_batch(self.load_audio(path)[None])
-        if out is not None:
-            self.output.write(made[0], out, self.sample_rate)
-        return made if is_audio else made[0]
+            return self._deliver(predict_long(self._sources, audio), out, keep)
+        return self._predict_long(audio)
+
+    def _predict_long(self, audio: LongAudio) -> Any:  # noqa: ANN401 - of the task's kind
+        """Give the result of a long recording, for which a task may have a way of its own."""
+        return self.predict_batch(audio.read()[None])[0]
 
     def _sources(self, wav: Tensor) -> Tensor:
         """Make sources `[T, S]` of `[T]`."""

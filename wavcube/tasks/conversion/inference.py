@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wavcube.data.audio import LongAudio, write_audio
 from wavcube.data.checks import Waveforms
-from wavcube.inference.base import check_computed
-from wavcube.inference.files import LONG, check_output
+from wavcube.inference.base import LONG, check_computed
+from wavcube.inference.files import check_output
 from wavcube.lobes.lengths import to_absolute
 from wavcube.metrics.base import MetricError, TechnicalError
 from wavcube.metrics.speaker import embed_voice
@@ -148,12 +148,12 @@ class WavCubeVoiceConverter(Released):
         """
         check_output(out, WRITTEN_SUFFIXES, overwrite)
         paths = [reference] if isinstance(reference, str | Path) else list(reference or ())
-        longest = round(LONG * self.sample_rate)
         references = None
         if paths:
-            references = torch.cat([self.load_audio(path) for path in paths])[:longest]
+            references = torch.cat([self.load_audio(path) for path in paths])
+            references = references[: round(LONG * self.sample_rate)]
         audio = LongAudio(source, self.sample_rate)
-        if audio.num_samples > longest:
+        if self._is_long(audio.num_samples):
             with torch.no_grad(), self.inference_ctx:
                 voice = self._voice(references, None, None)
 
@@ -163,7 +163,7 @@ class WavCubeVoiceConverter(Released):
 
             parts = predict_long(convert, audio, _CHUNK, _CONTEXT)
             return self._deliver(parts, out, keep)
-        converted = self.convert_batch(self.load_audio(source)[None], references)
+        converted = self.convert_batch(audio.read()[None], references)
         if out is not None:
             write_audio(out, converted[0].cpu(), self.sample_rate)
         return converted

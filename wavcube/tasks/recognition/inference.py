@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from wavcube.data.audio import LongAudio, windows_of
 from wavcube.data.tokens import TextTokens
 from wavcube.inference.base import check_computed
-from wavcube.inference.files import LONG
-from wavcube.inference.long_form import CHUNK, CONTEXT, plan_windows
+from wavcube.inference.long_form import CHUNK, CONTEXT, plan_windows, sample_bounds
 from wavcube.tasks.inference import Released
 from wavcube.tasks.model import TaskModel
 from wavcube.tasks.recognition import VERB
@@ -104,44 +103,12 @@ class WavCubeASR(Released):
         """Read the texts off log-probabilities and lengths; empty where nothing was heard."""
         return self.search(*made)
 
-    def predict_file(
-        self,
-        path: str | Path,
-        out: str | Path | None = None,
-        *,
-        overwrite: bool = False,
-        keep: bool = True,
-    ) -> str:
-        """Transcribe an audio file; other rates are resampled, channels averaged.
-
-        What is longer than a minute is heard window by window, each with 10 s around it, and its
-        text is searched for in the probabilities of all: no word is cut at a seam.
-
-        Parameters
-        ----------
-        path : str or Path
-            Anything that soundfile reads.
-        out, overwrite, keep
-            Of tasks that write audio; ``out`` is refused.
-
-        Returns
-        -------
-        str
-            The text.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            As :meth:`~wavcube.tasks.inference.Released.predict_file`.
-        """
-        audio = LongAudio(path, self.sample_rate)
-        if out is not None or audio.num_samples <= LONG * self.sample_rate:
-            return super().predict_file(path, out, overwrite=overwrite, keep=keep)
-        hop = self.mods.model.representation.hop
-        chunk, context = (round(s * self.sample_rate / hop) for s in (CHUNK, CONTEXT))
-        frames = self.mods.model.representation.num_frames(audio.num_samples)
-        windows = plan_windows(frames, chunk, context)
-        bounds = [(w.start * hop, min(w.stop * hop, audio.num_samples)) for w in windows]
+    def _predict_long(self, audio: LongAudio) -> str:
+        """Search for the text in the probabilities of all windows: no word is cut at a seam."""
+        heard = self.mods.model.representation
+        chunk, context = (round(s * heard.frame_rate) for s in (CHUNK, CONTEXT))
+        windows = plan_windows(heard.num_frames(audio.num_samples), chunk, context)
+        bounds = sample_bounds(heard.hop, windows, audio.num_samples)
         parts = []
         for window, wav in zip(windows, windows_of(audio.blocks(), bounds), strict=True):
             with torch.no_grad(), self.inference_ctx:
@@ -150,7 +117,7 @@ class WavCubeASR(Released):
             parts.append(made[:, window.first - window.start : window.last - window.start].cpu())
         return self.search(torch.cat(parts, dim=1), torch.ones(1))[0]
 
-    transcribe_batch, transcribe_file = Released.predict_batch, predict_file
+    transcribe_batch, transcribe_file = Released.predict_batch, Released.predict_file
 
 
 def _find_tokens(files: Mapping[str, str | Path]) -> TextTokens:
